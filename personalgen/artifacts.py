@@ -1,0 +1,172 @@
+"""Files that are either whole or absent: atomic writes, digests, references and manifested folders.
+
+Stages hand each other a `Ref` (path + sha256), never a frame or a tensor. A folder counts as written only when its
+`manifest.json`, which goes last, is there.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from personalgen.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A file as stages pass it on: where it is and what it must contain."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Ref":
+        """Return the reference of an existing file."""
+        return cls(path=str(path), sha256=sha256_file(path))
+
+    def open_path(self) -> Path:
+        """Return the path after checking that the file is there and unchanged.
+
+        Raises:
+            ArtifactError: the file is missing or its digest differs.
+        """
+        path = Path(self.path)
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing, though a finished stage refers to it. Rerun that stage.")
+        found = sha256_file(path)
+        if found != self.sha256:
+            raise ArtifactError(
+                f"{path} has sha256 {found[:12]}…, expected {self.sha256[:12]}…: it changed after it was written. "
+                "Delete it and rerun the stage that made it. Nothing was read from it."
+            )
+        return path
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """Return 32 hex digits that identify a JSON-like value or a dataclass of such."""
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
+
+
+def short_digest(data: bytes) -> int:
+    """Return 63 bits of blake2b as a non-negative integer that fits a signed 64-bit column."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") & (2**63 - 1)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success fsync it and rename it to `path`, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Write `data` to `path` atomically and durably; return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a JSON-like value or a dataclass to `path` atomically; return the path."""
+    return write_bytes(path, (json.dumps(_plain(value), sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the parsed JSON of `path`.
+
+    Raises:
+        ArtifactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist. Rerun the stage that writes it.") from None
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it.") from None
+
+
+def seal_folder(folder: Path, facts: Mapping[str, Any]) -> Path:
+    """Write the folder's manifest (facts + sha256 of every file, recursively) last; return the manifest's path."""
+    files = {
+        str(path.relative_to(folder)): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".tmp")
+    }
+    return write_json(folder / MANIFEST, {"facts": dict(facts), "files": files})
+
+
+def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any] | None:
+    """Return the facts of a sealed folder, or None where it was never sealed.
+
+    With `verify`, every file's digest is checked first.
+
+    Raises:
+        ArtifactError: a listed file is missing or changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    manifest = read_json(path)
+    for name, sha256 in manifest["files"].items():
+        if verify:
+            Ref(path=str(folder / name), sha256=sha256).open_path()
+        elif not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage.")
+    facts: dict[str, Any] = manifest["facts"]
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with dataclasses, tuples, paths and mappings turned into what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,74 @@
+"""Every error that personalgen raises on purpose, as one tree.
+
+    PersonalgenError
+    ├── UserError            the caller can mend it; the command line exits with 2
+    │   ├── ConfigError          a setting is unknown, missing or out of range
+    │   ├── SourceError          a source cannot be opened or lacks a table or column
+    │   ├── DataError            rows were read, but too many of them are unusable
+    │   ├── ConditionError       a condition does not fit the model's ConditionSpec
+    │   ├── QueryError           an SQL query was refused or cut
+    │   └── NotFoundError        a user, asset, night or model version does not exist
+    └── InternalError        ours to mend; the command line exits with 1
+        ├── ArtifactError        a file is missing, half-written or has another digest
+        ├── CatalogueError       the catalogue is locked, too old, or refused a write
+        ├── RegistryError        MLflow holds something other than what we wrote
+        └── TrainingError        the training diverged or ran out of retries
+
+A message says what was expected, what was found, where, what to do, and whether anything changed.
+"""
+
+
+class PersonalgenError(Exception):
+    """The root of every deliberate error; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(PersonalgenError):
+    """The caller can mend it."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A setting is unknown, missing or out of range."""
+
+
+class SourceError(UserError):
+    """A source cannot be opened, or lacks a table or a column."""
+
+
+class DataError(UserError):
+    """Rows were read, but too many of them are unusable."""
+
+
+class ConditionError(UserError):
+    """A condition does not fit the model's ConditionSpec."""
+
+
+class QueryError(UserError):
+    """An SQL query was refused, or cut at a limit."""
+
+
+class NotFoundError(UserError):
+    """A user, asset, night or model version does not exist."""
+
+
+class InternalError(PersonalgenError):
+    """Ours to mend."""
+
+
+class ArtifactError(InternalError):
+    """A file is missing, half-written or has another digest than recorded."""
+
+
+class CatalogueError(InternalError):
+    """The catalogue is locked, at another revision, or refused a write."""
+
+
+class RegistryError(InternalError):
+    """MLflow holds something other than what was written to it."""
+
+
+class TrainingError(InternalError):
+    """The training diverged, or ran out of retries."""
