@@ -1,0 +1,64 @@
+# The house's commands. On a fresh machine with Python 3.11, pip and make: `make demo`, then `make test`.
+#
+#   make demo     set up, then run the nightly job on the embedded demo
+#   make test     set up, then run the tests
+#   make check    what CI runs: format, lint, types, layers, tests
+#   make setup    .venv with the locked packages and the project itself
+#
+# Another interpreter:        make setup PYTHON=/path/to/python3.12
+# Another build of torch:     make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu     (or …/cu130 and its kind)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format lock clean
+
+help:
+	@sed -n 's/^#  *make/  make/p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 on PATH. Nothing was installed."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "personalgen needs Python 3.11 or newer; $(PYTHON) is older. Run make PYTHON=/path/to/python3.11. Nothing was installed."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --requirement requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/personalgen nightly --config configs/demo.toml
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: lint
+	@$(MAKE) --no-print-directory test
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# After installing other versions into .venv: write down what is there.
+lock:
+	$(BIN)/python -m tools.write_lock
+	$(BIN)/python -m tools.write_third_party
+	@touch $(STAMP)
+
+# Caches and build leftovers only. Never .venv, data/ or mlflow.db.
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find personalgen flows tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,148 @@
+"""What the write verbs take: plain facts, as the stages know them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
+
+Action = Literal["promote", "hold", "rollback", "manual"]
+NightStatus = Literal["running", "done", "failed"]
+
+_DIGEST_HEX = 16
+
+
+def generator_digest(generator_sha256: str) -> int:
+    """Return the first 64 bits of the sha256 of generator.safetensors with the top bit cleared: a signed-safe key."""
+    return int(generator_sha256[:_DIGEST_HEX], 16) & (2**63 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightFacts:
+    """What identifies a night, and the runs of this attempt."""
+
+    night_key: str
+    """At most 32 characters: the digest of (source, as_of, source digest, config digest)."""
+    source: str
+    """The source as a person knows it, without passwords."""
+    as_of: datetime
+    """Exclusive end of what was read, aware."""
+    day: date
+    """The date of `as_of` in the schedule's zone."""
+    source_digest: str
+    """Digest of what was read."""
+    config_digest: str
+    """Digest of the resolved settings."""
+    mlflow_run_id: str | None = None
+    """The night's parent run."""
+    prefect_flow_run_id: str | None = None
+    """The flow run of this attempt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """A generator to be registered."""
+
+    model_name: str
+    """Name in the registry."""
+    version: int
+    """Version in the registry."""
+    generator_sha256: str
+    """Digest of generator.safetensors, the model's identity."""
+    basis_version: str
+    """The embedding basis whose vectors it understands."""
+    condition_spec: Mapping[str, Any]
+    """What it may be conditioned on, as JSON."""
+    folder: str
+    """Where generator.safetensors and its card lie."""
+    mlflow_run_id: str | None = None
+    """The run that trained it."""
+    night_id: int | None = None
+    """The night that trained it; None for an imported snapshot."""
+    verdict: Mapping[str, Any] | None = None
+    """What the evaluation said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemFacts:
+    """An item of the source."""
+
+    item_id: str
+    """Canonical id."""
+    split: str
+    """train, judge or test."""
+    title: str | None = None
+    """A name for people."""
+    image_sha256: str | None = None
+    """Digest of its prepared picture; None where it did not decode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantineFacts:
+    """Rows of one source table that were set aside for one reason."""
+
+    source_table: str
+    """interactions, items or users."""
+    reason: str
+    """Short code."""
+    n_rows: int
+    """How many."""
+    path: str
+    """The Parquet file that holds them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFacts:
+    """A sealed tar of images."""
+
+    path: str
+    """Relative to the shard root, forward slashes."""
+    sha256: str
+    """Digest of its bytes."""
+    byte_length: int
+    """Its size."""
+    encoder: str
+    """What encoded the images."""
+    operating_point_digest: int
+    """63 bits that name the operating point of its images."""
+    operating_point: Mapping[str, Any]
+    """The operating point itself, as JSON."""
+    night_id: int
+    """The night that made it."""
+    model_version_id: int
+    """The model that made it."""
+    sealed_at: datetime
+    """When it was complete on disk, aware."""
+    mlflow_run_id: str | None = None
+    """The run that generated it."""
+
+
+class AssetRow(NamedTuple):
+    """One image of a shard; a tuple, for there are millions. Night, model and operating point are the shard's."""
+
+    user_key: int
+    condition_digest: int
+    variant: int
+    """From 0; the asset of variant 0 becomes the user's current one."""
+    member: str
+    """Name inside the tar."""
+    shard_offset: int
+    """First byte of the image inside the tar."""
+    byte_length: int
+    crc32: int
+    seed: int
+    score: float | None
+    n_events: int
+    """Events that formed the preference."""
+    top_events: Sequence[Mapping[str, Any]]
+    """[{item_id, weight, timestamp}, ...], heaviest first."""
+    condition: bytes
+    """The preference as little-endian float32; used where variant is 0."""
+
+
+class Pointer(NamedTuple):
+    """An asset that exists and stands for a user again."""
+
+    user_key: int
+    asset_id: int
+    condition: bytes
+    """The preference as little-endian float32."""

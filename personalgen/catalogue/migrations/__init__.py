@@ -1,0 +1,154 @@
+"""Bringing a catalogue to the revision of this program, safely also when several processes start at once.
+
+Revisions own the tables; the views hold no data and are made anew after every change (`views`).
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from personalgen.catalogue.engine import sqlite_path, transaction
+from personalgen.catalogue.views import create_views, drop_views
+from personalgen.errors import CatalogueError
+
+_ADVISORY_LOCK = 7_306_812_441
+"""Any number that all versions of this program agree on."""
+
+
+def head_revision() -> str:
+    """Return the newest revision that this program knows."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Return the catalogue's revision, or None before the first.
+
+    Raises:
+        CatalogueError: the database cannot be reached.
+    """
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    except DBAPIError as error:
+        raise CatalogueError(
+            f"The catalogue {engine.url.render_as_string()} cannot be opened: {error.orig}. "
+            "Check catalogue.url. Nothing was changed."
+        ) from error
+
+
+def require_current(engine: Engine) -> None:
+    """Do nothing where the catalogue is at this program's revision: for those who only read.
+
+    Raises:
+        CatalogueError: it is at another.
+    """
+    revision = current_revision(engine)
+    _refuse_unknown(engine, revision)
+    if revision != head_revision():
+        raise CatalogueError(
+            f"The catalogue {engine.url.render_as_string()} is at revision {revision}, this program reads "
+            f"{head_revision()}. Any command that writes, such as `personalgen nightly`, brings it there. "
+            "Nothing was changed."
+        )
+
+
+def upgrade(engine: Engine) -> str:
+    """Bring the catalogue to the newest revision, as one transaction; return that revision. At head it writes nothing.
+
+    Raises:
+        CatalogueError: the catalogue is at a revision that this program does not know, or cannot be written.
+    """
+    with _only_one(engine):
+        revision = current_revision(engine)
+        _refuse_unknown(engine, revision)
+        if revision == head_revision():
+            return revision
+        _set_wal(engine)
+        _migrate(engine, "head", down=False)
+        return head_revision()
+
+
+def downgrade(engine: Engine, revision: str = "base") -> None:
+    """Take the catalogue back to an older revision: what only the newer one holds is lost.
+
+    Raises:
+        CatalogueError: the catalogue is at a revision that this program does not know, or cannot be written.
+    """
+    with _only_one(engine):
+        _refuse_unknown(engine, current_revision(engine))
+        _migrate(engine, revision, down=True)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _migrate(engine: Engine, revision: str, *, down: bool) -> None:
+    """Run the revisions and rebuild the views in one transaction."""
+    config = _config()
+    with transaction(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        drop_views(connection)
+        config.attributes["connection"] = connection
+        (command.downgrade if down else command.upgrade)(config, revision)
+        if _revision(connection) is not None:
+            create_views(connection)
+
+
+def _refuse_unknown(engine: Engine, revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise CatalogueError(
+            f"The catalogue {engine.url.render_as_string()} is at revision {revision!r}, which this version of "
+            f"personalgen does not know (its newest is {head_revision()!r}). A newer version wrote it: install "
+            "that one, or point catalogue.url at another database. Nothing was changed."
+        )
+
+
+@contextmanager
+def _only_one(engine: Engine) -> Iterator[None]:
+    """Let one process at a time make or change a SQLite file; PostgreSQL has its own lock inside the transaction."""
+    path = sqlite_path(engine.url)
+    if path is None:
+        yield
+        return
+    try:
+        lock = path.with_name(f"{path.name}.migrate.lock").open("w")
+    except OSError as error:
+        raise CatalogueError(
+            f"The catalogue {path} cannot be made or changed: {error}. Nothing was changed."
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _set_wal(engine: Engine) -> None:
+    """Turn on the write-ahead log, a lasting property of the file: readers go on while a night writes."""
+    if engine.dialect.name != "sqlite":
+        return
+    connection = engine.raw_connection()  # outside a transaction, which Core would begin
+    try:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        raise CatalogueError(
+            f"The catalogue {engine.url.render_as_string()} cannot be switched to WAL: {error}. Nothing was changed."
+        ) from error
+    finally:
+        connection.close()

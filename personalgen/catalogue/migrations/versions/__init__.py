@@ -1,0 +1,1 @@
+"""The revisions, oldest first; each owns what it creates and never imports the schema of today."""

@@ -1,0 +1,157 @@
+"""What the reads return: frozen rows with the types that a caller wants, not those that a database keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Night:
+    """A row of `night`."""
+
+    night_id: int
+    night_key: str
+    source: str
+    as_of: datetime
+    day: date
+    source_digest: str
+    config_digest: str
+    status: str
+    attempts: int
+    mlflow_run_id: str | None
+    prefect_flow_run_id: str | None
+    counts: Mapping[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A row of `model_version`."""
+
+    model_version_id: int
+    model_name: str
+    version: int
+    generator_sha256: str
+    generator_digest: int
+    basis_version: str
+    condition_spec: Mapping[str, Any]
+    folder: str
+    mlflow_run_id: str | None
+    night_id: int | None
+    verdict: Mapping[str, Any] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class LiveRelease:
+    """What users see now."""
+
+    model_version_id: int
+    model_name: str
+    version: int
+    generator_digest: int
+    basis_version: str
+    operating_point_digest: int
+    operating_point: Mapping[str, Any]
+    night_id: int | None
+    moved_at: datetime
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A decision about the live model, with the versions by their registry names."""
+
+    promotion_id: int
+    action: str
+    model_name: str
+    from_version: int | None
+    to_version: int
+    from_model_version_id: int | None
+    to_model_version_id: int
+    night_id: int | None
+    operating_point: Mapping[str, Any] | None
+    reason: str
+    verdict: Mapping[str, Any] | None
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class AssetSummary:
+    """A row of the view `v_assets`."""
+
+    asset_id: int
+    user_id: str
+    path: str
+    model_version: int
+    seed: int
+    score: float | None
+    variant: int
+    model_name: str
+    night_id: int
+    day: date
+    as_of: datetime
+    segment: str | None
+    mlflow_run_id: str | None
+    preference_hash: str
+    n_events: int
+    top_events: list[dict[str, Any]]
+    is_current: bool
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class AssetLineage:
+    """One asset and all it came from."""
+
+    summary: AssetSummary
+    """What the listing shows."""
+    user_key: int
+    condition_digest: int
+    operating_point_digest: int
+    operating_point: Mapping[str, Any]
+    model_version_id: int
+    generator_sha256: str
+    basis_version: str
+    training_run_id: str | None
+    """The MLflow run that trained the model; the summary's is the one that generated the image."""
+    night_key: str
+    source: str
+    encoder: str
+    shard_path: str
+    """Relative to the shard root."""
+    member: str
+    shard_offset: int
+    byte_length: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class NightCounts:
+    """What a night made, from the rows themselves."""
+
+    n_created: int
+    """Assets made by this night."""
+    by_model: Mapping[tuple[str, int], int]
+    """(model name, version) -> assets."""
+    n_changed_users: int
+    """Users whose current asset this night moved, under any model."""
+    n_quarantined: int
+    """Source rows set aside."""
+
+
+@dataclass(frozen=True, eq=False)
+class CurrentConditions:
+    """The current asset of each user under one generator, and the condition it was made from."""
+
+    user_keys: NDArray[np.int64]
+    """(n,) strictly increasing; users without a current asset are left out."""
+    asset_ids: NDArray[np.int64]
+    """(n,)"""
+    conditions: NDArray[np.float32]
+    """(n, dim); (0, 0) where there is no user."""

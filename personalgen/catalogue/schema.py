@@ -1,0 +1,228 @@
+"""The tables, with names, keys and types that stand: later revisions add columns and tables, they do not re-key.
+
+Surrogate keys are AUTOINCREMENT on SQLite (about 0.5 us a row), so that no id ever comes back with another meaning
+after a deletion. Digests are the first 64 bits of a hash with the top bit cleared: they fit a signed column.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+night = Table(
+    "night",
+    METADATA,
+    Column("night_id", BigKey, primary_key=True),
+    Column("night_key", String(32), nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("as_of", UtcDateTime, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("source_digest", String(64), nullable=False),
+    Column("config_digest", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("mlflow_run_id", String(32)),
+    Column("prefect_flow_run_id", String(36)),
+    Column("counts", Json),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+"""A logical unit of work: (source, as_of, source digest, config digest). Attempts and runs are columns, never keys.
+
+status: running, done or failed."""
+
+model_version = Table(
+    "model_version",
+    METADATA,
+    Column("model_version_id", BigKey, primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("generator_sha256", String(64), nullable=False, unique=True),
+    Column("generator_digest", BigInteger, nullable=False, unique=True),
+    Column("basis_version", String(32), nullable=False),
+    Column("condition_spec", Json, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("mlflow_run_id", String(32)),
+    Column("night_id", BigInteger, ForeignKey("night.night_id")),
+    Column("verdict", Json),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("model_name", "version"),
+    sqlite_autoincrement=True,
+)
+"""A registered generator. Its identity is the sha256 of generator.safetensors, which lies in `folder` with its card.
+
+night_id: the night that trained it, null for an imported snapshot. verdict: what the evaluation said of it."""
+
+user = Table(
+    "user",
+    METADATA,
+    Column("user_key", BigKey, primary_key=True),
+    Column("user_id", Text, nullable=False, unique=True),
+    Column("segment", Text),
+    Column("opted_out", Boolean, nullable=False),
+    Column("first_night_id", BigInteger, ForeignKey("night.night_id")),
+    sqlite_autoincrement=True,
+)
+"""A person: the canonical id (at most 255 bytes) and the int64 key that stands for it in bulk rows, never re-used."""
+
+item = Table(
+    "item",
+    METADATA,
+    Column("item_key", BigKey, primary_key=True),
+    Column("item_id", Text, nullable=False, unique=True),
+    Column("title", Text),
+    Column("split", String(8), nullable=False),
+    Column("image_sha256", String(64)),
+    Column("first_night_id", BigInteger, ForeignKey("night.night_id")),
+    sqlite_autoincrement=True,
+)
+"""A thing in a user's history. split: train, judge or test, by hash of the id, fixed for ever."""
+
+shard = Table(
+    "shard",
+    METADATA,
+    Column("shard_id", BigKey, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
+    Column("byte_length", BigInteger, nullable=False),
+    Column("n_assets", Integer, nullable=False),
+    Column("encoder", String(32), nullable=False),
+    Column("operating_point_digest", BigInteger, nullable=False),
+    Column("operating_point", Json, nullable=False),
+    Column("night_id", BigInteger, ForeignKey("night.night_id"), nullable=False, index=True),
+    Column("model_version_id", BigInteger, ForeignKey("model_version.model_version_id"), nullable=False),
+    Column("mlflow_run_id", String(32)),
+    Column("sealed_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""A sealed tar of images of one model at one operating point; `path` is relative to the shard root, in posix form."""
+
+asset = Table(
+    "asset",
+    METADATA,
+    Column("asset_id", BigKey, primary_key=True),
+    Column("user_key", BigInteger, nullable=False),
+    Column("generator_digest", BigInteger, nullable=False),
+    Column("condition_digest", BigInteger, nullable=False),
+    Column("operating_point_digest", BigInteger, nullable=False),
+    Column("variant", SmallInteger, nullable=False),
+    Column("night_id", BigInteger, nullable=False),
+    Column("model_version_id", BigInteger, nullable=False),
+    Column("shard_id", BigInteger, nullable=False),
+    Column("member", String(64), nullable=False),
+    Column("shard_offset", BigInteger, nullable=False),
+    Column("byte_length", Integer, nullable=False),
+    Column("crc32", BigInteger, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("score", Float),
+    Column("n_events", Integer, nullable=False),
+    Column("top_events", Json, nullable=False),
+    # Rows arrive sorted by user and belong to one generator. Led by the generator, a night writes one ascending run of
+    # leaf pages; led by the user, every row would dirty a page of its own among all earlier nights (62k against 256k
+    # rows/s at 10 million rows). The user comes second, so that the planner's range of users and one person's history
+    # (the few generators x one user) are short scans; a condition's variants lie side by side.
+    UniqueConstraint(
+        "generator_digest",
+        "user_key",
+        "operating_point_digest",
+        "condition_digest",
+        "variant",
+        name="uq_asset_natural_key",
+    ),
+    Index("ix_asset_night_id_score", "night_id", "score"),
+    sqlite_autoincrement=True,
+)
+"""One generated image. night_id: the night that made it, later ones re-use it. shard_offset: its first byte in the tar.
+top_events: [{item_id, weight, timestamp}, ...], the events that weighed most in the preference.
+
+No foreign keys here: on PostgreSQL four of them make the bulk insert four times dearer (20 us a row against 5).
+`shards.commit_shard`, the only writer, checks the user, model and night of every row in its transaction instead."""
+
+user_current = Table(
+    "user_current",
+    METADATA,
+    Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_key", BigInteger, ForeignKey("user.user_key"), primary_key=True, autoincrement=False),
+    Column("asset_id", BigInteger, ForeignKey("asset.asset_id"), nullable=False),
+    Column("previous_asset_id", BigInteger),
+    Column("condition", LargeBinary, nullable=False),
+    Column("changed_night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
+)
+"""The asset (variant 0) that stands for a user under a generator, and its condition (little-endian float32)."""
+
+live_release = Table(
+    "live_release",
+    METADATA,
+    Column("release_id", Integer, primary_key=True, autoincrement=False),
+    Column("model_version_id", BigInteger, ForeignKey("model_version.model_version_id"), nullable=False),
+    Column("generator_digest", BigInteger, nullable=False),
+    Column("basis_version", String(32), nullable=False),
+    Column("operating_point_digest", BigInteger, nullable=False),
+    Column("operating_point", Json, nullable=False),
+    Column("night_id", BigInteger, ForeignKey("night.night_id")),
+    Column("moved_at", UtcDateTime, nullable=False),
+    CheckConstraint("release_id = 1", name="one_row"),
+)
+"""What users see: one row, the truth that the registry's alias follows. night_id is null after a manual move."""
+
+model_promotion = Table(
+    "model_promotion",
+    METADATA,
+    Column("promotion_id", BigKey, primary_key=True),
+    Column("action", String(16), nullable=False),
+    Column("from_model_version_id", BigInteger, ForeignKey("model_version.model_version_id")),
+    Column("to_model_version_id", BigInteger, ForeignKey("model_version.model_version_id"), nullable=False),
+    Column("night_id", BigInteger, ForeignKey("night.night_id")),
+    Column("operating_point_digest", BigInteger),
+    Column("operating_point", Json),
+    Column("reason", Text, nullable=False),
+    Column("verdict", Json),
+    Column("actor", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    UniqueConstraint("night_id", "action", "to_model_version_id"),
+    sqlite_autoincrement=True,
+)
+"""Every decision about the live model: promote, hold, rollback or manual; a night writes each of its decisions once.
+
+operating_point: what the pointer was moved to, null for hold; a rollback restores it."""
+
+quarantine = Table(
+    "quarantine",
+    METADATA,
+    Column("quarantine_id", BigKey, primary_key=True),
+    Column("night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
+    Column("source_table", String(64), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("n_rows", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    UniqueConstraint("night_id", "source_table", "reason"),
+    sqlite_autoincrement=True,
+)
+"""How many rows of a source a night set aside, why, and the Parquet file that holds them."""

@@ -1,0 +1,170 @@
+"""Nights, models, users, items and quarantine: each verb is one transaction, and doing it twice is doing it once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, func, or_, select, update
+
+from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
+from personalgen.catalogue.engine import transaction
+from personalgen.catalogue.facts import (
+    ItemFacts,
+    ModelFacts,
+    NightFacts,
+    NightStatus,
+    QuarantineFacts,
+    generator_digest,
+)
+from personalgen.catalogue.schema import item, model_version, night, quarantine, user
+from personalgen.errors import CatalogueError, NotFoundError
+
+
+def begin_night(engine: Engine, facts: NightFacts, *, at: datetime) -> int:
+    """Return the night's id: a new night with one attempt, or one more attempt of the night with this key."""
+    with transaction(engine) as connection:
+        insert = insert_into(connection, night).values(**asdict(facts), status="running", attempts=1, created_at=at)
+        again = insert.on_conflict_do_update(
+            index_elements=[night.c.night_key],
+            set_={
+                "attempts": night.c.attempts + 1,
+                "status": "running",
+                "finished_at": None,
+                "mlflow_run_id": func.coalesce(insert.excluded.mlflow_run_id, night.c.mlflow_run_id),
+                "prefect_flow_run_id": func.coalesce(insert.excluded.prefect_flow_run_id, night.c.prefect_flow_run_id),
+            },
+        )
+        connection.execute(again)
+        return int(connection.scalar(select(night.c.night_id).where(night.c.night_key == facts.night_key)) or 0)
+
+
+def finish_night(
+    engine: Engine, night_id: int, *, status: NightStatus, counts: Mapping[str, Any] | None = None, at: datetime
+) -> None:
+    """Record how the night ended and what it counted.
+
+    Raises:
+        NotFoundError: there is no such night.
+    """
+    values = {"status": status, "finished_at": at, **({} if counts is None else {"counts": dict(counts)})}
+    with transaction(engine) as connection:
+        if not connection.execute(update(night).where(night.c.night_id == night_id).values(**values)).rowcount:
+            raise NotFoundError(f"There is no night {night_id} in the catalogue. Nothing was changed.")
+
+
+def register_model(engine: Engine, facts: ModelFacts, *, at: datetime) -> int:
+    """Return the id of the model version with these weights, inserted unless it is there; a verdict replaces the old.
+
+    Raises:
+        CatalogueError: the weights, or the name and version, are already registered as something else.
+    """
+    values = {**asdict(facts), "generator_digest": generator_digest(facts.generator_sha256), "created_at": at}
+    with transaction(engine) as connection:
+        connection.execute(insert_into(connection, model_version).values(**values).on_conflict_do_nothing())
+        model_version_id = _registered(connection, facts)
+        if facts.verdict is not None:
+            same = model_version.c.model_version_id == model_version_id
+            connection.execute(update(model_version).where(same).values(verdict=facts.verdict))
+        return model_version_id
+
+
+def allocate_user_keys(
+    engine: Engine,
+    user_ids: Sequence[str],
+    *,
+    night_id: int | None,
+    segments: Sequence[str | None] | None = None,
+    opted_out: Sequence[bool] | None = None,
+) -> NDArray[np.int64]:
+    """Return (n,) int64: the key of each user, in the order given; unknown users are inserted in sorted order.
+
+    Known users keep their key and their first night; `segments` and `opted_out`, where given, replace what was stored.
+    A user_id that occurs twice gets one key; its last segment counts.
+    """
+    wanted = {
+        user_id: _Person(segments[index] if segments else None, bool(opted_out[index]) if opted_out else False)
+        for index, user_id in enumerate(user_ids)
+    }
+    with transaction(engine) as connection:
+        stored = _stored_users(connection, list(wanted))
+        new = sorted(set(wanted) - set(stored))
+        rows = [{"user_id": name, **wanted[name]._asdict(), "first_night_id": night_id} for name in new]
+        execute_rows(connection, insert_into(connection, user).on_conflict_do_nothing(), rows)
+        _update_users(connection, wanted, stored, segments=segments is not None, opted_out=opted_out is not None)
+        keys = {name: key for name, (key, _) in {**stored, **_stored_users(connection, new)}.items()}
+    return np.fromiter((keys[name] for name in user_ids), dtype=np.int64, count=len(user_ids))
+
+
+def upsert_items(engine: Engine, items: Sequence[ItemFacts], *, night_id: int | None) -> int:
+    """Insert new items in sorted order, refresh title and picture of known ones; return how many rows were written."""
+    rows = [{**asdict(facts), "first_night_id": night_id} for facts in sorted(items, key=lambda facts: facts.item_id)]
+    with transaction(engine) as connection:
+        insert = insert_into(connection, item)
+        fresh = {"title": insert.excluded.title, "image_sha256": insert.excluded.image_sha256}
+        differs = or_(*(item.c[name].is_distinct_from(value) for name, value in fresh.items()))
+        upsert = insert.on_conflict_do_update(index_elements=[item.c.item_id], set_=fresh, where=differs)
+        return execute_rows(connection, upsert, rows)
+
+
+def record_quarantine(engine: Engine, night_id: int, facts: Sequence[QuarantineFacts]) -> None:
+    """Record how many rows the night set aside, by table and reason; a second attempt replaces its own counts."""
+    rows = [{**asdict(entry), "night_id": night_id} for entry in facts]
+    with transaction(engine) as connection:
+        insert = insert_into(connection, quarantine)
+        key = [quarantine.c.night_id, quarantine.c.source_table, quarantine.c.reason]
+        fresh = {"n_rows": insert.excluded.n_rows, "path": insert.excluded.path}
+        execute_rows(connection, insert.on_conflict_do_update(index_elements=key, set_=fresh), rows)
+
+
+class _Person(NamedTuple):
+    segment: str | None
+    opted_out: bool
+
+
+def _registered(connection: Connection, facts: ModelFacts) -> int:
+    """Return the id under which the weights are registered, if under the same name and version."""
+    table = model_version.c
+    same_name = (table.model_name == facts.model_name) & (table.version == facts.version)
+    same_weights = table.generator_sha256 == facts.generator_sha256
+    found = connection.execute(select(model_version).where(or_(same_name, same_weights))).all()
+    match [(row.model_name, row.version, row.generator_sha256) for row in found]:
+        case [(facts.model_name, facts.version, facts.generator_sha256)]:
+            return int(found[0].model_version_id)
+    held = "; ".join(f"{row.model_name} v{row.version} with weights {row.generator_sha256[:12]}…" for row in found)
+    raise CatalogueError(
+        f"{facts.model_name} v{facts.version} with weights {facts.generator_sha256[:12]}… cannot be "
+        f"registered: the catalogue holds {held}. Look the weights up before asking the registry for a new version. "
+        "Nothing was changed."
+    )
+
+
+def _stored_users(connection: Connection, user_ids: Sequence[str]) -> dict[str, tuple[int, _Person]]:
+    stored: dict[str, tuple[int, _Person]] = {}
+    columns = select(user.c.user_id, user.c.user_key, user.c.segment, user.c.opted_out)
+    for part in chunks(user_ids):
+        for name, key, segment, opted_out in connection.execute(columns.where(user.c.user_id.in_(part))):
+            stored[name] = (key, _Person(segment, opted_out))
+    return stored
+
+
+def _update_users(
+    connection: Connection,
+    wanted: Mapping[str, _Person],
+    stored: Mapping[str, tuple[int, _Person]],
+    *,
+    segments: bool,
+    opted_out: bool,
+) -> None:
+    """Write what was given anew of known users, only where it differs."""
+    rows = []
+    for name, (key, old) in stored.items():
+        given = wanted[name]
+        new = _Person(given.segment if segments else old.segment, given.opted_out if opted_out else old.opted_out)
+        if new != old:
+            rows.append({"user_key": key, "user_id": name, **new._asdict()})
+    insert = insert_into(connection, user)
+    fresh = {"segment": insert.excluded.segment, "opted_out": insert.excluded.opted_out}
+    execute_rows(connection, insert.on_conflict_do_update(index_elements=[user.c.user_id], set_=fresh), rows)

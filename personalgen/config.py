@@ -1,0 +1,216 @@
+"""The settings of a run: defaults < TOML < environment < command line, every fault collected before anything starts.
+
+Options live as frozen dataclasses beside the code that owns them; this module builds and checks them and is the only user of
+pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from personalgen.artifacts import digest_of
+from personalgen.embeddings.options import EmbeddingOptions
+from personalgen.errors import ConfigError
+from personalgen.evaluation.options import EvaluationOptions
+from personalgen.generation.options import GenerationOptions
+from personalgen.models.options import ModelOptions
+from personalgen.registry.promotion import GateOptions
+from personalgen.tables.options import LimitsOptions, SourceOptions
+from personalgen.training.options import TrainingOptions
+from personalgen.worlds.history import HistoryOptions
+
+ENV_PREFIX = "PERSONALGEN_"
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """A simulated history that the night writes for itself when it is not there yet."""
+
+    name: str = ""
+    """"openmoji" or "shapes"; empty means that the source is real and nothing is simulated."""
+    folder: str = "data/demo"
+    """Where history.db and images/ are written, relative to home."""
+    history: HistoryOptions = field(default_factory=HistoryOptions)
+    """Size of the simulated history."""
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """What is held out of training. Items and users are split by the hash of their ids, fixed for ever."""
+
+    later_share: float = 0.3
+    """Last share of each user's events that training never sees."""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """Where things are kept. Relative paths are relative to home."""
+
+    catalogue_url: str = ""
+    """SQLAlchemy URL of the catalogue; empty means home/data/catalogue.db."""
+    tracking_uri: str = ""
+    """MLflow's tracking and registry URI; empty means home/mlflow.db."""
+    model_name: str = "personalgen-gan"
+    """Name of the registered model."""
+    time_zone: str = "UTC"
+    """Zone in which `as_of` becomes the night's day."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a night needs to know; the resolved form is written into the run folder and is enough to rerun."""
+
+    home: str = "."
+    """Root of everything that is written: mlflow.db and data/. Relative to the working directory."""
+    world: WorldOptions = field(default_factory=WorldOptions)
+    source: SourceOptions = field(default_factory=SourceOptions)
+    limits: LimitsOptions = field(default_factory=LimitsOptions)
+    split: SplitOptions = field(default_factory=SplitOptions)
+    embeddings: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    train: TrainingOptions = field(default_factory=TrainingOptions)
+    snapshot: str = ""
+    """Folder of a trained generator to start from where there is no champion yet; empty means from scratch."""
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    store: StoreOptions = field(default_factory=StoreOptions)
+
+    @property
+    def root(self) -> Path:
+        """Absolute home."""
+        return Path(self.home).resolve()
+
+    def under_home(self, path: str) -> Path:
+        """Return `path`, relative ones below home."""
+        return self.root / path
+
+    @property
+    def catalogue_url(self) -> str:
+        """SQLAlchemy URL of the catalogue."""
+        return self.store.catalogue_url or f"sqlite:///{self.root / 'data' / 'catalogue.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.store.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def digest(self) -> str:
+        """Return 32 hex digits of all that can change a night's result; places and speed are left out."""
+        value = asdict(self)
+        for section, names in _WITHOUT_EFFECT.items():
+            for name in names:
+                (value[section] if section else value).pop(name)
+        return digest_of(value)
+
+
+_WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "": ("home", "store"),
+    "train": ("device", "threads", "max_minutes"),
+    "limits": ("chunk_rows",),
+    "source": ("url", "path", "image_root"),
+}
+
+
+def load_settings(
+    path: Path | None = None, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings of a TOML file, the environment and `key=value` overrides, the later winning.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong; all faults in one message.
+    """
+    merged: dict[str, Any] = _read_toml(path) if path else {}
+    environment = os.environ if environment is None else environment
+    for key, text in sorted(environment.items()):
+        if key.startswith(ENV_PREFIX) and "__" in key:
+            _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), _parse(text), where=key)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override!r} is not of the form key=value, for example --set train.max_kimg=5.")
+        _put(merged, key.strip().split("."), _parse(text), where=f"--set {key}")
+    return build_settings(merged)
+
+
+def build_settings(values: Mapping[str, Any]) -> Settings:
+    """Return the settings of a nested mapping.
+
+    Raises:
+        ConfigError: naming every unknown key, with the nearest known one, and every bad value.
+    """
+    faults = list(_unknown_keys(values, Settings))
+    if faults:
+        raise ConfigError("; ".join(faults) + ". Nothing was started.")
+    try:
+        return TypeAdapter(Settings).validate_python(dict(values))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
+        raise ConfigError("; ".join(faults) + ". Nothing was started.") from None
+
+
+def describe(kind: type = Settings, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield (dotted key, type, default) of every setting."""
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        name, hint = f"{prefix}{entry.name}", hints[entry.name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            yield from describe(hint, f"{name}.")
+        else:
+            yield name, getattr(hint, "__name__", str(hint)), entry.default
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"the config file {path} does not exist. Nothing was started.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config file {path} is not valid TOML: {error}. Nothing was started.") from None
+
+
+def _parse(text: str) -> Any:
+    """Return a TOML value where `text` is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(target: dict[str, Any], keys: Sequence[str], value: Any, *, where: str) -> None:
+    """Set a nested key."""
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{where} sets a key below {key!r}, which is a plain value. Nothing was started.")
+    target[keys[-1]] = value
+
+
+def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:
+    """Yield a sentence for each key that `kind` does not have."""
+    hints = get_type_hints(kind)
+    known = [entry.name for entry in fields(kind)]
+    for key, value in values.items():
+        if key not in known:
+            yield f"{prefix}{key} is not a setting{_nearest(key, prefix, known)}"
+        elif is_dataclass(hints[key]) and isinstance(hints[key], type):
+            if isinstance(value, Mapping):
+                yield from _unknown_keys(value, hints[key], f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key} is a section, found the value {value!r}"
+
+
+def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:
+    """Return a hint at the nearest key, here or in any section."""
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f" (did you mean {prefix}{close[0]}?)"
+    everywhere = {name.rpartition(".")[2]: name for name, _, _ in describe()}
+    close = difflib.get_close_matches(key, list(everywhere), n=1)
+    return f" (did you mean {everywhere[close[0]]}?)" if close else f" (known here: {', '.join(known)})"

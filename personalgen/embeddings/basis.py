@@ -1,0 +1,137 @@
+"""The frozen space in which preferences and generators meet.
+
+A basis is fitted once, on training items and past events only, and then frozen: a generator declares the version it was
+trained on, and a night embeds everybody in the basis of every model it needs. Item vectors of a basis are the whitened
+content beside collaborative factors; an item without enough likes gets its factors from its content.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from personalgen.artifacts import digest_of, read_json, sha256_file, write_bytes, write_json
+from personalgen.embeddings.content import CONTENT_ENCODER
+from personalgen.embeddings.options import EmbeddingOptions
+from personalgen.errors import ArtifactError
+
+ARRAYS, CARD = "basis.safetensors", "basis.json"
+_RIDGE = 1.0
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A frozen embedding space; all matrices float32."""
+
+    options: EmbeddingOptions
+    encoder: str
+    """Name of the content net whose features this basis expects."""
+    content_mean: Matrix
+    """(n_features,) mean of the training items' features."""
+    content_map: Matrix
+    """(n_features, content_dim) whitening projection."""
+    factor_map: Matrix
+    """(content_dim, collaborative_dim) ridge regression from content to factors, for items with few likes."""
+    item_ids: tuple[str, ...]
+    """Items with learned factors."""
+    item_factors: Matrix
+    """(len(item_ids), collaborative_dim) factors, unit variance per column."""
+    center: Matrix
+    """(dim,) population mean of raw user vectors."""
+    scale: Matrix
+    """(dim,) population standard deviation of raw user vectors."""
+
+    @property
+    def version(self) -> str:
+        """32 hex digits that change with any number in the basis."""
+        arrays = {name: value.tobytes().hex() for name, value in self._arrays().items()}
+        return digest_of({"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays})
+
+    def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:
+        """Return (n, dim) item vectors from (n, n_features) content features; both halves have unit length."""
+        content = (features - self.content_mean) @ self.content_map
+        factors = content @ self.factor_map
+        row_of = {item_id: k for k, item_id in enumerate(self.item_ids)}
+        known = np.array([row_of.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
+        factors[known >= 0] = self.item_factors[known[known >= 0]]
+        return np.concatenate([_unit_rows(content), _unit_rows(factors)], axis=1).astype(np.float32)
+
+    def standardise(self, raw: Matrix) -> Matrix:
+        """Return user vectors with zero mean and unit variance over the population that fitted the basis."""
+        return ((raw - self.center) / self.scale).astype(np.float32)
+
+    def _arrays(self) -> dict[str, Matrix]:
+        names = ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale")
+        return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in names}
+
+
+def fit_content(features: Matrix, options: EmbeddingOptions) -> tuple[Matrix, Matrix]:
+    """Return (mean, whitening map) of item features by PCA; components beyond the rank stay zero."""
+    mean = features.mean(0)
+    _, singular, components = np.linalg.svd(features - mean, full_matrices=False)
+    kept = min(options.content_dim, int((singular > singular[0] * 1e-6).sum()))
+    content_map = np.zeros((features.shape[1], options.content_dim), dtype=np.float32)
+    content_map[:, :kept] = components[:kept].T * (np.sqrt(len(features)) / singular[:kept])
+    return mean.astype(np.float32), content_map
+
+
+def fit_factors(likes: sp.csr_matrix, dim: int) -> Matrix:
+    """Return (n_items, dim) collaborative factors of a (n_users, n_items) matrix of decayed likes, columns of unit variance.
+
+    Truncated SVD of log(1 + weight) with items scaled by 1/sqrt(popularity); missing dimensions are zero.
+    """
+    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - scikit-learn takes a second to import
+
+    damped = likes.copy()
+    damped.data = np.log1p(damped.data)
+    popularity = np.asarray(damped.sum(0)).ravel()
+    damped = damped @ sp.diags(1 / np.sqrt(popularity + 1))
+    rank = min(dim, min(damped.shape) - 1)
+    factors = np.zeros((likes.shape[1], dim), dtype=np.float32)
+    if rank > 0:
+        components = TruncatedSVD(rank, random_state=0).fit(damped).components_.T
+        factors[:, :rank] = components / np.maximum(components.std(0), 1e-12)
+    return factors
+
+
+def fit_factor_map(content: Matrix, factors: Matrix) -> Matrix:
+    """Return the ridge regression (content_dim, collaborative_dim) that predicts factors from whitened content."""
+    gram = content.T @ content + _RIDGE * np.eye(content.shape[1], dtype=np.float32)
+    return np.linalg.solve(gram, content.T @ factors).astype(np.float32)
+
+
+def save_basis(folder: Path, basis: Basis) -> None:
+    """Write arrays, then the card, atomically."""
+    path = write_bytes(folder / ARRAYS, save(basis._arrays()))  # noqa: SLF001 - own module
+    card = {"version": basis.version, "encoder": basis.encoder, "options": asdict(basis.options), "item_ids": basis.item_ids}
+    write_json(folder / CARD, {**card, "arrays_sha256": sha256_file(path)})
+
+
+def load_basis(folder: Path) -> Basis:
+    """Return the basis in `folder`.
+
+    Raises:
+        ArtifactError: a file is missing, or arrays and card do not belong together.
+    """
+    card = read_json(folder / CARD)
+    path = folder / ARRAYS
+    if not path.is_file() or sha256_file(path) != card["arrays_sha256"]:
+        raise ArtifactError(f"{path} is missing or is not the one that {folder / CARD} describes. Restore the folder.")
+    arrays = load(path.read_bytes())
+    options = EmbeddingOptions(**card["options"])
+    return Basis(options=options, encoder=card["encoder"], item_ids=tuple(card["item_ids"]), **arrays)
+
+
+def encoder_name(options: EmbeddingOptions) -> str:
+    """Return the identity of the content features: net, input size and text width."""
+    return f"{CONTENT_ENCODER}@{options.feature_px}+text{options.text_dim}"
+
+
+def _unit_rows(matrix: Matrix) -> Matrix:
+    norm = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.asarray(matrix / np.maximum(norm, 1e-12), dtype=np.float32)

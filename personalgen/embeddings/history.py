@@ -1,0 +1,163 @@
+"""Histories as arrays, and the three ways they are turned into vectors: tonight's, at a split, and before each event."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
+from personalgen.embeddings.options import EmbeddingOptions
+from personalgen.embeddings.preference import PreferenceTable
+
+DAY_SEC = 86_400
+
+
+@dataclass(frozen=True)
+class History:
+    """Valid interactions sorted by (user_index, timestamp, item_index); index arrays point into the two id tuples."""
+
+    user_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    user_index: NDArray[np.int64]
+    item_index: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    """Positive: like; negative: dislike."""
+
+    def where(self, mask: NDArray[np.bool_]) -> "History":
+        """Return the chosen interactions; users and items stay."""
+        picked = (column[mask] for column in (self.user_index, self.item_index, self.timestamp, self.weight))
+        return History(self.user_ids, self.item_ids, *picked)
+
+
+def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float64]:
+    """Return each event's weight halved per `half_life_days` before the user's own newest event.
+
+    The anchor is the user's last event, not tonight: time passing by itself changes nobody's preference.
+    """
+    newest = np.zeros(len(history.user_ids), dtype=np.int64)
+    np.maximum.at(newest, history.user_index, history.timestamp)
+    age_days = (newest[history.user_index] - history.timestamp) / DAY_SEC
+    return np.asarray(history.weight * 2.0 ** (-age_days / half_life_days), dtype=np.float64)
+
+
+def raw_user_vectors(history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None) -> Matrix:
+    """Return (n_users, dim): the shrunk decayed mean of liked items less a part of the mean of disliked ones.
+
+    `prior` (dim,) is the population mean towards which few events are shrunk; None leaves the mean unshrunk.
+    """
+    weight = decayed_weights(history, options.half_life_days)
+    liked, like_total = _weighted_sums(history, item_vectors, np.maximum(weight, 0))
+    disliked, dislike_total = _weighted_sums(history, item_vectors, np.maximum(-weight, 0))
+    pseudo = 0.0 if prior is None else options.shrinkage
+    start = 0.0 if prior is None else options.shrinkage * prior
+    mean = (liked + start) / np.maximum(like_total + pseudo, 1e-12)[:, None]
+    against = disliked / np.maximum(dislike_total + options.shrinkage, 1e-12)[:, None]
+    return np.asarray(mean - options.dislike_weight * against, dtype=np.float32)
+
+
+def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], options: EmbeddingOptions) -> Basis:
+    """Return a basis fitted on the events of `history` that touch items where `fit_items` is True, and on those items.
+
+    The caller passes past events only; (n_items, n_features) `features` follow history.item_ids.
+    """
+    mean, content_map = fit_content(features[fit_items], options)
+    content = (features - mean) @ content_map
+    likes = history.where(fit_items[history.item_index] & (history.weight > 0))
+    weight = decayed_weights(likes, options.half_life_days)
+    shape = (len(history.user_ids), len(history.item_ids))
+    matrix = sp.csr_matrix((weight, (likes.user_index, likes.item_index)), shape=shape)
+    factors = fit_factors(matrix, options.collaborative_dim)
+    liked = np.asarray((matrix > 0).sum(0)).ravel() >= 3  # noqa: PLR2004 - fewer likes say less than the content does
+    known = np.flatnonzero(liked & fit_items)
+    factor_map = fit_factor_map(content[known], factors[known])
+    unscaled = Basis(
+        options=options, encoder=encoder_name(options), content_mean=mean, content_map=content_map, factor_map=factor_map,
+        item_ids=tuple(history.item_ids[k] for k in known), item_factors=factors[known],
+        center=np.zeros(options.dim, dtype=np.float32), scale=np.ones(options.dim, dtype=np.float32),
+    )
+    return _with_population(unscaled, likes, features)
+
+
+def embed_users(history: History, basis: Basis, features: Matrix) -> PreferenceTable:
+    """Return the preferences of every user of `history`, also of those without events (the population's)."""
+    vectors = basis.item_vectors(features, history.item_ids)
+    raw = raw_user_vectors(history, vectors, basis.options, prior=basis.center)
+    counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
+    weight = decayed_weights(history, basis.options.half_life_days)
+    return PreferenceTable(
+        history.user_ids, basis.standardise(raw), counts, _top_events(history, weight, basis.options.n_top_events), basis.version
+    )
+
+
+def vectors_before_events(history: History, basis: Basis, features: Matrix) -> Matrix:
+    """Return (n_events, dim): the user's vector as it was known before each event (events at the same second excluded).
+
+    The point-in-time join of training pairs: row k never sees event k, nor anything later.
+    """
+    items = basis.item_vectors(features, history.item_ids).astype(np.float64)
+    out = np.empty((len(history.timestamp), basis.options.dim), dtype=np.float64)
+    bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        _fill_user(out[start:stop], items[history.item_index[start:stop]], history, slice(start, stop), basis)
+    return basis.standardise(out.astype(np.float32))
+
+
+def _fill_user(out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis) -> None:
+    """Write the raw vectors before each of one user's events."""
+    options, dim = basis.options, basis.options.dim
+    times, weights = history.timestamp[rows], history.weight[rows]
+    sums, totals = np.zeros((2, dim)), np.zeros(2)
+    known, clock = 0, 0
+    for k, now in enumerate(times):
+        while times[known] < now:
+            fade = 2.0 ** (-(times[known] - clock) / (DAY_SEC * options.half_life_days)) if clock else 1.0
+            sums, totals, clock = sums * fade, totals * fade, int(times[known])
+            side = 0 if weights[known] > 0 else 1
+            sums[side] += abs(weights[known]) * items[known]
+            totals[side] += abs(weights[known])
+            known += 1
+        mean = (sums[0] + options.shrinkage * basis.center) / (totals[0] + options.shrinkage)
+        out[k] = mean - options.dislike_weight * sums[1] / max(totals[1] + options.shrinkage, 1e-12)
+
+
+def _weighted_sums(
+    history: History, item_vectors: Matrix, weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return per user the weighted sum of item vectors (n_users, dim) and the total weight (n_users,)."""
+    shape = (len(history.user_ids), len(history.item_ids))
+    matrix = sp.csr_matrix((weight, (history.user_index, history.item_index)), shape=shape)
+    return np.asarray(matrix @ item_vectors.astype(np.float64)), np.asarray(matrix.sum(1)).ravel()
+
+
+def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
+    """Return the basis with the mean and spread of the vectors of users who have likes."""
+    vectors = basis.item_vectors(features, likes.item_ids)
+    raw = raw_user_vectors(likes, vectors, basis.options, prior=None)[np.unique(likes.user_index)]
+    center = raw.mean(0)
+    shrunk = raw_user_vectors(likes, vectors, basis.options, prior=center)[np.unique(likes.user_index)]
+    halves = np.split(np.arange(basis.options.dim), [basis.options.content_dim])
+    scale = np.ones(basis.options.dim, dtype=np.float32)
+    for half in halves:
+        scale[half] = max(float(shrunk[:, half].std(0).mean()), 1e-6)
+    return replace(basis, center=center.astype(np.float32), scale=scale)
+
+
+def _top_events(history: History, weight: NDArray[np.float64], count: int) -> tuple[tuple[dict[str, Any], ...], ...]:
+    """Return per user the `count` events of the largest share of the total absolute weight, largest first."""
+    bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
+    tops = []
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        own = weight[start:stop]
+        order = np.argsort(-np.abs(own), kind="stable")[:count]
+        total = float(np.abs(own).sum()) or 1.0
+        tops.append(tuple(
+            {
+                "item_id": history.item_ids[history.item_index[start + k]],
+                "timestamp": int(history.timestamp[start + k]), "weight": round(float(own[k]) / total, 4),
+            }
+            for k in order
+        ))
+    return tuple(tops)

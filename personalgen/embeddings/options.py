@@ -1,0 +1,30 @@
+"""How histories become preference vectors."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """Settings of the first embedder; a frozen basis keeps the values it was fitted with."""
+
+    content_dim: int = 48
+    """Columns of whitened image (and text) content."""
+    collaborative_dim: int = 16
+    """Columns of the collaborative part, from a truncated SVD of decayed likes."""
+    half_life_days: float = 30.0
+    """Age, counted back from the user's own newest event, at which an event weighs half."""
+    shrinkage: float = 1.0
+    """Pseudo-events of the population mean in every user's mean: decides how far a cold user stands from the crowd."""
+    dislike_weight: float = 0.3
+    """How strongly the mean of disliked items is subtracted."""
+    text_dim: int = 64
+    """Hashed words of title and text that join the image features before whitening; 0 leaves text out."""
+    feature_px: int = 64
+    """Edge to which pictures are brought before the content net sees them."""
+    n_top_events: int = 5
+    """Events kept as provenance of each vector."""
+
+    @property
+    def dim(self) -> int:
+        """Columns of a preference vector."""
+        return self.content_dim + self.collaborative_dim

@@ -1,0 +1,54 @@
+"""Is a picture good, and is it made for its user? Fidelity and personal fit, each beside its control.
+
+Takes arrays, returns frozen dataclasses. The judge's net is imported here and nowhere else.
+"""
+
+from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, judge_features
+from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
+from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
+from personalgen.evaluation.interval import Interval
+from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
+from personalgen.evaluation.measure import Evaluation, Yardstick, build_yardstick, measure
+from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
+from personalgen.evaluation.paired import Comparison, compare
+from personalgen.evaluation.preference import PreferenceGain, preference_gain
+from personalgen.evaluation.report import ReportPicture, write_report
+from personalgen.evaluation.selection import Selection, select_held_out
+from personalgen.evaluation.sheet import SheetRow, contact_sheet, grid, png_bytes, write_png
+
+__all__ = [
+    "FEATURE_DIM",
+    "JUDGE_NET",
+    "MIN_USERS",
+    "Comparison",
+    "ContentJudge",
+    "Evaluation",
+    "EvaluationOptions",
+    "Figure",
+    "FrechetDistance",
+    "Interval",
+    "Judge",
+    "Pictures",
+    "PreferenceGain",
+    "ReportPicture",
+    "Selection",
+    "SheetRow",
+    "Yardstick",
+    "build_yardstick",
+    "compare",
+    "comparison_figures",
+    "contact_sheet",
+    "evaluation_figures",
+    "frechet_distance",
+    "frechet_with_floor",
+    "grid",
+    "judge_features",
+    "kid",
+    "kid_floor",
+    "measure",
+    "png_bytes",
+    "preference_gain",
+    "select_held_out",
+    "write_png",
+    "write_report",
+]

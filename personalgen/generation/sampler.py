@@ -1,0 +1,109 @@
+"""From conditions and seeds to uint8 images: the same bits whatever ran before or stands beside in the batch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from personalgen.errors import InternalError
+from personalgen.generation.options import OperatingPoint
+from personalgen.models import Condition, Generator
+from personalgen.seeding import draw_z
+
+CHUNK = 64
+"""Images per conversion to uint8: larger chunks leave the cache and cost three to ten times as much an image."""
+
+
+class Sampler:
+    """Draws images from a generator at one operating point.
+
+    Every pass has exactly `batch_size` rows (the last one is padded) and runs in fp32 and eval mode on `n_threads` CPU
+    threads: a row depends on its own condition and seed alone.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int = 64,
+        operating_point: OperatingPoint | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        self.generator = generator.to(device).eval()
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.operating_point = operating_point or OperatingPoint()
+        self.n_threads = n_threads
+
+    def sample(self, condition: Condition, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """Return (len(seeds), R, R, 3) uint8; row k is drawn at row k of `condition` with z from seeds[k].
+
+        Raises:
+            InternalError: there is not one seed per row, or the generator returned a value that is not finite.
+        """
+        if condition.batch_size != len(seeds):
+            raise InternalError(
+                f"{condition.batch_size} conditions came with {len(seeds)} seeds. Nothing was generated."
+            )
+        self.generator.spec.check(condition)
+        edge = self.generator.resolution
+        images = np.empty((len(seeds), edge, edge, 3), dtype=np.uint8)
+        with torch.inference_mode(), reproducible(self.n_threads):
+            for start in range(0, len(seeds), self.batch_size):
+                stop = min(start + self.batch_size, len(seeds))
+                images[start:stop] = self._batch(condition, seeds, start, stop)
+        return images
+
+    def _batch(self, condition: Condition, seeds: Sequence[int], start: int, stop: int) -> NDArray[np.uint8]:
+        """Return the images of rows [start, stop), one padded pass."""
+        index = torch.arange(start, start + self.batch_size).clamp(max=stop - 1)
+        z = draw_z([seeds[k] for k in index.tolist()], self.generator.z_dim) * self.operating_point.truncation_psi
+        x = self._guided(z.to(self.device), condition.take(index).to(self.device))[: stop - start]
+        if not torch.isfinite(x).all():
+            raise InternalError(
+                "the generator returned values that are not finite: its training diverged. Roll back to an earlier "
+                "model version (personalgen models rollback). No image of this batch was written."
+            )
+        return to_uint8(x)
+
+    def _guided(self, z: Tensor, condition: Condition) -> Tensor:
+        """Return x_null + g (x_c - x_null), both on the same z; the plain x_c at g = 1.
+
+        Source: Ho & Salimans 2022, equation 6, applied to images instead of scores.
+        """
+        guidance = self.operating_point.guidance
+        at_condition: Tensor = self.generator(z, condition)
+        if guidance == 1.0:
+            return at_condition
+        null = self.generator.spec.null_condition(self.batch_size, device=self.device)
+        at_null: Tensor = self.generator(z, null)
+        return at_null + guidance * (at_condition - at_null)
+
+
+@contextmanager
+def reproducible(n_threads: int) -> Iterator[None]:
+    """Fix the CPU thread count and the GPU's choice of algorithms; restore both."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def to_uint8(x: Tensor) -> NDArray[np.uint8]:
+    """Return (B, H, W, 3) uint8 of (B, 3, H, W) images in about [-1, 1], rounded half up and clipped."""
+    chunks = [_chunk_to_uint8(chunk) for chunk in x.split(CHUNK)]
+    return np.concatenate(chunks) if chunks else np.empty((0, *x.shape[2:], 3), dtype=np.uint8)
+
+
+def _chunk_to_uint8(x: Tensor) -> NDArray[np.uint8]:
+    """Return one chunk, converted on its device."""
+    pixels = (x * 127.5 + 128.0).clamp_(0.0, 255.0).to(torch.uint8)
+    images: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return images

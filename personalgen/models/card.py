@@ -1,0 +1,79 @@
+"""A generator on disk: `generator.safetensors` and `card.json`; nothing is unpickled."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from personalgen.artifacts import Ref, read_json, sha256_file, write_bytes, write_json
+from personalgen.errors import ArtifactError
+from personalgen.conditions import ConditionSpec
+from personalgen.models.generator import Generator
+from personalgen.models.options import ModelOptions
+
+WEIGHTS = "generator.safetensors"
+CARD = "card.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known of a generator to use it; stored beside its weights."""
+
+    generator_sha256: str
+    """Digest of generator.safetensors: the model's identity."""
+    options: ModelOptions
+    spec: ConditionSpec
+    basis_version: str
+    """The embedding basis whose vectors this generator understands; others are refused."""
+    trained_kimg: float
+    """Thousands of images seen, warm start included."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Free: command, splits, figures, licence."""
+
+    @property
+    def generator_digest(self) -> int:
+        """63 bits of the weights' digest, the key under which assets are stored."""
+        return int(self.generator_sha256[:16], 16) & (2**63 - 1)
+
+
+def save_generator(
+    folder: Path, generator: Generator, *, basis_version: str, trained_kimg: float, facts: Mapping[str, Any] | None = None
+) -> ModelCard:
+    """Write weights, then card, atomically; return the card."""
+    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    path = write_bytes(folder / WEIGHTS, save(state))
+    card = ModelCard(
+        generator_sha256=sha256_file(path), options=generator.options, spec=generator.spec,
+        basis_version=basis_version, trained_kimg=trained_kimg, facts=dict(facts or {}),
+    )
+    write_json(folder / CARD, {**asdict(card), "spec": card.spec.to_dict()})
+    return card
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Return the card in `folder`.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    raw = read_json(folder / CARD)
+    return ModelCard(**{**raw, "options": ModelOptions(**raw["options"]), "spec": ConditionSpec.from_dict(raw["spec"])})
+
+
+def load_generator(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Generator, ModelCard]:
+    """Return the generator in evaluation mode and its card, after checking the weights' digest.
+
+    Raises:
+        ArtifactError: a file is missing, or the weights are not those of the card.
+    """
+    card = load_card(folder)
+    path = Ref(path=str(folder / WEIGHTS), sha256=card.generator_sha256).open_path()
+    generator = Generator(card.options, card.spec)
+    try:
+        generator.load_state_dict(load(path.read_bytes()))
+    except RuntimeError as error:
+        raise ArtifactError(f"{path} does not hold the weights that {folder / CARD} describes: {error}") from error
+    return generator.to(device).eval(), card

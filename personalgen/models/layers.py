@@ -1,0 +1,100 @@
+"""The few layers that generator and discriminators are made of; native torch operators only."""
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personalgen.errors import ConditionError
+from personalgen.conditions import Condition, ConditionSpec
+
+LEAK = 0.2
+_GAIN = math.sqrt(2 / (1 + LEAK**2))
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Return leaky ReLU at the slope all nets share."""
+    return F.leaky_relu(x, LEAK)
+
+
+def conv(c_in: int, c_out: int, size: int, *, gain: float = _GAIN, bias: bool = True) -> nn.Conv2d:
+    """Return a same-size convolution with He initialisation scaled by `gain`; gain 0 starts the layer at zero."""
+    layer = nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=bias)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(c_in * size * size))
+    if bias:
+        nn.init.zeros_(cast("Tensor", layer.bias))
+    return layer
+
+
+def linear(d_in: int, d_out: int, *, gain: float = 1.0, bias: float = 0.0) -> nn.Linear:
+    """Return a linear layer with variance-preserving initialisation scaled by `gain`."""
+    layer = nn.Linear(d_in, d_out)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(d_in))
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+class ConditionEncoder(nn.Module):
+    """A condition as one vector: the sum over fields of a two-layer net; a learned row stands for an absent field."""
+
+    def __init__(self, spec: ConditionSpec, width: int) -> None:
+        """Build one small net per field of `spec`.
+
+        Raises:
+            ConditionError: a field's kind has no encoder.
+        """
+        super().__init__()
+        self.spec = spec
+        for entry in spec.fields:
+            if entry.kind != "vector":
+                raise ConditionError(
+                    f"field {entry.name!r} has kind {entry.kind!r}, for which this version has no encoder; use 'vector'."
+                )
+        self.nets = nn.ModuleDict({
+            entry.name: nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width)) for entry in spec.fields
+        })
+        self.nulls = nn.ParameterDict({entry.name: nn.Parameter(torch.randn(entry.width)) for entry in spec.fields})
+
+    def forward(self, condition: Condition) -> Tensor:
+        """Return (B, width)."""
+        rows = [
+            net(torch.where(condition.masks[name][:, None], condition.values[name], self.nulls[name]))
+            for name, net in self.nets.items()
+        ]
+        return torch.stack(rows).sum(0)
+
+
+class ModulatedBlock(nn.Module):
+    """A residual block without normalisation whose input is scaled and shifted per channel by the style vector.
+
+    R3GAN's lesson (arXiv:2501.05441, section 3.2): no normalisation, the last convolution starts at zero. We use two dense
+    3x3 convolutions instead of the inverted grouped bottleneck, because dense ones run 2x faster on CPUs at these widths.
+    """
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        """Build the block for `channels` maps."""
+        super().__init__()
+        self.film = linear(style_dim, 2 * channels, gain=0.5)
+        self.first = conv(channels, channels, 3)
+        self.last = conv(channels, channels, 3, gain=0.0)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Return x plus its modulated residual; x is (B, channels, H, W), style (B, style_dim)."""
+        scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
+        return cast("Tensor", x + self.last(leaky(self.first(leaky(x * (1 + scale) + shift)))))
+
+
+class ResidualBlock(nn.Module):
+    """The discriminator's residual block: no normalisation, the last convolution starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        """Build the block for `channels` maps."""
+        super().__init__()
+        self.first = conv(channels, channels, 3)
+        self.last = conv(channels, channels, 3, gain=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus its residual, (B, channels, H, W)."""
+        return cast("Tensor", x + self.last(leaky(self.first(leaky(x)))))

@@ -1,0 +1,46 @@
+"""Size and shape of the nets."""
+
+import math
+from dataclasses import dataclass
+
+from personalgen.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Size of generator and discriminator; written into the model card."""
+
+    resolution: int = 32
+    """Image edge in pixels: a power of two from 8 to 128."""
+    z_dim: int = 64
+    """Width of the latent z."""
+    style_dim: int = 128
+    """Width of the style vector and of the encoded condition."""
+    width: int = 64
+    """Generator channels at full resolution; doubled per halving of the resolution up to `max_width`."""
+    max_width: int = 256
+    """Most channels of any stage."""
+    discriminator_width: int = 32
+    """Discriminator channels at full resolution; doubled per halving up to `max_width`."""
+    blocks: int = 1
+    """Residual blocks per resolution."""
+
+    def __post_init__(self) -> None:
+        """Refuse a resolution that is not a power of two."""
+        if self.resolution not in (8, 16, 32, 64, 128):
+            raise ConfigError(f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built.")
+
+    @property
+    def n_stages(self) -> int:
+        """Number of doublings above 4x4."""
+        return int(math.log2(self.resolution)) - 2
+
+    @property
+    def generator_widths(self) -> tuple[int, ...]:
+        """Channels at 4x4, 8x8, … up to the full resolution."""
+        return tuple(min(self.max_width, self.width << k) for k in range(self.n_stages, -1, -1))
+
+    @property
+    def discriminator_widths(self) -> tuple[int, ...]:
+        """Channels at the full resolution, half of it, … down to 4x4."""
+        return tuple(min(self.max_width, self.discriminator_width << k) for k in range(self.n_stages + 1))

@@ -1,0 +1,101 @@
+"""Opens MLflow's store: switches before the import, creation under a file lock, a clear error instead of retries."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from personalgen.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Forced: nothing is unpickled and nothing calls home. Defaults: what somebody may want louder.
+_FORCED = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+}
+_DEFAULTS = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+_CONNECT_SEC = 5.0
+
+
+def prepare_environment() -> None:
+    """Set MLflow's switches; call before every import of mlflow."""
+    os.environ.update(_FORCED)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[MlflowClient, str]":
+    """Return a client of the store at `uri` and the experiment's id; both are created where they are missing.
+
+    One process at a time: three that open a new mlflow.db at once would leave it broken.
+
+    Raises:
+        RegistryError: the store cannot be opened, or the experiment was deleted.
+    """
+    prepare_environment()
+    _check_reachable(uri)
+    try:
+        with _locked(artifact_root / ".create.lock"):
+            import mlflow
+
+            client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            return client, _experiment_id(client, uri, name=experiment, artifact_root=artifact_root)
+    except RegistryError:
+        raise
+    except Exception as error:  # the store may be any database: its driver's errors have no common root
+        raise RegistryError(f"MLflow's store {without_password(uri)} cannot be opened: {error}. {_ADVICE}") from error
+
+
+def without_password(uri: str) -> str:
+    """Return `uri` as it may be shown and logged."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+_ADVICE = "Check the tracking URI, and that its folder is writable or its server runs. Nothing was logged."
+
+
+def _experiment_id(client: "MlflowClient", uri: str, *, name: str, artifact_root: Path) -> str:
+    """Return the id of the experiment called `name`, created where it is missing."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = None if uri.startswith("http") else (artifact_root / name).resolve().as_uri()
+        return str(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage != "active":
+        raise RegistryError(
+            f"the experiment {name!r} was deleted in MLflow. Restore it (mlflow experiments restore -x "
+            f"{found.experiment_id}) or set another name. Nothing was logged."
+        )
+    return str(found.experiment_id)
+
+
+def _check_reachable(uri: str) -> None:
+    """Raise RegistryError at once where no server listens; MLflow itself retries for minutes."""
+    parts = urlsplit(uri)
+    default = _PORTS.get(parts.scheme.partition("+")[0])
+    if parts.hostname is None or default is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or default), timeout=_CONNECT_SEC).close()
+    except OSError as error:
+        raise RegistryError(f"MLflow's store {without_password(uri)} does not answer: {error}. {_ADVICE}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; a killed holder releases it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,250 @@
+"""The interactions table, first pass: every row is judged, and the good ones are staged as numbers.
+
+Only a batch of rows is in memory at a time. What grows with the events is one 16-byte key an event (`Staged.keys`), by
+which duplicates are found exactly; everything else grows with users, items or kinds of event.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from personalgen.errors import DataError
+from personalgen.tables.columns import Batch, distinct, shown, text_of, to_floats, to_seconds, value_at
+from personalgen.tables.ids import IdColumn, canonical_ids
+from personalgen.tables.items import Items
+from personalgen.tables.options import LimitsOptions
+from personalgen.tables.quarantine import Fault, QuarantineWriter
+from personalgen.tables.source import Source, TableLayout
+from personalgen.tables.users import Users
+
+STAGED = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("user", pa.int32()),
+        ("item", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("event", pa.int32()),
+        ("value", pa.float32()),
+    ]
+)
+MAX_EVENT_KINDS = 1 << 16
+ITEM_QUARANTINED = -2
+_BAD, _UNKNOWN, _READ, _SILENT = -3, -1, -1, 1
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+_BLAMED = {
+    "bad_timestamp": "timestamp",
+    "future": "timestamp",
+    "bad_user_id": "user_id",
+    "bad_item_id": "item_id",
+    "item_quarantined": "item_id",
+    "unknown_item": "item_id",
+    "bad_weight": "weight",
+}
+REASONS = (
+    "", "bad_timestamp", "future", "after as_of", "bad_user_id", "opted out", "bad_item_id", "item_quarantined",
+    "unknown_item", "bad_weight",
+)  # fmt: skip
+AFTER_AS_OF, OPTED_OUT = REASONS.index("after as_of"), REASONS.index("opted out")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which events are read, in whole UTC seconds."""
+
+    as_of: int
+    """Events from here on are not read."""
+    latest: int
+    """Events after this are faults: the wall clock plus the tolerance."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the other tables say."""
+
+    item_place: dict[str, int]
+    """Position of each usable item; ITEM_QUARANTINED for one whose picture failed."""
+    silent_users: dict[str, int]
+    """Users whose events are not read, as keys."""
+
+    @classmethod
+    def of(cls, items: Items, users: Users) -> "Known":
+        """Return what the items and users that were read say."""
+        return cls(dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of(), dict.fromkeys(users.silent, _SILENT))
+
+
+@dataclass
+class Staged:
+    """What the first pass found."""
+
+    path: Path
+    """Parquet file of the good rows, duplicates included."""
+    user_code: dict[str, int] = field(default_factory=dict)
+    """Users by their order of appearance."""
+    event_code: dict[str | None, int] = field(default_factory=lambda: {None: 0})
+    """Kinds of event by their order of appearance; 0 is none."""
+    keys: list[NDArray[np.uint64]] = field(default_factory=list)
+    """Per batch: (n, 2) words that hold user, item, time and kind of event exactly."""
+    n_rows: int = 0
+    n_after_as_of: int = 0
+    n_opted_out: int = 0
+
+    @property
+    def n_considered(self) -> int:
+        """Rows that were judged: all but those that lie at or after as_of or belong to users who opted out."""
+        return self.n_rows - self.n_after_as_of - self.n_opted_out
+
+
+def newest_event(source: Source, layout: TableLayout, *, latest: int, chunk_rows: int) -> int | None:
+    """Return the newest time up to `latest`, by a pass over the time column alone; None where there is none."""
+    name, newest = layout.need("timestamp"), -1
+    for batch in source.batches(layout.table, [name], chunk_rows=chunk_rows):
+        seconds, readable = to_seconds(batch.columns[name])
+        plausible = seconds[readable & (seconds <= latest)]
+        newest = max(newest, int(plausible.max(initial=-1)))
+    return newest if newest >= 0 else None
+
+
+def stage_events(
+    source: Source,
+    layout: TableLayout,
+    path: Path,
+    *,
+    window: Window,
+    known: Known,
+    limits: LimitsOptions,
+    quarantine: QuarantineWriter,
+    progress: Callable[[str, int], None],
+) -> Staged:
+    """Return the staged good rows; the others are quarantined or counted."""
+    staged = Staged(path)
+    with pa.parquet.ParquetWriter(path, STAGED, compression="zstd", compression_level=1) as writer:
+        for batch in source.batches(layout.table, layout.names(), chunk_rows=limits.chunk_rows):
+            staged.n_rows += len(batch.rows) + len(batch.bad_rows)
+            quarantine.add("interactions", [Fault(bad.row, "bad_row", bad.detail) for bad in batch.bad_rows])
+            if len(batch.rows):
+                rows = _Rows.of(batch, layout, limits)
+                reasons = rows.judge(window, known)
+                quarantine.add("interactions", rows.faults(reasons))
+                staged.n_after_as_of += int((reasons == AFTER_AS_OF).sum())
+                staged.n_opted_out += int((reasons == OPTED_OUT).sum())
+                writer.write_batch(rows.stage(reasons == 0, known, staged))
+            progress("interactions", staged.n_rows)
+    return staged
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A batch, converted."""
+
+    batch: Batch
+    layout: TableLayout
+    users: IdColumn
+    items: IdColumn
+    seconds: NDArray[np.int64]
+    timed: NDArray[np.bool_]
+    values: NDArray[np.float32]
+    """Weight, else rating, else 1; NaN where it cannot be used."""
+
+    @classmethod
+    def of(cls, batch: Batch, layout: TableLayout, limits: LimitsOptions) -> "_Rows":
+        """Return the converted batch."""
+        users, items = (
+            canonical_ids(batch.columns[layout.need(name)], max_bytes=limits.max_id_bytes, typed=batch.typed)
+            for name in ("user_id", "item_id")
+        )
+        seconds, timed = to_seconds(batch.columns[layout.need("timestamp")])
+        return cls(batch, layout, users, items, seconds, timed, _values(batch, layout))
+
+    def judge(self, window: Window, known: Known) -> NDArray[np.int64]:
+        """Return the position in REASONS of why each row is refused or not read; 0 for a good one.
+
+        The order matters: whether a row is read at all is decided by its time and its user, before its other cells.
+        """
+        user = self.users.mapped(known.silent_users, none=_BAD, other=_READ)
+        item = self.items.mapped(known.item_place, none=_BAD, other=_UNKNOWN)
+        conditions = (
+            ~self.timed,
+            self.seconds > window.latest,
+            self.seconds >= window.as_of,
+            user == _BAD,
+            user == _SILENT,
+            item == _BAD,
+            item == ITEM_QUARANTINED,
+            item == _UNKNOWN,
+            np.isnan(self.values),
+        )
+        return np.select(conditions, [np.int64(one) for one in range(1, len(REASONS))], default=np.int64(0))
+
+    def faults(self, reasons: NDArray[np.int64]) -> Iterator[Fault]:
+        """Yield the rows to quarantine."""
+        for place in np.flatnonzero((reasons != 0) & (reasons != AFTER_AS_OF) & (reasons != OPTED_OUT)).tolist():
+            reason = REASONS[reasons[place]]
+            name = self.layout.one(_BLAMED[reason]) or self.layout.one("rating")
+            detail = f"{name} = {shown(value_at(self.batch.columns[str(name)], place))}"
+            yield Fault(int(self.batch.rows[place]), reason, detail, self.users.at(place), self.items.at(place))
+
+    def stage(self, good: NDArray[np.bool_], known: Known, staged: Staged) -> pa.RecordBatch:
+        """Return the good rows as numbers, allocating codes to new users and kinds of event."""
+        user = self.users.mapped(_allocate(staged.user_code, self.users, good))[good]
+        item = self.items.mapped(known.item_place)[good]
+        event = self._events(good, staged.event_code)
+        seconds = self.seconds[good]
+        staged.keys.append(_keys(user, item, seconds, event))
+        columns = (self.batch.rows[good], user, item, seconds, event, self.values[good])
+        arrays = [pa.array(one.astype(kind.to_pandas_dtype())) for one, kind in zip(columns, STAGED.types, strict=True)]
+        return pa.record_batch(arrays, schema=STAGED)
+
+    def _events(self, good: NDArray[np.bool_], event_code: dict[str | None, int]) -> NDArray[np.int64]:
+        """Return the code of each good row's kind of event.
+
+        Raises:
+            DataError: there are more kinds than a column of kinds can have.
+        """
+        name = self.layout.one("event")
+        if name is None:
+            return np.zeros(int(good.sum()), dtype=np.int64)
+        kinds, codes = distinct(self.batch.columns[name])
+        codes = codes[good]
+        used = {
+            code: event_code.setdefault(text_of(kinds[code]), len(event_code)) for code in np.unique(codes).tolist()
+        }
+        if len(event_code) > MAX_EVENT_KINDS:
+            raise DataError(
+                f"column {name!r} of interactions has over {MAX_EVENT_KINDS:,} distinct values, for example "
+                f"{shown(kinds[-1])}; expected kinds of event, such as view. Map another column to "
+                'source.columns.interactions.event, or set it to "". Nothing was written.'
+            )
+        return np.array([used[code] for code in codes.tolist()], dtype=np.int64)
+
+
+def _values(batch: Batch, layout: TableLayout) -> NDArray[np.float32]:
+    """Return the weight, else the rating, else 1 of each row; NaN where it is not finite, or a weight of zero."""
+    name = layout.one("weight") or layout.one("rating")
+    if name is None:
+        return np.ones(len(batch.rows), dtype=np.float32)
+    numbers = to_floats(batch.columns[name])
+    numbers[~(np.abs(numbers) <= _LARGEST_FLOAT32)] = np.nan
+    values = numbers.astype(np.float32)
+    if layout.one("weight"):
+        values[values == 0] = np.nan
+    return values
+
+
+def _allocate(user_code: dict[str, int], users: IdColumn, good: NDArray[np.bool_]) -> dict[str, int]:
+    """Return the codes of all users so far, those of the good rows included."""
+    for place in np.unique(users.codes[good]).tolist():
+        user_code.setdefault(str(users.ids[place]), len(user_code))
+    return user_code
+
+
+def _keys(
+    user: NDArray[np.int64], item: NDArray[np.int64], seconds: NDArray[np.int64], event: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Return (n, 2) words that differ where the rows differ: 31 + 31 bits of user and item, 47 + 16 of time and event."""
+    return np.stack([(user << 32) | item, (seconds << 16) | event], axis=1).astype(np.uint64)

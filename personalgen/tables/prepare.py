@@ -1,0 +1,233 @@
+"""From a source to a sealed folder of validated tables and decoded pictures; all of it, or nothing.
+
+The work happens in a hidden folder beside the result, which is renamed when everything is there. A source is only read.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from personalgen.artifacts import digest_of, fsync_folder, read_manifest, seal_folder
+from personalgen.errors import ConfigError, DataError
+from personalgen.tables.columns import EPOCH, ceil_seconds
+from personalgen.tables.digest import RowSum
+from personalgen.tables.events import Known, Staged, Window, newest_event, stage_events
+from personalgen.tables.interactions import write_interactions
+from personalgen.tables.items import Items, read_items
+from personalgen.tables.options import LimitsOptions, SourceOptions
+from personalgen.tables.prepared import INTERACTIONS, QUARANTINE, USERS, PreparedTables
+from personalgen.tables.quarantine import QuarantineWriter
+from personalgen.tables.source import Layout, Source, open_source, read_layout
+from personalgen.tables.users import User, Users, read_users, write_users
+
+FORMAT = 1
+"""Version of what is written; a change of the decoder or of a file's columns makes new folders."""
+_WORKSPACE = ".prepare-"
+Progress = Callable[[str, int], None]
+
+
+def prepare_tables(
+    source: SourceOptions,
+    *,
+    limits: LimitsOptions,
+    image_px: int,
+    out_root: Path,
+    as_of: datetime | None,
+    now: datetime,
+    progress: Progress | None = None,
+) -> PreparedTables:
+    """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
+
+    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`. The folder
+    is named by its content: one that is there already is left as it stands.
+
+    Raises:
+        ConfigError: an option is out of range, or a time has no zone.
+        SourceError: the source cannot be opened, or lacks a table or a column.
+        DataError: too many rows cannot be used, or none can. Whenever something is raised, nothing is left behind.
+    """
+    _check(limits, image_px, as_of, now)
+    with open_source(source) as opened:
+        layout = read_layout(opened, source)
+        with _workspace(out_root) as folder:
+            job = _Job(opened, layout, folder, image_px, limits, progress or _silent)
+            tables = job.run(as_of, now)
+            return _publish(folder, out_root, tables, image_px, limits)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One preparation inside its workspace."""
+
+    source: Source
+    layout: Layout
+    folder: Path
+    image_px: int
+    limits: LimitsOptions
+    progress: Progress
+
+    def run(self, as_of: datetime | None, now: datetime) -> PreparedTables:
+        """Write every table into the workspace and return what they hold."""
+        with QuarantineWriter(self.folder / QUARANTINE) as quarantine:
+            items, items_sum = self._items(quarantine)
+            users = self._users(quarantine)
+            window = self._window(as_of, now)
+            staged, events_sum = self._events(items, users, window, quarantine)
+            rows = users.rows() if self.layout.users else [User(user_id) for user_id in sorted(staged.user_code)]
+            users_sum = write_users(self.folder / USERS, rows)
+        return PreparedTables(
+            folder=str(self.folder),
+            as_of=datetime.fromtimestamp(window.as_of, UTC),
+            source_digest=digest_of([FORMAT, events_sum.hex(), items_sum.hex(), users_sum.hex()]),
+            n_interactions=events_sum.n_rows,
+            n_users=users_sum.n_rows,
+            n_items=items_sum.n_rows,
+            n_quarantined=quarantine.n_rows(),
+            n_after_as_of=staged.n_after_as_of,
+            quarantine=quarantine.counts(),
+            n_opted_out_events=staged.n_opted_out,
+        )
+
+    def _items(self, quarantine: QuarantineWriter) -> tuple[Items, RowSum]:
+        """Read the items and their pictures."""
+        items, total = read_items(
+            self.source, self.layout.items, self.folder, image_px=self.image_px, limits=self.limits,
+            quarantine=quarantine, progress=self.progress,
+        )  # fmt: skip
+        self._check_table("items", items.n_rows, len(items.kept), quarantine)
+        return items, total
+
+    def _users(self, quarantine: QuarantineWriter) -> Users:
+        """Read the users, none where the source has no such table."""
+        if self.layout.users is None:
+            return Users()
+        users = read_users(
+            self.source, self.layout.users, limits=self.limits, quarantine=quarantine, progress=self.progress
+        )
+        self._check_table("users", users.n_rows, len(users.by_id), quarantine)
+        return users
+
+    def _window(self, as_of: datetime | None, now: datetime) -> Window:
+        """Return which events are read."""
+        latest = ceil_seconds(now) + self.limits.future_tolerance_sec
+        if as_of is not None:
+            return Window(as_of=ceil_seconds(as_of), latest=latest)
+        newest = newest_event(self.source, self.layout.interactions, latest=latest, chunk_rows=self.limits.chunk_rows)
+        return Window(as_of=(latest if newest is None else newest) + 1, latest=latest)
+
+    def _events(
+        self, items: Items, users: Users, window: Window, quarantine: QuarantineWriter
+    ) -> tuple[Staged, RowSum]:
+        """Read the interactions."""
+        staged = stage_events(
+            self.source, self.layout.interactions, self.folder / "staged.parquet", window=window,
+            known=Known.of(items, users), limits=self.limits, quarantine=quarantine, progress=self.progress,
+        )  # fmt: skip
+        total = write_interactions(
+            staged, self.folder / INTERACTIONS, item_ids=list(items.index_of()),
+            rated=self.layout.interactions.one("rating") is not None, quarantine=quarantine,
+            chunk_rows=self.limits.chunk_rows,
+        )  # fmt: skip
+        staged.path.unlink()
+        if staged.n_rows and not staged.n_considered:
+            raise DataError(
+                f"All {staged.n_rows:,} interactions in {self.source.where} lie at or after as_of = "
+                f"{datetime.fromtimestamp(window.as_of, UTC).isoformat()} or belong to users who opted out. "
+                "Give a later as_of. Nothing was written."
+            )
+        self._check_table("interactions", staged.n_considered, total.n_rows, quarantine)
+        return staged, total
+
+    def _check_table(self, table: str, n_rows: int, n_usable: int, quarantine: QuarantineWriter) -> None:
+        """Return if a table has rows, enough of which can be used."""
+        if not n_rows:
+            raise DataError(
+                f"The {table} table in {self.source.where} is empty; expected at least one row. Fill it, or name another "
+                f"under source.{table}. Nothing was written."
+            )
+        quarantine.check_share(table, n_rows=n_rows, limit=self.limits.max_quarantine_share)
+        if not n_usable:
+            raise DataError(
+                f"None of the {n_rows:,} rows of {table} in {self.source.where} can be used: {quarantine.summary(table)}. "
+                "Nothing was written."
+            )
+
+
+def _check(limits: LimitsOptions, image_px: int, as_of: datetime | None, now: datetime) -> None:
+    """Return if the options can be used."""
+    faults = limits.faults()
+    if image_px < 1:
+        faults.append(f"image_px must be at least 1, found {image_px}")
+    for name, moment in (("as_of", as_of), ("now", now)):
+        if moment is not None and moment.tzinfo is None:
+            faults.append(f"{name} is {moment.isoformat()} without a zone; write {moment.isoformat()}Z for UTC")
+        if moment is not None and moment.tzinfo is not None and moment < EPOCH:
+            faults.append(f"{name} is {moment.isoformat()}, before 1970")
+    if faults:
+        raise ConfigError(f"{'; '.join(faults)}. Nothing was read.")
+
+
+@contextmanager
+def _workspace(out_root: Path) -> Iterator[Path]:
+    """Yield an empty, hidden folder under `out_root`; it is gone afterwards, whatever happened."""
+    out_root.mkdir(parents=True, exist_ok=True)
+    _sweep(out_root)
+    folder = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=out_root))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(out_root: Path) -> None:
+    """Remove the workspaces of runs that were killed: those that no process holds a lock on."""
+    for folder in out_root.glob(f"{_WORKSPACE}*"):
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def _publish(
+    folder: Path, out_root: Path, tables: PreparedTables, image_px: int, limits: LimitsOptions
+) -> PreparedTables:
+    """Seal the workspace and rename it to the name of its content; return the folder that then stands there."""
+    key = [tables.source_digest, tables.as_of.isoformat(), image_px, limits.deciding()]
+    target = out_root / digest_of(key)[:16]
+    if read_manifest(target) is None:
+        _sync_files(folder)
+        seal_folder(folder, tables.facts() | {"format": FORMAT, "image_px": image_px, "limits": limits.deciding()})
+        folder.chmod(0o755)
+        if target.exists():  # never sealed, so no stage has read it
+            shutil.rmtree(target)
+        with suppress(OSError):  # another run has just put the same content there
+            folder.rename(target)
+        fsync_folder(out_root)
+    facts = read_manifest(target)
+    if facts is None:
+        raise DataError(f"{target} could not be written. Check the disk and its rights, and run again.")
+    return PreparedTables.from_facts(target, facts)
+
+
+def _sync_files(folder: Path) -> None:
+    """Make the folder's files survive a power cut before they are listed as finished."""
+    for path in folder.iterdir():
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    fsync_folder(folder)
+
+
+def _silent(_stage: str, _n_done: int) -> None:
+    """Report nothing."""

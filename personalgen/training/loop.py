@@ -1,0 +1,257 @@
+"""The training loop. It knows images, vectors and nets; nothing of tables, users or trackers."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from personalgen.conditions import Condition, ConditionSpec
+from personalgen.embeddings import ContentNet
+from personalgen.embeddings.content import TAP_BLOCKS
+from personalgen.errors import TrainingError
+from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
+from personalgen.training.augment import augment, flip
+from personalgen.training.dataset import TrainingPairs
+from personalgen.training.losses import logits_and_gradient, mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.options import TrainingOptions
+from personalgen.training.state import TrainingState, load_checkpoint, new_state, save_checkpoint
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave."""
+
+    generator: Generator
+    """The moving average, in evaluation mode on the CPU."""
+    trained_kimg: float
+    """Thousands of images seen by these weights, warm start included."""
+    finished: bool
+    """False where `max_minutes` ended the slice before `max_kimg`."""
+
+
+def train(
+    pairs: TrainingPairs,
+    spec: ConditionSpec,
+    model: ModelOptions,
+    options: TrainingOptions,
+    *,
+    folder: Path,
+    warm_start: Callable[[TrainingState], None] | None = None,
+    on_snapshot: Callable[[Generator, float], Metrics] | None = None,
+    log: Callable[[Metrics, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingResult:
+    """Train until `max_kimg` (or `max_minutes`) and return the averaged generator; resumes from a checkpoint in `folder`.
+
+    `log(metrics, images seen)` gets the losses at every snapshot beside what `on_snapshot(average, kimg)` returned.
+
+    Raises:
+        TrainingError: a loss is not finite; the last checkpoint is left in place.
+    """
+    device, start = pick_device(options.device), time.monotonic()
+    trainer = Trainer(pairs.to(device), spec, model, options, device)
+    if not load_checkpoint(folder, trainer.state) and warm_start:
+        warm_start(trainer.state)
+    state, total = trainer.state, int(options.max_kimg * 1000)
+    every = max(int(options.snapshot_kimg * 1000), options.batch_size)
+    out_of_time = False
+    with thread_count(options.threads):
+        while state.seen_img < total and not out_of_time:
+            before = state.seen_img
+            trainer.step()
+            if progress:
+                progress(state.seen_img, total)
+            out_of_time = bool(options.max_minutes) and time.monotonic() - start > 60 * options.max_minutes
+            if state.seen_img // every > before // every or state.seen_img >= total or out_of_time:
+                metrics = trainer.read_metrics()
+                kimg = state.start_kimg + state.seen_img / 1000
+                metrics |= on_snapshot(state.average, kimg) if on_snapshot else {}
+                if log:
+                    log(metrics, state.seen_img)
+                save_checkpoint(folder, state)
+    finished = state.seen_img >= total
+    return TrainingResult(state.average.cpu().eval(), state.start_kimg + state.seen_img / 1000, finished)
+
+
+@dataclass(frozen=True)
+class Play:
+    """What one game gives both players."""
+
+    d_loss: Tensor
+    """Scalar that the discriminator descends."""
+    g_pull: Tensor
+    """Scalar whose gradient with respect to the fakes is that of the generator's loss."""
+
+
+class Trainer:
+    """One step of both players, and the running sums of their losses."""
+
+    def __init__(
+        self, pairs: TrainingPairs, spec: ConditionSpec, model: ModelOptions, options: TrainingOptions, device: torch.device
+    ) -> None:
+        """Build nets and optimizers on `device`."""
+        self.pairs, self.spec, self.options, self.device = pairs, spec, options, device
+        self.frozen = ContentNet(options.feature_px).to(device, memory_format=torch.channels_last) if options.feature_weight else None
+        self.state = new_state(model, spec, options, channels=list(TAP_BLOCKS.values()), device=device)
+        self.dtype = pick_precision(options.precision, device)
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._since = time.monotonic()
+
+    def step(self) -> None:
+        """Train both players on one batch, both from the nets as they were before the step.
+
+        Work is shared: one batch of fakes serves both players, and the generator's pull from the discriminator on pixels is
+        the gradient that R2 has already paid for.
+        """
+        state, options = self.state, self.options
+        self._set_schedules()
+        images, condition = self._batch()
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            made = state.generator(self._z(len(images)), condition)
+            real, fake = augment(images, options.augment), augment(made.float(), options.augment)
+            played = [play(real, fake, condition) for play in self._plays()]
+        for optimizer in (state.d_optimizer, state.g_optimizer):
+            optimizer.zero_grad(set_to_none=True)
+        torch.stack([loss for play in played for loss in (play.d_loss, play.g_pull)]).sum().backward()  # type: ignore[no-untyped-call]
+        for optimizer in (state.d_optimizer, state.g_optimizer):
+            optimizer.step()
+        state.seen_img += options.batch_size
+        seen = state.start_kimg * 1000 + state.seen_img
+        beta = ema_beta(options.batch_size, half_life_img=options.ema_kimg * 1000, seen_img=seen)
+        ema_update(state.average, state.generator, beta)
+        self._steps += 1
+
+    def read_metrics(self) -> Metrics:
+        """Return mean losses and images per second since the last call, and start new sums.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        metrics = {name: float(total) / max(self._steps, 1) for name, total in self._sums.items()}
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if bad:
+            raise TrainingError(
+                f"{', '.join(bad)} stopped being finite before image {self.state.seen_img}. The last checkpoint is untouched; "
+                "lower train.learning_rate or raise train.r1_gamma and run again."
+            )
+        now = time.monotonic()
+        metrics["img_per_sec"] = self._steps * self.options.batch_size / max(now - self._since, 1e-9)
+        self._sums, self._steps, self._since = {}, 0, now
+        return metrics
+
+    def _plays(self) -> list[Callable[[Tensor, Tensor, Condition], "Play"]]:
+        """Return the games that take part."""
+        games = [(self.state.pixel, self._pixel_play), (self.state.feature, self._feature_play)]
+        return [game for net, game in games if net is not None]
+
+    def _pixel_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
+        """Play on pixels, with R1 and R2."""
+        net, weight = cast("Discriminator", self.state.pixel), self.options.pixel_weight
+        real_logits, r1, _ = logits_and_gradient(lambda x: net(x, condition), real)
+        fake_logits, r2, pull = logits_and_gradient(lambda x: net(x, condition), fake.detach())
+        penalty = (r1 + r2).mean()
+        self._add("r1_plus_r2", penalty)
+        self._add("logit_gap", (real_logits - fake_logits).mean())
+        steer = torch.sigmoid(real_logits - fake_logits).detach()[:, None, None, None] / len(fake)
+        d_loss = relativistic_d_loss(real_logits, fake_logits) + self._gamma / 2 * penalty
+        self._add("loss_d_pixel", d_loss)
+        self._add("loss_g_pixel", relativistic_g_loss(real_logits, fake_logits))
+        return Play(weight * d_loss, -weight * (steer * pull.detach() * fake).sum())
+
+    def _feature_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
+        """Play on frozen features, with telling a user's picture from another's."""
+        net, frozen = cast("FeatureDiscriminator", self.state.feature), cast("ContentNet", self.frozen)
+        with torch.no_grad():
+            real_maps = frozen.taps(real)
+        fake_maps = frozen.taps(fake)
+        other = condition.take(torch.randperm(len(real)).to(self.device))
+        own = net.pooled(real_maps)
+        real_logits = net.score(own, condition)
+        fake_logits = net(tuple(x.detach() for x in fake_maps), condition)
+        mismatch = mismatch_loss(real_logits, net.score(own, other))
+        d_loss = relativistic_d_loss(real_logits, fake_logits)
+        with frozen_parameters(net):
+            g_loss = relativistic_g_loss(real_logits.detach(), net(fake_maps, condition))
+        self._add("logit_gap_feature", (real_logits - fake_logits).mean())
+        self._add("loss_mismatch", mismatch)
+        self._add("loss_d_feature", d_loss)
+        self._add("loss_g_feature", g_loss)
+        weight = self.options.feature_weight
+        return Play(weight * (d_loss + self.options.mismatch_weight * mismatch), weight * g_loss)
+
+    def _batch(self) -> tuple[Tensor, Condition]:
+        """Return real images and their users' jittered vectors, some of them dropped."""
+        images, vectors = self.pairs.draw(self.options.batch_size)
+        images = flip(images) if self.options.flip else images
+        condition = Condition.vector(self.spec.fields[0].name, vectors).jitter(self.options.condition_jitter)
+        dropped = torch.rand(len(images), device=self.device) < self.options.condition_dropout
+        return images.contiguous(memory_format=torch.channels_last), condition.drop(dropped)
+
+    def _z(self, count: int) -> Tensor:
+        return torch.randn(count, self.state.generator.z_dim, device=self.device)
+
+    def _set_schedules(self) -> None:
+        """Set learning rate and gamma for the images seen so far (cosine)."""
+        options = self.options
+        done = min(self.state.seen_img / (1000 * options.max_kimg), 1.0)
+        self._gamma = cosine(options.r1_gamma, options.final_r1_gamma, done)
+        rate = cosine(options.learning_rate, options.final_learning_rate, done)
+        for optimizer in (self.state.g_optimizer, self.state.d_optimizer):
+            optimizer.param_groups[0]["lr"] = rate
+
+    def _add(self, name: str, value: Tensor) -> None:
+        """Sum a metric on the device, so that the loop does not wait for it."""
+        self._sums[name] = self._sums.get(name, torch.zeros((), device=self.device)) + value.detach().float()
+
+
+def cosine(start: float, end: float, done: float) -> float:
+    """Return the value between `start` and `end` at the share `done` of a half cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a setting; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the compute type of a setting; "auto" takes bfloat16 only where the hardware has it."""
+    if name == "auto":
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+        return torch.bfloat16 if native else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+@contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Use so many CPU threads inside, and the old number after."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def frozen_parameters(net: nn.Module) -> Iterator[None]:
+    """Let gradients pass through `net` without reaching its parameters."""
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(requires_grad=True)

@@ -1,0 +1,51 @@
+"""How a generator is trained."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Settings of the training loop; counts are in images seen, never in steps."""
+
+    max_kimg: float = 30.0
+    """Thousands of images of this training, warm start not counted."""
+    max_minutes: float = 0.0
+    """Stop cleanly after so many minutes of wall time; 0 means no limit. The state is kept and can be resumed."""
+    batch_size: int = 32
+    """Images per step."""
+    device: str = "auto"
+    """"auto" takes a GPU where there is one; else "cpu", "cuda" or "cuda:1"."""
+    precision: str = "auto"
+    """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
+    threads: int = 2
+    """CPU threads of the training stage; 1 is often faster on a shared machine."""
+    learning_rate: float = 4e-4
+    """Adam's step at the start."""
+    final_learning_rate: float = 1e-4
+    """Adam's step at the end of `max_kimg` (cosine)."""
+    r1_gamma: float = 0.5
+    """Weight of R1 + R2 on pixels at the start."""
+    final_r1_gamma: float = 0.05
+    """Weight of R1 + R2 on pixels at the end (cosine)."""
+    pixel_weight: float = 1.0
+    """Weight of the discriminator on pixels; 0 leaves it out."""
+    feature_weight: float = 1.0
+    """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
+    feature_px: int = 64
+    """Edge to which images are brought for the frozen features."""
+    mismatch_weight: float = 0.5
+    """Weight of telling a real image with its own user's vector from the same image with another user's."""
+    condition_dropout: float = 0.1
+    """Share of rows trained without condition, which guidance needs at sampling."""
+    condition_jitter: float = 0.1
+    """Standard deviation of noise on the standardised vectors."""
+    augment: float = 0.5
+    """Probability of each augmentation of what the discriminators see."""
+    flip: bool = True
+    """Whether a mirrored picture is as good as the picture."""
+    ema_kimg: float = 5.0
+    """Half-life of the generator's moving average in thousands of images."""
+    snapshot_kimg: float = 10.0
+    """How often sample grids and metrics are taken and the state is saved."""
+    seed: int = 0
+    """Seed of weights, batches and noise."""

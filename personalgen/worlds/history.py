@@ -1,0 +1,172 @@
+"""A world's people acting on its catalogue, written as the tables of the input contract into a SQLite history database.
+
+The pipeline reads that database through SQLAlchemy like any company's. A table `about` marks it as simulated.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from personalgen.artifacts import atomic_path
+from personalgen.errors import SourceError
+from personalgen.worlds.base import PlantedUsers, World
+
+DAY_SEC = 86_400
+_SCHEMA = """
+create table about(key text primary key, value text not null);
+create table users(user_id text primary key, segment text, created_at integer, opted_out integer not null default 0);
+create table items(item_id text primary key, image text not null, title text, category text, colour text);
+create table interactions(user_id text not null, item_id text not null, timestamp integer not null, weight real not null,
+                          event text not null);
+create index interactions_by_time on interactions(timestamp);
+"""
+
+
+@dataclass(frozen=True)
+class HistoryOptions:
+    """Size of a simulated history."""
+
+    n_users: int = 1000
+    """Simulated people."""
+    mean_events: float = 40.0
+    """Events of a regular user over the whole period (log-normal)."""
+    cold_share: float = 0.1
+    """Share of users with 1 to 4 events."""
+    dislike_share: float = 0.1
+    """Share of events that are a dislike of something the user does not love."""
+    opted_out_share: float = 0.01
+    """Share of users who opted out: neither trained on nor generated for."""
+    days: int = 60
+    """Length of the period."""
+    end_timestamp: int = 1_790_000_000
+    """End of the period, UTC seconds, exclusive."""
+    image_px: int = 64
+    """Edge of the written pictures."""
+    seed: int = 0
+    """Seed of users and events."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Columns of simulated interactions, in time order."""
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def write_history(world: World, folder: Path, options: HistoryOptions) -> Path:
+    """Write `folder`/history.db and `folder`/images/ once; return the database's path. An existing one is left alone."""
+    database = folder / "history.db"
+    if database.exists():
+        return database
+    write_images(world, folder / "images", options.image_px)
+    users = world.sample_users(options.n_users, options.seed)
+    with atomic_path(database) as temporary, closing(sqlite3.connect(temporary)) as connection, connection:
+        connection.executescript(_SCHEMA)
+        _insert_catalogue(connection, world, users, options)
+        _insert_events(connection, world, users, simulate_events(world, users, options))
+    return database
+
+
+def add_days(world: World, database: Path, options: HistoryOptions, *, active_share: float = 0.2, days: int = 1) -> int:
+    """Append `days` of new events of a share of the users to the database; return how many were added.
+
+    Raises:
+        SourceError: the database is not a simulated history.
+    """
+    if not database.exists():
+        raise SourceError(f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed.")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
+        rng = np.random.default_rng([options.seed, end])
+        users = world.sample_users(options.n_users, options.seed)
+        active = rng.random(options.n_users) < active_share
+        counts = np.where(active, rng.poisson(4.0, options.n_users) + 1, 0)
+        new = _draw(world, users, counts, (end, end + days * DAY_SEC), options.dislike_share, rng)
+        _insert_events(connection, world, users, new)
+        connection.execute("update about set value = ? where key = 'end_timestamp'", (str(end + days * DAY_SEC),))
+    return len(new.user)
+
+
+def write_images(world: World, folder: Path, image_px: int) -> None:
+    """Render the catalogue into `folder`/<item_id>.png; pictures that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    item_ids = world.items().item_ids
+    if all((folder / f"{item_id}.png").exists() for item_id in item_ids):
+        return
+    for item_id, picture in zip(item_ids, world.render(image_px), strict=True):
+        Image.fromarray(picture).save(folder / f"{item_id}.png", compress_level=1)
+
+
+def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) -> Events:
+    """Return what the users did over the period: choices by softmax of the true utility, popularity included."""
+    rng = np.random.default_rng([options.seed, 1])
+    counts = np.clip(rng.lognormal(np.log(options.mean_events) - 0.18, 0.6, options.n_users), 5, 400).astype(np.int64)
+    cold = rng.random(options.n_users) < options.cold_share
+    counts[cold] = rng.integers(1, 5, int(cold.sum()))
+    period = (options.end_timestamp - options.days * DAY_SEC, options.end_timestamp)
+    return _draw(world, users, counts, period, options.dislike_share, rng)
+
+
+def _draw(
+    world: World, users: PlantedUsers, counts: NDArray[np.int64], period: tuple[int, int], dislike_share: float,
+    rng: np.random.Generator,
+) -> Events:
+    """Return counts[u] events of each user u within the period, in time order, no item twice by one user."""
+    utility = world.true_utility(users)
+    popularity = 0.5 * np.random.default_rng(7).standard_normal(utility.shape[1])
+    rows: list[tuple[int, int, float]] = []
+    for user, count in enumerate(counts):
+        if count:
+            disliked = int(rng.binomial(count, dislike_share)) if count > 4 else 0  # noqa: PLR2004 - cold users only like
+            liked = _choose(utility[user] + popularity, int(count) - disliked, rng)
+            rows += [(user, item, 1.0) for item in liked]
+            rows += [(user, item, -1.0) for item in _choose(-utility[user], disliked, rng)]
+    times = np.sort(rng.integers(period[0], period[1], len(rows)))
+    order = rng.permutation(len(rows))
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 3)[order]
+    return Events(columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), times, columns[:, 2])
+
+
+def _choose(logits: NDArray[np.floating], count: int, rng: np.random.Generator) -> list[int]:
+    """Return `count` distinct items drawn by softmax of the logits (Gumbel top-k)."""
+    if count <= 0:
+        return []
+    keys = logits + rng.gumbel(size=len(logits))
+    return [int(item) for item in np.argpartition(-keys, min(count, len(keys) - 1))[:count]]
+
+
+def _insert_catalogue(connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions) -> None:
+    """Write about, users and items."""
+    items = world.items()
+    facts = {"simulated": "true", "world": world.name, "licence": world.licence, "end_timestamp": str(options.end_timestamp)}
+    connection.executemany("insert into about values(?, ?)", facts.items())
+    opted_out = np.random.default_rng([options.seed, 2]).random(len(users.user_ids)) < options.opted_out_share
+    start = options.end_timestamp - options.days * DAY_SEC
+    segments = [" + ".join(taste["category"]) for taste in users.tastes]
+    connection.executemany("insert into users values(?, ?, ?, ?)", [
+        (user_id, segment, start, int(out)) for user_id, segment, out in zip(users.user_ids, segments, opted_out, strict=True)
+    ])
+    blank = ("",) * len(items.item_ids)
+    columns = [items.labels.get(name, blank) for name in ("category", "colour")]
+    connection.executemany("insert into items values(?, ?, ?, ?, ?)", [
+        (item_id, f"images/{item_id}.png", title, category, colour)
+        for item_id, title, category, colour in zip(items.item_ids, items.titles, *columns, strict=True)
+    ])
+
+
+def _insert_events(connection: sqlite3.Connection, world: World, users: PlantedUsers, events: Events) -> None:
+    """Append interactions."""
+    item_ids = world.items().item_ids
+    columns = zip(events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.weight.tolist(), strict=True)
+    connection.executemany("insert into interactions values(?, ?, ?, ?, ?)", [
+        (users.user_ids[user], item_ids[item], timestamp, weight, "like" if weight > 0 else "dislike")
+        for user, item, timestamp, weight in columns
+    ])
