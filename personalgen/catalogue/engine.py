@@ -11,6 +11,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from personalgen.errors import CatalogueError, ConfigError, NotFoundError
 
+__all__ = ["Engine", "analyze", "open_catalogue", "parse_url", "sqlite_path", "transaction"]
+"""`Engine` is here for those above the catalogue, who may not import sqlalchemy."""
+
 _BUSY_SEC = 30
 _WRITES = "personalgen_writes"
 
@@ -74,13 +77,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         CatalogueError: the database is locked, gone or full, or refused a row. Nothing was changed.
     """
     try:
-        with engine.execution_options(**{_WRITES: True}).begin() as connection:
+        # Without preserve_rowcount an INSERT on PostgreSQL does not tell how many rows it wrote.
+        with engine.execution_options(**{_WRITES: True}, preserve_rowcount=True).begin() as connection:
             yield connection
     except DBAPIError as error:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} refused a write: {error.orig}. "
-            "The transaction was rolled back, nothing was changed. If another process holds a lock or the disk is full, "
-            "mend that and run again."
+            "Nothing was changed: the transaction was rolled back. If another process holds a lock or the disk is "
+            "full, mend that and run again."
         ) from error
 
 

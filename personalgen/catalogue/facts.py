@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed"]
@@ -116,27 +116,40 @@ class ShardFacts:
     """The run that generated it."""
 
 
-class AssetRow(NamedTuple):
-    """One image of a shard; a tuple, for there are millions. Night, model and operating point are the shard's."""
+class AssetRow(Protocol):
+    """One image of a shard, as the generation side describes it; night and model are the shard's.
 
-    user_key: int
-    condition_digest: int
-    variant: int
-    """From 0; the asset of variant 0 becomes the user's current one."""
-    member: str
-    """Name inside the tar."""
-    shard_offset: int
-    """First byte of the image inside the tar."""
-    byte_length: int
-    crc32: int
-    seed: int
-    score: float | None
-    n_events: int
-    """Events that formed the preference."""
-    top_events: Sequence[Mapping[str, Any]]
-    """[{item_id, weight, timestamp}, ...], heaviest first."""
-    condition: bytes
-    """The preference as little-endian float32; used where variant is 0."""
+    A protocol, so that reading the catalogue does not import what generates.
+    """
+
+    @property
+    def user_key(self) -> int: ...  # noqa: D102
+    @property
+    def generator_digest(self) -> int: ...  # noqa: D102
+    @property
+    def condition_digest(self) -> int: ...  # noqa: D102
+    @property
+    def operating_point_digest(self) -> int: ...  # noqa: D102
+    @property
+    def variant(self) -> int: ...  # noqa: D102
+    @property
+    def member(self) -> str: ...  # noqa: D102
+    @property
+    def shard_offset(self) -> int: ...  # noqa: D102
+    @property
+    def byte_length(self) -> int: ...  # noqa: D102
+    @property
+    def crc32(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def score(self) -> float | None: ...  # noqa: D102
+    @property
+    def n_events(self) -> int: ...  # noqa: D102
+    @property
+    def top_events(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    @property
+    def condition(self) -> bytes: ...  # noqa: D102
 
 
 class Pointer(NamedTuple):

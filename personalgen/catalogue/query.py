@@ -108,7 +108,7 @@ def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
         raise QueryError(f"The query was killed at a limit of CPU time or memory. Narrow it. {_UNCHANGED}")
     if done.returncode:
         raise CatalogueError(f"The query process failed: {done.stderr[-500:].strip()}. {_UNCHANGED}")
-    return done.stdout.splitlines()
+    return done.stdout.split("\n")[:-1]  # splitlines() would also split at U+2028 inside a value
 
 
 def _parse(lines: list[str]) -> QueryResult:

@@ -1,11 +1,12 @@
 """Cataloguing a sealed shard: shard, assets and the users' current assets in one transaction."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from operator import attrgetter
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, LargeBinary, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Connection, Engine, LargeBinary, bindparam, func, insert, select
 from sqlalchemy.sql.dml import Insert
 
 from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into
@@ -14,10 +15,15 @@ from personalgen.catalogue.facts import AssetRow, Pointer, ShardFacts
 from personalgen.catalogue.schema import asset, model_version, night, shard, user, user_current
 from personalgen.errors import CatalogueError
 
-_ASSET_COLUMNS = (
-    "user_key", "condition_digest", "variant", "member", "shard_offset", "byte_length", "crc32", "seed", "score",
-    "n_events", "top_events", "generator_digest", "operating_point_digest", "night_id", "model_version_id", "shard_id",
+_ROW_COLUMNS = (
+    "user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant", "member", "shard_offset",
+    "byte_length", "crc32", "seed", "score", "n_events",
 )  # fmt: skip
+_ASSET_COLUMNS = (*_ROW_COLUMNS, "top_events", "night_id", "model_version_id", "shard_id")
+_POINT_KEYS = ("user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant")
+
+_row_values = attrgetter(*_ROW_COLUMNS)
+_point_values = attrgetter(*_POINT_KEYS, "condition")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class ShardCommit:
 def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow]) -> ShardCommit:
     """Catalogue a shard that is complete on disk: all of its rows or nothing.
 
-    Where an asset of the same natural key exists, it stays. The variant 0 of each user becomes his current asset, the
+    Where an asset of the same natural key exists, it stays. The variant 0 of each user becomes their current asset, the
     one before it the previous. A shard that is already catalogued is left alone, whatever happened since. Rows sorted
     by user insert fastest.
 
@@ -46,11 +52,10 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow]) ->
     with transaction(engine) as connection:
         if (known := _known_shard(connection, facts)) is not None:
             return ShardCommit(shard_id=known, n_new=0, n_existing=len(rows))
-        digest = _generator_digest(connection, facts)
-        _check_users(connection, sorted({row.user_key for row in rows}))
+        _check_rows(connection, facts, rows)
         shard_id = _insert_shard(connection, facts, n_assets=len(rows))
-        n_new = _insert_assets(connection, facts, rows, generator_digest=digest, shard_id=shard_id)
-        _point_at_rows(connection, facts, rows, generator_digest=digest)
+        n_new = _insert_assets(connection, facts, rows, shard_id=shard_id)
+        _point_at_rows(connection, facts, rows)
     return ShardCommit(shard_id=shard_id, n_new=n_new, n_existing=len(rows) - n_new)
 
 
@@ -65,13 +70,9 @@ def point_current(engine: Engine, *, generator_digest: int, night_id: int, point
     """
     values = [(*pointer, night_id) for pointer in pointers]
     names = ("key_user_key", "key_asset_id", "new_condition", "new_night_id")
-    matches = [
-        asset.c.user_key == bindparam("key_user_key", type_=BigInteger),
-        asset.c.asset_id == bindparam("key_asset_id", type_=BigInteger),
-    ]
     with transaction(engine) as connection:
         _check_pointers(connection, generator_digest, pointers)
-        return execute_tuples(connection, _point(connection, matches), names, values)
+        return execute_tuples(connection, _point(connection, ("user_key", "asset_id")), names, values)
 
 
 def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
@@ -88,15 +89,23 @@ def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
     return int(found.shard_id)
 
 
-def _generator_digest(connection: Connection, facts: ShardFacts) -> int:
+def _check_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow]) -> None:
+    """Check what foreign keys would: night, model and users exist; and that the rows are of the shard's model."""
     digest = select(model_version.c.generator_digest).where(model_version.c.model_version_id == facts.model_version_id)
-    found = connection.scalar(digest)
-    if found is None or connection.scalar(select(night.c.night_id).where(night.c.night_id == facts.night_id)) is None:
+    known = connection.scalar(digest)
+    if known is None or connection.scalar(select(night.c.night_id).where(night.c.night_id == facts.night_id)) is None:
         raise CatalogueError(
             f"shard {facts.path} names night {facts.night_id} and model version {facts.model_version_id}; the "
             "catalogue does not know both. Begin the night and register the model first. Nothing was changed."
         )
-    return int(found)
+    expected = (known, facts.operating_point_digest)
+    wrong = {(row.generator_digest, row.operating_point_digest) for row in rows} - {expected}
+    if wrong:
+        raise CatalogueError(
+            f"shard {facts.path} holds rows of generator and operating point {sorted(wrong)}; those of its model and "
+            f"operating point are {expected}. Nothing was changed."
+        )
+    _check_users(connection, sorted({row.user_key for row in rows}))
 
 
 def _check_users(connection: Connection, user_keys: Sequence[int]) -> None:
@@ -116,37 +125,23 @@ def _insert_shard(connection: Connection, facts: ShardFacts, *, n_assets: int) -
     return int((result.inserted_primary_key or (0,))[0])
 
 
-def _insert_assets(
-    connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow], *, generator_digest: int, shard_id: int
-) -> int:
-    shared = (generator_digest, facts.operating_point_digest, facts.night_id, facts.model_version_id, shard_id)
-    as_text = connection.dialect.name == "sqlite"
-    values = [(*row[:-2], json.dumps(row.top_events) if as_text else row.top_events, *shared) for row in rows]
+def _insert_assets(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow], *, shard_id: int) -> int:
+    shared = (facts.night_id, facts.model_version_id, shard_id)
+    events = partial(json.dumps, ensure_ascii=False) if connection.dialect.name == "sqlite" else list
+    values = [(*_row_values(row), events(row.top_events), *shared) for row in rows]
     return execute_tuples(connection, insert_into(connection, asset).on_conflict_do_nothing(), _ASSET_COLUMNS, values)
 
 
-def _point_at_rows(
-    connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow], *, generator_digest: int
-) -> None:
-    """Make the variant 0 of each row current, found by its natural key: it may be older than this shard."""
-    keys = {"generator_digest": generator_digest, "operating_point_digest": facts.operating_point_digest, "variant": 0}
-    matches = [asset.c[name] == value for name, value in _bound(("user_key", "condition_digest", *keys))]
-    names = ("key_user_key", "key_condition_digest", *(f"key_{name}" for name in keys), "new_condition", "new_night_id")
-    values = [
-        (row.user_key, row.condition_digest, *keys.values(), row.condition, facts.night_id)
-        for row in rows
-        if not row.variant
-    ]
-    execute_tuples(connection, _point(connection, matches), names, values)
+def _point_at_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow]) -> None:
+    """Make the variant 0 of each user current, found by its natural key: it may be older than this shard."""
+    names = (*(f"key_{name}" for name in _POINT_KEYS), "new_condition", "new_night_id")
+    values = [(*_point_values(row), facts.night_id) for row in rows if row.variant == 0]
+    execute_tuples(connection, _point(connection, _POINT_KEYS), names, values)
 
 
-def _bound(names: Sequence[str]) -> Iterator[tuple[str, ColumnElement[Any]]]:
-    for name in names:
-        yield name, bindparam(f"key_{name}", type_=BigInteger)
-
-
-def _point(connection: Connection, matches: Sequence[ColumnElement[bool]]) -> Insert:
-    """Return the upsert of user_current from the asset that `matches`; it leaves a row that points there already."""
+def _point(connection: Connection, keys: Sequence[str]) -> Insert:
+    """Return the upsert of user_current from the asset with these `keys`; a row that points there already stays."""
+    matches = [asset.c[name] == bindparam(f"key_{name}", type_=BigInteger) for name in keys]
     found = select(
         asset.c.generator_digest,
         asset.c.user_key,

@@ -1,34 +1,37 @@
 """The views that analysts read: names for what the tables hold as keys, and no path outside the shard root.
 
 They hold no data, so `migrations.upgrade` drops them before it changes tables and makes them anew afterwards. Every
-join is a LEFT JOIN on a unique key: both databases leave out those that a query does not use, and never reorder the
-others in front of `asset`. The text is common to SQLite and PostgreSQL.
+join is a LEFT JOIN on a unique key, which a database may leave out where a query does not use it. SQLite does not when
+it aggregates, so what costs most, the flags of v_assets, are subqueries: they run where they are asked for. The night
+comes first, so that a question about one day can start from it. The text is common to SQLite and PostgreSQL.
 """
 
 from typing import Final
 
 from sqlalchemy import Boolean, Connection, Date, Float, Integer, String, column, table, text
 
-from personalgen.catalogue.column_types import Json, UtcDateTime
+from personalgen.catalogue.column_types import JsonText, UtcDateTime
 
-_IS_CURRENT = "c.condition_digest = a.condition_digest AND c.operating_point_digest = a.operating_point_digest"
-
-_ASSETS = f"""
+_ASSETS = """
 SELECT a.asset_id, u.user_id, s.path || '#' || a.member AS path, m.version AS model_version, a.seed, a.score,
        a.variant, m.model_name, a.night_id, n.day, n.as_of, u.segment, s.mlflow_run_id,
        CAST(a.condition_digest AS TEXT) AS preference_hash, a.n_events, CAST(a.top_events AS TEXT) AS top_events,
-       COALESCE({_IS_CURRENT}, FALSE) AS is_current,
-       COALESCE({_IS_CURRENT} AND l.generator_digest = a.generator_digest
-                AND l.operating_point_digest = a.operating_point_digest AND NOT u.opted_out, FALSE) AS is_live
+       EXISTS (SELECT 1 FROM user_current uc JOIN asset c ON c.asset_id = uc.asset_id
+               WHERE uc.generator_digest = a.generator_digest AND uc.user_key = a.user_key
+                 AND c.condition_digest = a.condition_digest
+                 AND c.operating_point_digest = a.operating_point_digest) AS is_current,
+       EXISTS (SELECT 1 FROM live_release l
+               JOIN user_current uc ON uc.generator_digest = l.generator_digest AND uc.user_key = a.user_key
+               JOIN asset c ON c.asset_id = uc.asset_id
+               WHERE l.generator_digest = a.generator_digest AND l.operating_point_digest = a.operating_point_digest
+                 AND c.condition_digest = a.condition_digest AND c.operating_point_digest = a.operating_point_digest
+                 AND NOT u.opted_out) AS is_live
 FROM asset a
+LEFT JOIN night n ON n.night_id = a.night_id
 LEFT JOIN "user" u ON u.user_key = a.user_key
 LEFT JOIN shard s ON s.shard_id = a.shard_id
 LEFT JOIN model_version m ON m.model_version_id = a.model_version_id
-LEFT JOIN night n ON n.night_id = a.night_id
-LEFT JOIN user_current uc ON uc.generator_digest = a.generator_digest AND uc.user_key = a.user_key
-LEFT JOIN asset c ON c.asset_id = uc.asset_id
-LEFT JOIN live_release l ON l.release_id = 1
-"""  # noqa: S608  (a constant, not a value)
+"""
 
 _RUNS = """
 SELECT n.night_id, n.night_key, n.source, n.day, n.as_of, n.status, n.attempts, n.mlflow_run_id, n.prefect_flow_run_id,
@@ -58,11 +61,12 @@ LEFT JOIN shard s ON s.shard_id = a.shard_id
 VIEWS: Final = {"v_assets": _ASSETS, "v_runs": _RUNS, "v_users": _USERS}
 """Name -> SELECT.
 
-v_assets: one row an image. `path` is `shard#member` below the shard root; `preference_hash` names the condition that the
-    image was made from; `mlflow_run_id` is the run that generated it and `night_id`, `day`, `as_of` the night that did;
-    `top_events` is the JSON of the events that weighed most. `is_current`: it belongs to the user's present preference
-    under its own model; `is_live`: and that model and operating point are what users see now. Neither is ever null.
-v_runs: one row a night, with the images it wrote, the rows it set aside and the model version it promoted (null: none).
+v_assets: one row an image. `path` is `shard#member` below the shard root; `preference_hash` names the condition that
+    the image was made from; `mlflow_run_id` is the run that generated it and `night_id`, `day`, `as_of` the night that
+    did; `top_events` is the JSON of the events that weighed most. `is_current`: it belongs to the user's present
+    preference under its own model; `is_live`: and that model and operating point are what users see now. Neither of
+    the two is ever null.
+v_runs: one row a night, with the images it wrote, the rows it set aside, the model version it promoted (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.
     The live columns are null for users who opted out or have no asset of the live model.
 """
@@ -84,7 +88,7 @@ v_assets = table(
     column("mlflow_run_id", String),
     column("preference_hash", String),
     column("n_events", Integer),
-    column("top_events", Json),
+    column("top_events", JsonText),
     column("is_current", Boolean),
     column("is_live", Boolean),
 )

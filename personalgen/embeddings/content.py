@@ -16,8 +16,9 @@ from personalgen.errors import ConfigError
 
 CONTENT_ENCODER = "efficientnet-lite0"
 FEATURE_DIM = 1280
-TAP_BLOCKS = {2: 24, 4: 40, 10: 112, 15: 320}
-"""Blocks after which training reads feature maps, with their channels: strides 4, 8, 16 and 32."""
+TAPS = {2: (24, 10.0), 4: (40, 10.0), 10: (112, 8.5), 15: (320, 3.5)}
+"""Blocks after which training reads feature maps (strides 4, 8, 16 and 32): channels, and the standard deviation of their
+values over stickers, by which they are divided."""
 
 
 class _LiteNet(Protocol):
@@ -52,14 +53,14 @@ class ContentNet(nn.Module):
         return cast("_LiteNet", self.net).extract_features(self._resized(images)).mean((2, 3))
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """Return the feature maps after `TAP_BLOCKS`, shallow to deep; differentiable with respect to the images."""
+        """Return the feature maps after `TAPS`, shallow to deep, of about unit variance; differentiable in the images."""
         net = cast("_LiteNet", self.net)
         x = net._swish(net._bn0(net._conv_stem(self._resized(images))))  # noqa: SLF001 - the package offers no public taps
         maps = []
         for k, block in enumerate(net._blocks):  # noqa: SLF001
             x = block(x)
-            if k in TAP_BLOCKS:
-                maps.append(x)
+            if k in TAPS:
+                maps.append(x / TAPS[k][1])
         return maps
 
     def _resized(self, images: Tensor) -> Tensor:

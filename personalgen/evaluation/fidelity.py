@@ -1,7 +1,8 @@
 """How near generated pictures are to real ones as a crowd: KID with its interval, Fréchet distance with its floor.
 
 KID is the unbiased MMD² of a cubic kernel (Bińkowski et al. 2018, Demystifying MMD GANs, eq. 3-4): it is zero on
-average for two samples of one distribution, whatever their size, and may come out slightly below zero.
+average for two samples of one distribution, whatever their size, and may come out slightly below zero. Pairs of
+pictures of one user are left out: a user's pictures ought to be alike, and that would count as lost variety.
 
 Its interval is value ± normal quantile x two-sample jackknife error, one real picture or one *user* left out at a
 time, since the pictures of a user are not independent. Where real and fake agree this statistic is degenerate: an
@@ -59,7 +60,8 @@ def kid(
 ) -> Interval:
     """Return KID between feature rows, with its interval.
 
-    `groups` names the user of each fake row; without it every fake row counts as independent.
+    `groups` names the user of each fake row: pairs within a user do not count, and intervals treat users as the
+    independent units. Without it every fake row stands for itself.
 
     Raises:
         DataError: fewer than 8 real rows or groups, or the widths differ.
@@ -77,25 +79,19 @@ def kid_estimate(real: NDArray[Any], fake: NDArray[Any], *, groups: NDArray[Any]
     membership = _membership(len(fake) if groups is None else groups)
     _require_comparable(real, fake, membership)
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    m, n, sizes = len(real), len(fake), membership.sum(axis=0)
     real_real = np.concatenate([block.sum(axis=1) for block, _ in _kernel_blocks(real)])
     real_fake, fake_fake = _cross_sums(real, fake, membership), _group_sums(fake, membership)
-    sizes = membership.sum(axis=0)
+    within_real, within_fake = real_real.sum() / (m * (m - 1)), fake_fake.sum() / _pairs(n, np.square(sizes).sum())
+    across = real_fake.sum()
+    fake_without = (fake_fake.sum() - 2 * fake_fake.sum(axis=1)) / _pairs(
+        n - sizes, np.square(sizes).sum() - np.square(sizes)
+    )
+    real_without = (real_real.sum() - 2 * real_real) / ((m - 1) * (m - 2))
     return KidEstimate(
-        value=float(_mmd2(real_real.sum(), fake_fake.sum(), real_fake.sum(), len(real), len(fake))),
-        without_real=_mmd2(
-            real_real.sum() - 2 * real_real,
-            fake_fake.sum(),
-            real_fake.sum() - real_fake.sum(axis=1),
-            len(real) - 1,
-            len(fake),
-        ),
-        without_group=_mmd2(
-            real_real.sum(),
-            fake_fake.sum() - 2 * fake_fake.sum(axis=1) + fake_fake.diagonal(),
-            real_fake.sum() - real_fake.sum(axis=0),
-            len(real),
-            len(fake) - sizes,
-        ),
+        value=float(within_real + within_fake - 2 * across / (m * n)),
+        without_real=real_without + within_fake - 2 * (across - real_fake.sum(axis=1)) / ((m - 1) * n),
+        without_group=within_real + fake_without - 2 * (across - real_fake.sum(axis=0)) / (m * (n - sizes)),
     )
 
 
@@ -123,10 +119,9 @@ def frechet_with_floor(
     )
 
 
-def _mmd2(real_real: Any, fake_fake: Any, real_fake: Any, n_real: Any, n_fake: Any) -> FloatArray:
-    """Return unbiased MMD² from sums of kernel values, those within a set without their diagonal."""
-    within = real_real / (n_real * (n_real - 1)) + fake_fake / (n_fake * (n_fake - 1))
-    return np.asarray(within - 2 * real_fake / (n_real * n_fake), np.float64)
+def _pairs(n_rows: Any, sum_of_squared_sizes: Any) -> Any:
+    """Return the number of ordered pairs of rows from two different groups."""
+    return np.square(n_rows) - sum_of_squared_sizes
 
 
 def _cubic_kernel(rows: FloatArray, others: FloatArray) -> FloatArray:
@@ -151,10 +146,11 @@ def _cross_sums(real: FloatArray, fake: FloatArray, membership: csr_array) -> Fl
 
 
 def _group_sums(fake: FloatArray, membership: csr_array) -> FloatArray:
-    """Return (n_groups, n_groups): kernel sums between groups, each row's kernel with itself left out."""
+    """Return (n_groups, n_groups): kernel sums between different groups; zero within a group."""
     sums = np.zeros((membership.shape[1], membership.shape[1]))
     for block, span in _kernel_blocks(fake):
         sums += membership[span].T @ (block @ membership)
+    np.fill_diagonal(sums, 0.0)
     return sums
 
 

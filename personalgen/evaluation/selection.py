@@ -18,8 +18,7 @@ from scipy.sparse import coo_array, csr_array
 
 from personalgen.errors import DataError
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
-
-JUDGE_SPLIT, TEST_SPLIT = 1, 2
+from personalgen.tables.split import JUDGE, TEST
 
 IndexArray = NDArray[np.int64]
 MaskArray = NDArray[np.bool_]
@@ -63,7 +62,7 @@ def select_held_out(
 ) -> Selection:
     """Return the users and held-out rows to evaluate on, the same for the same inputs and seed.
 
-    `item_split` holds 0 (train), 1 (judge) or 2 (test) for each item; `later` marks the interactions that no condition
+    `item_split` holds the code of each item's split (tables.split); `later` marks the interactions that no condition
     under evaluation has seen. Dislikes (negative weights) are left out.
 
     Raises:
@@ -72,7 +71,7 @@ def select_held_out(
     shape, used = (len(user_ids), len(item_split)), later & (weight > 0)
     profile, held_out = (
         _likes(shape, user_index, item_index, weight, used & (item_split[item_index] == split))
-        for split in (JUDGE_SPLIT, TEST_SPLIT)
+        for split in (JUDGE, TEST)
     )
     fewest = np.minimum(_row_lengths(profile), _row_lengths(held_out))
     eligible = np.flatnonzero(fewest >= options.min_likes)
@@ -83,7 +82,7 @@ def select_held_out(
     return Selection(
         user_index=users,
         item_index=rows,
-        is_judge=np.asarray(item_split[rows] == JUDGE_SPLIT),
+        is_judge=np.asarray(item_split[rows] == JUDGE),
         is_reference=is_reference,
         profile_likes=csr_array(profile[:, rows]),
         held_out_likes=csr_array(held_out[:, rows]),
@@ -111,7 +110,7 @@ def _first_by_digest(eligible: IndexArray, user_ids: Sequence[str], n_users: int
 
 def _rows(item_split: NDArray[Any], liked: NDArray[Any], options: EvaluationOptions) -> tuple[IndexArray, MaskArray]:
     """Return the sorted held-out rows, a random `max_items` and all liked ones, and which are the random ones."""
-    held_out = np.flatnonzero((item_split == JUDGE_SPLIT) | (item_split == TEST_SPLIT))
+    held_out = np.flatnonzero((item_split == JUDGE) | (item_split == TEST))
     reference = np.random.default_rng(options.seed).permutation(held_out)[: options.max_items]
     rows = np.union1d(reference, liked).astype(np.int64)
     return rows, np.isin(rows, reference)

@@ -7,8 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from personalgen.artifacts import canonical_json
-
 NATURAL_KEY = ("user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant")
 SCHEMA = pa.schema(
     [
@@ -28,6 +26,8 @@ SCHEMA = pa.schema(
         pa.field("condition", pa.binary(), nullable=False),
     ]
 )
+
+_EVENTS_TO_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AssetRow:
 def rows_to_table(rows: Sequence[AssetRow]) -> pa.Table:
     """Return the sidecar's table; `top_events` becomes JSON text."""
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(AssetRow)}
-    columns["top_events"] = [canonical_json(events) for events in columns["top_events"]]
+    columns["top_events"] = [_EVENTS_TO_JSON(events) for events in columns["top_events"]]
     return pa.table(columns, schema=SCHEMA)
 
 

@@ -6,7 +6,7 @@ shard boundary.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,18 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.user_keys)
+
+    def keep(self, wanted: NDArray[np.bool_]) -> "Plan":
+        """Return the plan for the users where `wanted` (n,) is True, with the counts of the whole.
+
+        For users whose image exists already, because their preference came back to where it was.
+        """
+        return replace(
+            self,
+            user_keys=self.user_keys[wanted],
+            user_ids=tuple(self.user_ids[k] for k in np.flatnonzero(wanted).tolist()),
+            rows=self.rows[wanted],
+        )
 
     def shards(self, night_id: int, *, shard_size: int) -> Iterator[ShardPlan]:
         """Yield the shards in order; the boundaries depend on the plan and `shard_size` alone."""

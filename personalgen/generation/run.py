@@ -5,22 +5,20 @@ can lose. A shard that was sealed but not committed when a night was killed is r
 as it is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from personalgen.artifacts import sha256_file
+from personalgen.artifacts import sha256_file, short_digest
+from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import AssetRow, rows_to_table, table_to_rows
 from personalgen.generation.encoders import Encoder
-from personalgen.generation.plan import Keys, Plan, ShardPlan, condition_bytes, condition_digest
+from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
-from personalgen.models import Condition
 from personalgen.seeding import derive_seed
 
 Commit = Callable[[SealedShard, Sequence[AssetRow]], None]
@@ -28,24 +26,12 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Preferences:
-    """Tonight's preferences as rows of assets need them; `Plan.rows` points into it."""
-
-    vectors: NDArray[np.float32]
-    """(n, dim) float32, one condition vector per row."""
-    n_events: Sequence[int]
-    top_events: Sequence[Sequence[Mapping[str, Any]]]
-    """Per row the events that weighed most, heaviest first."""
-
-
-@dataclass(frozen=True, eq=False)
 class GenerationRequest:
     """What to generate: the plan and what its images are made from."""
 
     plan: Plan
-    preferences: Preferences
-    condition_for: Callable[[Keys], Condition]
-    """From rows of tonight's preference table to the generator's condition."""
+    preferences: PreferenceTable
+    """Tonight's, in the basis of the generator; `plan.rows` points into it."""
     generator_digest: int
     variants: int = 1
 
@@ -143,7 +129,8 @@ def _drafts(request: GenerationRequest, piece: ShardPlan, operating_point: int, 
     for position in range(piece.start, piece.stop):
         row, user_key = int(request.plan.rows[position]), int(request.plan.user_keys[position])
         vector = request.preferences.vectors[row]
-        condition, digest = condition_bytes(vector), condition_digest(vector)
+        condition = condition_bytes(vector)
+        digest = short_digest(condition)
         drafts += [
             _Draft(
                 row=row,
@@ -166,12 +153,13 @@ def _generate(
     files: list[bytes] = []
     for start in range(0, len(drafts), sampler.batch_size):
         batch = drafts[start : start + sampler.batch_size]
-        condition = request.condition_for(np.array([draft.row for draft in batch], dtype=np.int64))
+        rows = request.preferences.rows(np.array([draft.row for draft in batch], dtype=np.int64))
+        condition = rows.to_condition(sampler.generator.spec)
         files += encoder.encode(sampler.sample(condition, [draft.seed for draft in batch]))
     members = [Member(name=draft.member, data=data) for draft, data in zip(drafts, files, strict=True)]
     packed = pack(members)
-    rows = tuple(_row(request, draft, entry) for draft, entry in zip(drafts, packed.entries, strict=True))
-    return GeneratedShard(shard=seal(path, packed, sidecar=rows_to_table(rows)), rows=rows, reused=False)
+    assets = tuple(_row(request, draft, entry) for draft, entry in zip(drafts, packed.entries, strict=True))
+    return GeneratedShard(shard=seal(path, packed, sidecar=rows_to_table(assets)), rows=assets, reused=False)
 
 
 def _row(request: GenerationRequest, draft: _Draft, entry: Entry) -> AssetRow:

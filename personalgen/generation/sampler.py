@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from personalgen.conditions import Condition
 from personalgen.errors import InternalError
 from personalgen.generation.options import OperatingPoint
-from personalgen.models import Condition, Generator
+from personalgen.models import Generator
 from personalgen.seeding import draw_z
 
 CHUNK = 64
@@ -63,7 +64,7 @@ class Sampler:
         index = torch.arange(start, start + self.batch_size).clamp(max=stop - 1)
         z = draw_z([seeds[k] for k in index.tolist()], self.generator.z_dim) * self.operating_point.truncation_psi
         x = self._guided(z.to(self.device), condition.take(index).to(self.device))[: stop - start]
-        if not torch.isfinite(x).all():
+        if not torch.isfinite(x.sum()):  # one value that is not finite makes the sum so
             raise InternalError(
                 "the generator returned values that are not finite: its training diverged. Roll back to an earlier "
                 "model version (personalgen models rollback). No image of this batch was written."

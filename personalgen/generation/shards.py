@@ -135,7 +135,7 @@ def read_member(path: Path, *, offset: int, byte_length: int, crc32: int) -> byt
     if len(data) != byte_length or zlib.crc32(data) != crc32:
         raise ArtifactError(
             f"shard {path} holds other bytes at {offset}..{offset + byte_length} than were catalogued ({len(data)} "
-            f"read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore the file from a backup; nothing was read."
+            f"read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore it from a backup; nothing was read."
         )
     return data
 

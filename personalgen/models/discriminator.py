@@ -7,12 +7,10 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.models.layers import ConditionEncoder, ResidualBlock, conv, leaky, linear
+from personalgen.models.layers import LEAK, ConditionEncoder, ResidualBlock, conv, leaky, linear
 from personalgen.models.options import ModelOptions
-
 
 class Projection(nn.Module):
     """A logit from features and a condition: w.f + <f, Vc> / sqrt(d) (Miyato and Koyama, arXiv:1802.05637, eq. 3)."""
@@ -30,7 +28,7 @@ class Projection(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """R3GAN-style residual discriminator on pixels with projection of the condition."""
+    """R3GAN-style residual discriminator on pixels with projection of the condition; stages are named by their resolution."""
 
     def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
         """Build the net; the condition's width comes from `spec`."""
@@ -38,10 +36,13 @@ class Discriminator(nn.Module):
         widths = options.discriminator_widths
         self.encoder = ConditionEncoder(spec, options.style_dim)
         self.from_rgb = conv(3, widths[0], 3, gain=1.0)
-        self.stages = nn.ModuleList([
-            nn.Sequential(*(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2))
-            for c, c_next in zip(widths[:-1], widths[1:], strict=True)
-        ])
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.stages = nn.ModuleDict({
+            f"px{options.resolution >> k}": nn.Sequential(
+                *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2)
+            )
+            for k, (c, c_next) in enumerate(pairs)
+        })
         self.last = ResidualBlock(widths[-1])
         self.flatten = linear(widths[-1] * 16, widths[-1])
         self.head = Projection(widths[-1], options.style_dim)
@@ -49,54 +50,58 @@ class Discriminator(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return (B, width) features of (B, 3, R, R) images."""
         x = self.from_rgb(images)
-        for stage in self.stages:
+        for stage in self.stages.values():
             x = stage(x)
         return leaky(self.flatten(leaky(self.last(x)).flatten(1)))
 
+    def score(self, features: Tensor, condition: Condition) -> Tensor:
+        """Return (B,) logits of `features`."""
+        return cast("Tensor", self.head(features, self.encoder(condition)))
+
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         """Return (B,) logits."""
-        return cast("Tensor", self.head(self.features(images), self.encoder(condition)))
+        return self.score(self.features(images), condition)
 
 
 class FeatureDiscriminator(nn.Module):
     """Small discriminators on several depths of a frozen feature net (Projected GANs, arXiv:2111.01007).
 
     `channels` are the widths of the frozen maps from shallow to deep. Each map is mixed across channels by a fixed random
-    1x1 projection and across scales by adding the next deeper mix; one spectrally normalised head per scale follows. We add
-    projection of the condition to each head; the paper's heads are unconditional.
+    1x1 projection and across scales by adding the next deeper mix; one small head per scale follows. We differ from the
+    paper in two ways: each head judges the condition too, and the heads are kept in check by R1 and R2 on their inputs
+    instead of by spectral normalisation and a hinge, under which a small generator collapsed to one picture.
     """
 
     def __init__(self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, width: int = 64) -> None:
         """Build one head per frozen map."""
         super().__init__()
         self.encoder = ConditionEncoder(spec, style_dim)
-        self.mixes = nn.ModuleList([conv(c, width, 1, gain=1.0, bias=False).requires_grad_(requires_grad=False) for c in channels])
-        self.heads = nn.ModuleList([_head(width) for _ in channels])
+        self.mixes = nn.ModuleList([conv(c, width, 1, gain=1.0, bias=False) for c in channels])
+        self.mixes.requires_grad_(False)
+        self.heads = nn.ModuleList([
+            nn.Sequential(conv(width, width, 3), nn.LeakyReLU(LEAK), conv(width, width, 3), nn.LeakyReLU(LEAK)) for _ in channels
+        ])
         self.logits = nn.ModuleList([Projection(width, style_dim) for _ in channels])
 
-    def pooled(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Return one (B, width) row per frozen map, shallow to deep."""
-        mixed: list[Tensor] = []
+    def mixed(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return one (B, width, H, W) mix of about unit variance per frozen map, shallow to deep; nothing here learns."""
+        out: list[Tensor] = []
         for mix, frozen in zip(reversed(self.mixes), reversed(maps), strict=True):
             x = mix(frozen)
-            if mixed:
-                x = (x + F.interpolate(mixed[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)) * math.sqrt(0.5)
-            mixed.append(x)
-        pairs = zip(self.heads, reversed(mixed), strict=True)
-        return [leaky(head(x)).mean((2, 3)) for head, x in pairs]
+            if out:
+                x = (x + F.interpolate(out[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)) * math.sqrt(0.5)
+            out.append(x)
+        return tuple(reversed(out))
+
+    def pooled(self, mixed: Sequence[Tensor]) -> list[Tensor]:
+        """Return one (B, width) row per mix."""
+        return [head(x).mean((2, 3)) for head, x in zip(self.heads, mixed, strict=True)]
 
     def score(self, pooled: Sequence[Tensor], condition: Condition) -> Tensor:
         """Return (n_scales, B) logits."""
         encoded = self.encoder(condition)
         return torch.stack([logit(row, encoded) for logit, row in zip(self.logits, pooled, strict=True)])
 
-    def forward(self, maps: Sequence[Tensor], condition: Condition) -> Tensor:
-        """Return (n_scales, B) logits, one per frozen map."""
-        return self.score(self.pooled(maps), condition)
-
-
-def _head(width: int) -> nn.Sequential:
-    """Return the two convolutions of one scale."""
-    return nn.Sequential(
-        spectral_norm(conv(width, width, 3)), nn.LeakyReLU(0.2), spectral_norm(conv(width, width, 3)),
-    )
+    def forward(self, mixed: Sequence[Tensor], condition: Condition) -> Tensor:
+        """Return (n_scales, B) logits of mixed maps; each depends on its own mix alone."""
+        return self.score(self.pooled(mixed), condition)

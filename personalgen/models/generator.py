@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.models.layers import ConditionEncoder, ModulatedBlock, conv, leaky, linear
+from personalgen.models.layers import ConditionEncoder, ModulatedBlock, conv, leaky, linear, unit_variance
 from personalgen.models.options import ModelOptions
 
 BASE_PX = 4
@@ -34,7 +34,8 @@ class Generator(nn.Module):
     """R3GAN-style residual generator with scale and shift by the condition in every block.
 
     A learned 4x4 basis, modulated by the style vector, is refined and doubled up to `resolution`. The style vector is a
-    two-layer net of z and the encoded condition.
+    two-layer net of z and the encoded condition. Stages are named by their resolution, so that a net can start from one that
+    was trained on smaller pictures.
     """
 
     def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
@@ -48,21 +49,22 @@ class Generator(nn.Module):
             linear(options.z_dim + options.style_dim, options.style_dim), nn.SiLU(), linear(options.style_dim, options.style_dim)
         )
         self.basis = nn.Parameter(torch.randn(1, widths[0], BASE_PX, BASE_PX))
-        self.to_basis = linear(options.style_dim, widths[0], bias=1.0)
+        self.to_basis = linear(options.style_dim, widths[0])
         self.base = nn.ModuleList([ModulatedBlock(widths[0], options.style_dim) for _ in range(options.blocks)])
-        self.stages = nn.ModuleList([Stage(a, b, options) for a, b in zip(widths[:-1], widths[1:], strict=True)])
-        self.to_rgb = conv(widths[-1], 3, 3, gain=0.5)
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.stages = nn.ModuleDict({f"px{2 * BASE_PX << k}": Stage(a, b, options) for k, (a, b) in enumerate(pairs)})
+        self.to_rgb = conv(widths[-1], 3, 3, gain=0.7)
 
     def forward(self, z: Tensor, condition: Condition) -> Tensor:
         """Return (B, 3, resolution, resolution) images, about [-1, 1] and not clipped.
 
         z is (B, z_dim) standard normal.
         """
-        style = F.silu(self.style(torch.cat([z, self.encoder(condition)], dim=1)))
+        style = unit_variance(self.style(torch.cat([z, unit_variance(self.encoder(condition))], dim=1)))
         x = self.basis * self.to_basis(style)[:, :, None, None]
         for block in self.base:
             x = block(x, style)
-        for stage in self.stages:
+        for stage in self.stages.values():
             x = stage(x, style)
         return cast("Tensor", self.to_rgb(leaky(x)))
 

@@ -16,11 +16,11 @@ class ModelOptions:
     """Width of the latent z."""
     style_dim: int = 128
     """Width of the style vector and of the encoded condition."""
-    width: int = 64
+    width: int = 48
     """Generator channels at full resolution; doubled per halving of the resolution up to `max_width`."""
-    max_width: int = 256
+    max_width: int = 192
     """Most channels of any stage."""
-    discriminator_width: int = 32
+    discriminator_width: int = 24
     """Discriminator channels at full resolution; doubled per halving up to `max_width`."""
     blocks: int = 1
     """Residual blocks per resolution."""

@@ -1,21 +1,4 @@
-"""MLflow behind the project's words: runs, model versions, and the gate that a challenger must pass."""
+"""MLflow behind the project's words: runs (tracking), model versions (models), and the gate (promotion).
 
-from personalgen.registry.export import Exportable
-from personalgen.registry.models import ModelRegistry, ModelVersion
-from personalgen.registry.promotion import Difference, Figures, GateOptions, PairedDifference, Verdict, decide
-from personalgen.registry.run import Run
-from personalgen.registry.tracking import Tracking
-
-__all__ = [
-    "Difference",
-    "Exportable",
-    "Figures",
-    "GateOptions",
-    "ModelRegistry",
-    "ModelVersion",
-    "PairedDifference",
-    "Run",
-    "Tracking",
-    "Verdict",
-    "decide",
-]
+Import from the modules: the gate needs neither MLflow nor torch, and the command line starts without them.
+"""

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from personalgen.errors import RegistryError
+from personalgen.registry.store import prepare_environment
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
+
+
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,12 @@ class Exportable:
 
 
 def save_pt2(export: Exportable, folder: Path, *, mlflow_model: "Model") -> None:
-    """Write the module as an MLflow model in `folder`, which must not exist yet."""
+    """Write the module as an MLflow model in `folder`, which must not exist yet, and check that it can be read back.
+
+    Raises:
+        RegistryError: the export draws other images, or only batches of the example's size.
+    """
+    prepare_environment()
     import mlflow.pytorch
 
     release = torch.__version__.partition("+")[0]
@@ -53,6 +62,7 @@ def save_pt2(export: Exportable, folder: Path, *, mlflow_model: "Model") -> None
         serialization_format="pt2",
         pip_requirements=[f"torch=={release}"],
     )
+    _check_round_trip(export, load_pt2(str(folder)))
 
 
 def signature_of(export: Exportable) -> "ModelSignature":
@@ -68,10 +78,29 @@ def signature_of(export: Exportable) -> "ModelSignature":
 
 def load_pt2(model_uri: str) -> nn.Module:
     """Return the exported module behind an MLflow model URI or folder, already in evaluation mode."""
+    prepare_environment()
     import mlflow.pytorch
 
     module: nn.Module = mlflow.pytorch.load_model(model_uri)
     return module
+
+
+def _check_round_trip(export: Exportable, loaded: nn.Module) -> None:
+    """Raise RegistryError where `loaded` differs from the module on a batch of another size than the example's."""
+    inputs = [torch.cat([value, value[:1]]) for value in export.example_inputs]
+    try:
+        with torch.inference_mode():
+            expected, found = export.module(*inputs), loaded(*inputs)
+    except (AssertionError, RuntimeError) as error:
+        raise RegistryError(
+            f"the exported model refuses a batch of {len(inputs[0])} rows ({error}): its forward turned the batch size "
+            "into a constant, for example by len(tensor); use tensor.shape[0]. Nothing was registered."
+        ) from error
+    if not torch.allclose(expected, found, atol=_TOLERANCE):
+        worst = (expected - found).abs().max().item()
+        raise RegistryError(
+            f"the exported model draws other images (off by up to {worst:.3g}). Nothing was registered."
+        )
 
 
 class _Named(nn.Module):

@@ -1,4 +1,4 @@
-"""Model versions in MLflow: one per trained generator, found again by a rerun; aliases say who is champion and challenger.
+"""Model versions in MLflow: one per trained generator, found again by a rerun; aliases name champion and challenger.
 
 The truth about what users see is the catalogue's `live_release`; the champion alias follows it (`reconcile`).
 """
@@ -15,7 +15,7 @@ from torch import nn
 from personalgen.artifacts import read_json, sha256_file
 from personalgen.errors import ArtifactError, NotFoundError, RegistryError
 from personalgen.registry.export import Exportable, load_pt2, save_pt2
-from personalgen.registry.store import prepare_environment
+from personalgen.registry.store import prepare_environment, process_wide
 from personalgen.registry.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 DIGEST_TAG = "generator_sha256"
 FOLDER = "generator"
+_SCHEME = "models:/"
 WEIGHTS, CARD = "generator.safetensors", "card.json"
 
 
@@ -73,11 +74,11 @@ class ModelRegistry:
                 return found
             model_id = self._logged(run_id, sha256) or self._log(folder, run_id, sha256, export)
             self._create_model()
-            all_tags = {**(tags or {}), DIGEST_TAG: sha256}
-            source = f"models:/{model_id}"
-            return _version(
-                self._client.create_model_version(self.model_name, source, run_id, all_tags, model_id=model_id)
-            )
+            with process_wide(self.tracking.uri):
+                all_tags = {**(tags or {}), DIGEST_TAG: sha256}
+                return _version(
+                    self._client.create_model_version(self.model_name, _SCHEME + model_id, run_id, all_tags)
+                )
 
     def list_versions(self) -> list[ModelVersion]:
         """Return all versions, oldest first."""
@@ -116,10 +117,11 @@ class ModelRegistry:
 
     def aliases(self) -> dict[str, int]:
         """Return the version behind each alias; empty where nothing is registered."""
+        client = self._client
         from mlflow import MlflowException
 
         try:
-            found = self._client.get_registered_model(self.model_name).aliases
+            found = client.get_registered_model(self.model_name).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return {}
@@ -158,7 +160,7 @@ class ModelRegistry:
 
     @property
     def _client(self) -> "MlflowClient":
-        """MLflow's client."""
+        """MLflow's client; asked for before anything is imported from mlflow, so that its switches are set."""
         return self.tracking.client
 
     def _set_alias(self, alias: str, version: int) -> None:
@@ -249,17 +251,16 @@ def checked_digest(folder: Path) -> str:
     found, named = sha256_file(weights), read_json(folder / CARD).get("generator_sha256")
     if found != named:
         raise ArtifactError(
-            f"{weights} has sha256 {found[:12]}…, {folder / CARD} names {str(named)[:12]}…: they do not belong together. "
-            "Rerun train. Nothing was registered or loaded."
+            f"{weights} has sha256 {found[:12]}…, {folder / CARD} names {str(named)[:12]}…: they do not belong "
+            "together. Rerun train. Nothing was registered or loaded."
         )
     return found
 
 
 def _version(found: "MlflowVersion") -> ModelVersion:
     """Return MLflow's record as ours."""
-    return ModelVersion(
-        version=int(found.version), run_id=str(found.run_id), model_id=str(found.model_id), tags=dict(found.tags)
-    )
+    model_id = str(found.source).removeprefix(_SCHEME)
+    return ModelVersion(version=int(found.version), run_id=str(found.run_id), model_id=model_id, tags=dict(found.tags))
 
 
 @contextmanager

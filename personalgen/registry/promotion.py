@@ -88,8 +88,8 @@ def decide(
 ) -> Verdict:
     """Return whether the challenger is promoted.
 
-    `champion` is None only where there is no champion: absolute thresholds then hold. A champion whose evaluation failed
-    comes as `Figures.failed()`. Anything missing or not finite holds.
+    `champion` is None only where there is no champion: absolute thresholds then hold. A champion whose evaluation
+    failed comes as `Figures.failed()`. Anything missing or not finite holds.
     """
     faults = _faults(challenger, champion, paired, options)
     if faults or challenger is None:
@@ -173,9 +173,9 @@ def _difference_faults(name: str, difference: Difference) -> list[str]:
     """Return what is wrong with one paired difference."""
     if not all(math.isfinite(value) for value in astuple(difference)):
         return [f"the paired difference of {name} is not finite"]
-    if not difference.low <= difference.mean <= difference.high:
+    if difference.low > difference.high:
         ends = f"{difference.low:.4g} to {difference.high:.4g}"
-        return [f"the paired difference of {name}, {difference.mean:.4g}, lies outside its interval {ends}"]
+        return [f"the interval of the paired difference of {name} ends before it starts: {ends}"]
     return []
 
 

@@ -43,8 +43,8 @@ class Run:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log a nested mapping or dataclasses under dotted names; values longer than MLflow's limit are cut.
 
-        MLflow's parameters never change. Where a rerun finds another value, the first one stands and the new one becomes
-        the tag `rerun.<name>`.
+        MLflow's parameters never change. Where a rerun finds another value, the first one stands and the new one
+        becomes the tag `rerun.<name>`.
         """
         from mlflow.entities import Param
 

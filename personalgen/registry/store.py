@@ -55,6 +55,19 @@ def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[Mlf
         raise RegistryError(f"MLflow's store {without_password(uri)} cannot be opened: {error}. {_ADVICE}") from error
 
 
+@contextmanager
+def process_wide(uri: str) -> Iterator[None]:
+    """Make `uri` MLflow's process-wide store for a moment: its SQL registry resolves models:/ through that one."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
+
+
 def without_password(uri: str) -> str:
     """Return `uri` as it may be shown and logged."""
     parts = urlsplit(uri)

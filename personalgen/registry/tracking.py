@@ -108,12 +108,13 @@ class Tracking:
 
     def _existing(self, run_id: str | None) -> str | None:
         """Return `run_id` where the store has it and it was not deleted, else None."""
-        from mlflow import MlflowException
-
         if run_id is None:
             return None
+        client = self.client
+        from mlflow import MlflowException
+
         try:
-            return run_id if self.client.get_run(run_id).info.lifecycle_stage == "active" else None
+            return run_id if client.get_run(run_id).info.lifecycle_stage == "active" else None
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Column = pa.Array | list[Any]
+Column: TypeAlias = "pa.Array | list[Any]"
 """An Arrow array, or Python objects where a database mixes types in a column."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +48,11 @@ class Batch:
     """False where every value came as text (CSV)."""
     bad_rows: tuple[BadRow, ...] = ()
     """Rows met since the last batch that are not in `rows`."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the source that this batch accounts for."""
+        return len(self.rows) + len(self.bad_rows)
 
 
 def distinct(column: Column) -> tuple[list[Any], NDArray[np.int64]]:

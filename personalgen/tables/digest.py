@@ -1,7 +1,7 @@
 """A digest of tables that does not depend on the order of their rows.
 
-Each row is hashed to 128 bits and the hashes are summed, so the same content gives the same digest whichever way, and in
-whichever batches, it is read. Text goes through blake2b once per distinct value; rows of numbers are mixed by numpy.
+Each row is hashed to 128 bits and the hashes are summed, so the same content gives the same digest whichever way, and
+in whichever batches, it is read. Text goes through blake2b once per distinct value; rows of numbers are mixed by numpy.
 """
 
 import hashlib
@@ -32,7 +32,10 @@ def record_words(records: Iterable[Sequence[str | None]]) -> Words:
 
 
 def mixed(columns: Sequence[Words]) -> Words:
-    """Return (n, 2) uint64: rows of 64-bit words mixed by splitmix64's finaliser under two keys (Steele et al. 2014)."""
+    """Return (n, 2) uint64: rows of 64-bit words mixed under two keys.
+
+    Source: splitmix64 (Steele, Lea, Flood 2014), its output function applied after each word.
+    """
     lanes = []
     for key in _KEYS:
         state = np.full(len(columns[0]), key, dtype=np.uint64)

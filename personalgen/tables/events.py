@@ -4,7 +4,7 @@ Only a batch of rows is in memory at a time. What grows with the events is one 1
 which duplicates are found exactly; everything else grows with users, items or kinds of event.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from personalgen.tables.columns import Batch, distinct, shown, text_of, to_float
 from personalgen.tables.ids import IdColumn, canonical_ids
 from personalgen.tables.items import Items
 from personalgen.tables.options import LimitsOptions
-from personalgen.tables.quarantine import Fault, QuarantineWriter
+from personalgen.tables.quarantine import Fault
+from personalgen.tables.reading import Reading
 from personalgen.tables.source import Source, TableLayout
 from personalgen.tables.users import Users
 
@@ -77,6 +78,10 @@ class Known:
         """Return what the items and users that were read say."""
         return cls(dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of(), dict.fromkeys(users.silent, _SILENT))
 
+    def usable_items(self) -> list[str]:
+        """Return the usable items in the order of their positions, which is that of their ids."""
+        return sorted(item_id for item_id, place in self.item_place.items() if place >= 0)
+
 
 @dataclass
 class Staged:
@@ -110,31 +115,20 @@ def newest_event(source: Source, layout: TableLayout, *, latest: int, chunk_rows
     return newest if newest >= 0 else None
 
 
-def stage_events(
-    source: Source,
-    layout: TableLayout,
-    path: Path,
-    *,
-    window: Window,
-    known: Known,
-    limits: LimitsOptions,
-    quarantine: QuarantineWriter,
-    progress: Callable[[str, int], None],
-) -> Staged:
+def stage_events(reading: Reading, layout: TableLayout, path: Path, *, window: Window, known: Known) -> Staged:
     """Return the staged good rows; the others are quarantined or counted."""
     staged = Staged(path)
     with pa.parquet.ParquetWriter(path, STAGED, compression="zstd", compression_level=1) as writer:
-        for batch in source.batches(layout.table, layout.names(), chunk_rows=limits.chunk_rows):
-            staged.n_rows += len(batch.rows) + len(batch.bad_rows)
-            quarantine.add("interactions", [Fault(bad.row, "bad_row", bad.detail) for bad in batch.bad_rows])
-            if len(batch.rows):
-                rows = _Rows.of(batch, layout, limits)
-                reasons = rows.judge(window, known)
-                quarantine.add("interactions", rows.faults(reasons))
-                staged.n_after_as_of += int((reasons == AFTER_AS_OF).sum())
-                staged.n_opted_out += int((reasons == OPTED_OUT).sum())
-                writer.write_batch(rows.stage(reasons == 0, known, staged))
-            progress("interactions", staged.n_rows)
+        for batch in reading.batches("interactions", layout):
+            staged.n_rows += batch.n_rows
+            if not len(batch.rows):
+                continue
+            rows = _Rows.of(batch, layout, reading.limits)
+            reasons = rows.judge(window, known)
+            reading.quarantine.add("interactions", rows.faults(reasons))
+            staged.n_after_as_of += int((reasons == AFTER_AS_OF).sum())
+            staged.n_opted_out += int((reasons == OPTED_OUT).sum())
+            writer.write_batch(rows.stage(reasons == 0, known, staged))
     return staged
 
 
@@ -191,13 +185,13 @@ class _Rows:
 
     def stage(self, good: NDArray[np.bool_], known: Known, staged: Staged) -> pa.RecordBatch:
         """Return the good rows as numbers, allocating codes to new users and kinds of event."""
-        user = self.users.mapped(_allocate(staged.user_code, self.users, good))[good]
+        user = _codes(staged.user_code, self.users, good)
         item = self.items.mapped(known.item_place)[good]
         event = self._events(good, staged.event_code)
         seconds = self.seconds[good]
         staged.keys.append(_keys(user, item, seconds, event))
         columns = (self.batch.rows[good], user, item, seconds, event, self.values[good])
-        arrays = [pa.array(one.astype(kind.to_pandas_dtype())) for one, kind in zip(columns, STAGED.types, strict=True)]
+        arrays = [pa.array(one).cast(kind) for one, kind in zip(columns, STAGED.types, strict=True)]
         return pa.record_batch(arrays, schema=STAGED)
 
     def _events(self, good: NDArray[np.bool_], event_code: dict[str | None, int]) -> NDArray[np.int64]:
@@ -229,22 +223,21 @@ def _values(batch: Batch, layout: TableLayout) -> NDArray[np.float32]:
     if name is None:
         return np.ones(len(batch.rows), dtype=np.float32)
     numbers = to_floats(batch.columns[name])
-    numbers[~(np.abs(numbers) <= _LARGEST_FLOAT32)] = np.nan
-    values = numbers.astype(np.float32)
+    values = np.where(np.abs(numbers) <= _LARGEST_FLOAT32, numbers, np.nan).astype(np.float32)
     if layout.one("weight"):
         values[values == 0] = np.nan
     return values
 
 
-def _allocate(user_code: dict[str, int], users: IdColumn, good: NDArray[np.bool_]) -> dict[str, int]:
-    """Return the codes of all users so far, those of the good rows included."""
-    for place in np.unique(users.codes[good]).tolist():
-        user_code.setdefault(str(users.ids[place]), len(user_code))
-    return user_code
+def _codes(user_code: dict[str, int], users: IdColumn, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the code of each good row's user, allocating the next ones to new users."""
+    used, row_place = np.unique(users.codes[good], return_inverse=True)
+    codes = [user_code.setdefault(str(users.ids[place]), len(user_code)) for place in used.tolist()]
+    return np.array(codes, dtype=np.int64)[row_place]
 
 
 def _keys(
     user: NDArray[np.int64], item: NDArray[np.int64], seconds: NDArray[np.int64], event: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
-    """Return (n, 2) words that differ where the rows differ: 31 + 31 bits of user and item, 47 + 16 of time and event."""
+    """Return (n, 2) words that differ where the rows differ: user and item, then 47 bits of time and 16 of event."""
     return np.stack([(user << 32) | item, (seconds << 16) | event], axis=1).astype(np.uint64)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from personalgen.tables.columns import Column, distinct
 
+_LONGEST_INT64 = 20
 _FLOATED_INTEGER = re.compile(r"-?\d+\.0+", re.ASCII)
 
 
@@ -29,7 +31,7 @@ class IdColumn:
 
     def at(self, row: int) -> str | None:
         """Return the canonical id of one row."""
-        return self.ids[self.codes[row]]
+        return self.ids[int(self.codes[row])]
 
     def mapped(self, number_of: Mapping[str, int], *, none: int = -1, other: int = -1) -> NDArray[np.int64]:
         """Return the number of each row's id; `none` where it has no id, `other` where the id has no number."""
@@ -40,9 +42,9 @@ class IdColumn:
 def canonical_id(value: object, *, max_bytes: int = 255, typed: bool = True) -> str | None:
     """Return the canonical text of an id, or None where the value is none.
 
-    Integers become decimal text; text becomes NFC and keeps its spaces. Null, floats, booleans, empty text, text with a NUL
-    (no database could store it) and text over `max_bytes` of UTF-8 are no ids. Where the source has no types (`typed` is
-    false, CSV), "12.0" is an integer that became a float on the way, and is refused like one.
+    Integers become decimal text; text becomes NFC and keeps its spaces. Null, floats, booleans, empty text, text with
+    a NUL (no database could store it) and text over `max_bytes` of UTF-8 are no ids. Where the source has no types
+    (`typed` is false, CSV), "12.0" is an integer that became a float on the way, and is refused like one.
     """
     text = _id_text(value)
     if text is None or (not typed and _FLOATED_INTEGER.fullmatch(text)):
@@ -59,6 +61,8 @@ def canonical_id(value: object, *, max_bytes: int = 255, typed: bool = True) -> 
 def canonical_ids(column: Column, *, max_bytes: int = 255, typed: bool = True) -> IdColumn:
     """Return the canonical ids of a column, converting each distinct value once."""
     values, codes = distinct(column)
+    if not isinstance(column, list) and pa.types.is_integer(column.type) and max_bytes >= _LONGEST_INT64:
+        return IdColumn(tuple(None if value is None else str(value) for value in values), codes)
     return IdColumn(tuple(canonical_id(value, max_bytes=max_bytes, typed=typed) for value in values), codes)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a source, decoded under caps: nothing is decoded before its size in bytes and pixels is known to be allowed."""
+"""Pictures of a source, decoded under caps: no pixel is decoded before the size in bytes and pixels is known."""
 
 import hashlib
 import io
@@ -76,16 +76,10 @@ def decode_picture(data: bytes, *, image_px: int, max_pixels: int) -> NDArray[np
 
 def _read_file(root: Path, name: str | None, max_bytes: int) -> bytes | ImageFault:
     """Return a file's bytes, reading neither outside `root` nor past the cap."""
-    if not name:
-        return ImageFault("image_missing", "no path is given")
-    if "://" in name:
-        return ImageFault("image_missing", f"{name!r} is a URI; only paths relative to the image root are read")
     try:
-        path = (root / name).resolve()
-        if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):
-            return ImageFault("image_missing", f"{name!r} leads out of the image root; it was not opened")
-        if not path.is_file():
-            return ImageFault("image_missing", f"{name!r} is not a file under the image root")
+        path = _locate(root, name)
+        if isinstance(path, ImageFault):
+            return path
         with path.open("rb") as stream:
             data = stream.read(max_bytes + 1)
         size = path.stat().st_size
@@ -96,6 +90,18 @@ def _read_file(root: Path, name: str | None, max_bytes: int) -> bytes | ImageFau
     return data
 
 
+def _locate(root: Path, name: str | None) -> Path | ImageFault:
+    """Return where a picture is, if that is a plain file under `root`, links followed."""
+    if not name:
+        return ImageFault("image_missing", "no path is given")
+    if "://" in name:
+        return ImageFault("image_missing", f"{name!r} is a URI; only paths relative to the image root are read")
+    path = (root / name).resolve()
+    if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):
+        return ImageFault("image_missing", f"{name!r} leads out of the image root; it was not opened")
+    return path if path.is_file() else ImageFault("image_missing", f"{name!r} is not a file under the image root")
+
+
 def _square(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
     """Return the centre square of an image at `image_px`, RGB."""
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -104,9 +110,8 @@ def _square(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
     )  # a JPEG is decoded at a half, quarter or eighth where that is enough
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
-    small = _resizable(image).resize(
-        (image_px, image_px), Image.Resampling.LANCZOS, box=(left, top, left + edge, top + edge), reducing_gap=3.0
-    )
+    square = _resizable(image.crop((left, top, left + edge, top + edge)))
+    small = square.resize((image_px, image_px), Image.Resampling.LANCZOS, reducing_gap=3.0)
     upright = small.transpose(turn) if turn is not None else small
     if upright.mode == "RGBA":
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, _WHITE), upright)

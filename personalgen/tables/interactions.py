@@ -1,4 +1,4 @@
-"""The interactions table, last passes over the staged rows: duplicates out, ratings turned into weights, digest, file."""
+"""The interactions table, last passes over the staged rows: duplicates out, ratings into weights, digest, file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from personalgen.tables.digest import RowSum, Words, mixed, text_words
 from personalgen.tables.events import Staged
-from personalgen.tables.quarantine import Fault, QuarantineWriter
+from personalgen.tables.quarantine import Fault
+from personalgen.tables.reading import Reading
 
 SCHEMA = pa.schema(
     [
@@ -65,13 +66,12 @@ def first_occurrences(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return first
 
 
-def write_interactions(
-    staged: Staged, path: Path, *, item_ids: list[str], rated: bool, quarantine: QuarantineWriter, chunk_rows: int
-) -> RowSum:
+def write_interactions(staged: Staged, path: Path, *, item_ids: list[str], rated: bool, reading: Reading) -> RowSum:
     """Write interactions.parquet batch by batch, quarantine the duplicates, and return the sum of the rows' hashes.
 
     The hashes take the rating as it was given, not the weight made of it.
     """
+    chunk_rows = reading.limits.chunk_rows
     user_ids = list(staged.user_code)
     first = first_occurrences(np.concatenate([np.empty((0, 2), np.uint64), *staged.keys]))
     staged.keys.clear()
@@ -80,7 +80,7 @@ def write_interactions(
     total = RowSum()
     with pa.parquet.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for rows, kept in _batches(staged, first, chunk_rows):
-            quarantine.add("interactions", names.duplicates(rows[~kept]))
+            reading.quarantine.add("interactions", names.duplicates(rows[~kept]))
             good = rows[kept]
             value = good["value"].astype(np.float32)
             total.add(names.words(good, value, rated=rated))

@@ -1,7 +1,7 @@
 """The items table and its pictures: items.parquet and images.npy, one row each per item whose picture decoded."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
@@ -15,9 +15,10 @@ from personalgen.tables.columns import Batch, shown, to_text, value_at
 from personalgen.tables.digest import RowSum, record_words
 from personalgen.tables.ids import canonical_ids
 from personalgen.tables.images import ImageFault, read_picture
-from personalgen.tables.options import LimitsOptions
-from personalgen.tables.quarantine import Fault, QuarantineWriter
-from personalgen.tables.source import Source, TableLayout
+from personalgen.tables.prepared import IMAGES, ITEMS
+from personalgen.tables.quarantine import Fault
+from personalgen.tables.reading import Reading
+from personalgen.tables.source import TableLayout
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +30,7 @@ SCHEMA = pa.schema(
         ("image_sha256", pa.string()),
     ]
 )
+_BATCH_ITEMS = 256
 _COPY_IMAGES = 1024
 
 
@@ -56,48 +58,35 @@ class Items:
         """Return the position of each kept item in the order of ids, which is that of images.npy."""
         return {item_id: index for index, item_id in enumerate(sorted(item.item_id for item in self.kept))}
 
+    def order(self) -> NDArray[np.int64]:
+        """Return the positions in `kept` in the order of ids."""
+        return np.array(sorted(range(len(self.kept)), key=lambda place: self.kept[place].item_id), dtype=np.int64)
 
-def read_items(
-    source: Source,
-    layout: TableLayout,
-    folder: Path,
-    *,
-    image_px: int,
-    limits: LimitsOptions,
-    quarantine: QuarantineWriter,
-    progress: Callable[[str, int], None],
-) -> tuple[Items, RowSum]:
-    """Write items.parquet and images.npy into `folder`, ordered by item id; return the items and the sum of their hashes."""
+
+def read_items(reading: Reading, layout: TableLayout, folder: Path, *, image_px: int) -> tuple[Items, RowSum]:
+    """Write items.parquet and images.npy into `folder`, ordered by item id; return the items and their hashes' sum."""
     items = Items()
     unsorted = folder / "images.raw"
     with unsorted.open("wb") as pixels:
-        for batch in source.batches(layout.table, layout.names(), chunk_rows=min(limits.chunk_rows, 10_000)):
-            items.n_rows += len(batch.rows) + len(batch.bad_rows)
-            quarantine.add("items", [Fault(bad.row, "bad_row", bad.detail) for bad in batch.bad_rows])
-            quarantine.add("items", _take(items, batch, layout, source.image_root, pixels, image_px, limits, progress))
-    order = np.array(sorted(range(len(items.kept)), key=lambda place: items.kept[place].item_id), dtype=np.int64)
+        for batch in reading.batches("items", layout, chunk_rows=_BATCH_ITEMS):
+            items.n_rows += batch.n_rows
+            reading.quarantine.add("items", _take(items, batch, layout, reading, image_px, pixels))
+    order = items.order()
     if len(order):
-        _write_images(unsorted, folder / "images.npy", order, image_px)
+        _write_images(unsorted, folder / IMAGES, order, image_px)
     unsorted.unlink()
-    return items, _write_items(folder / "items.parquet", [items.kept[place] for place in order])
+    return items, _write_items(folder / ITEMS, [items.kept[place] for place in order])
 
 
-def _take(
-    items: Items,
-    batch: Batch,
-    layout: TableLayout,
-    root: Path,
-    pixels: BufferedWriter,
-    image_px: int,
-    limits: LimitsOptions,
-    progress: Callable[[str, int], None],
+def _take(  # noqa: PLR0917 - one caller, which has just opened the file
+    items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter
 ) -> Iterator[Fault]:
     """Add a batch's items and append their pixels, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("item_id")]
-    ids = canonical_ids(raw, max_bytes=limits.max_id_bytes, typed=batch.typed)
+    ids = canonical_ids(raw, max_bytes=reading.limits.max_id_bytes, typed=batch.typed)
     texts = {name: to_text(batch.columns[name]) for name in layout.names()}
+    image, root = texts[layout.need("image")], reading.source.image_root
     for place, row in enumerate(batch.rows.tolist()):
-        progress("items", items.n_rows - len(batch.rows) + place + 1)
         item_id = ids.at(place)
         if item_id is None:
             yield Fault(row, "bad_item_id", f"item_id = {shown(value_at(raw, place))}")
@@ -105,7 +94,7 @@ def _take(
             yield Fault(row, "duplicate_item", f"{item_id!r} came before; the first row is kept", item_id=item_id)
         else:
             items.seen.add(item_id)
-            picture = read_picture(root, texts[layout.need("image")][place], image_px=image_px, limits=limits)
+            picture = read_picture(root, image[place], image_px=image_px, limits=reading.limits)
             if isinstance(picture, ImageFault):
                 yield Fault(row, picture.reason, picture.detail, item_id=item_id)
                 continue

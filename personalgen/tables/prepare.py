@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,13 +23,13 @@ from personalgen.tables.items import Items, read_items
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.tables.prepared import INTERACTIONS, QUARANTINE, USERS, PreparedTables
 from personalgen.tables.quarantine import QuarantineWriter
-from personalgen.tables.source import Layout, Source, open_source, read_layout
+from personalgen.tables.reading import Progress, Reading
+from personalgen.tables.source import Layout, open_source, read_layout
 from personalgen.tables.users import User, Users, read_users, write_users
 
 FORMAT = 1
 """Version of what is written; a change of the decoder or of a file's columns makes new folders."""
 _WORKSPACE = ".prepare-"
-Progress = Callable[[str, int], None]
 
 
 def prepare_tables(
@@ -44,8 +44,8 @@ def prepare_tables(
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
 
-    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`. The folder
-    is named by its content: one that is there already is left as it stands.
+    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`. The
+    folder is named by its content: one that is there already is left as it stands.
 
     Raises:
         ConfigError: an option is out of range, or a time has no zone.
@@ -56,8 +56,9 @@ def prepare_tables(
     with open_source(source) as opened:
         layout = read_layout(opened, source)
         with _workspace(out_root) as folder:
-            job = _Job(opened, layout, folder, image_px, limits, progress or _silent)
-            tables = job.run(as_of, now)
+            with QuarantineWriter(folder / QUARANTINE) as quarantine:
+                reading = Reading(opened, limits, quarantine, progress or _silent)
+                tables = _Job(reading, layout, folder, image_px).run(as_of, now)
             return _publish(folder, out_root, tables, image_px, limits)
 
 
@@ -65,22 +66,19 @@ def prepare_tables(
 class _Job:
     """One preparation inside its workspace."""
 
-    source: Source
+    reading: Reading
     layout: Layout
     folder: Path
     image_px: int
-    limits: LimitsOptions
-    progress: Progress
 
     def run(self, as_of: datetime | None, now: datetime) -> PreparedTables:
         """Write every table into the workspace and return what they hold."""
-        with QuarantineWriter(self.folder / QUARANTINE) as quarantine:
-            items, items_sum = self._items(quarantine)
-            users = self._users(quarantine)
-            window = self._window(as_of, now)
-            staged, events_sum = self._events(items, users, window, quarantine)
-            rows = users.rows() if self.layout.users else [User(user_id) for user_id in sorted(staged.user_code)]
-            users_sum = write_users(self.folder / USERS, rows)
+        items, items_sum = self._items()
+        users = self._users()
+        window = self._window(as_of, now)
+        staged, events_sum = self._events(Known.of(items, users), window)
+        rows = users.rows() if self.layout.users else [User(user_id) for user_id in sorted(staged.user_code)]
+        users_sum = write_users(self.folder / USERS, rows)
         return PreparedTables(
             folder=str(self.folder),
             as_of=datetime.fromtimestamp(window.as_of, UTC),
@@ -88,74 +86,68 @@ class _Job:
             n_interactions=events_sum.n_rows,
             n_users=users_sum.n_rows,
             n_items=items_sum.n_rows,
-            n_quarantined=quarantine.n_rows(),
+            n_quarantined=self.reading.quarantine.n_rows(),
             n_after_as_of=staged.n_after_as_of,
-            quarantine=quarantine.counts(),
+            quarantine=self.reading.quarantine.counts(),
             n_opted_out_events=staged.n_opted_out,
         )
 
-    def _items(self, quarantine: QuarantineWriter) -> tuple[Items, RowSum]:
+    def _items(self) -> tuple[Items, RowSum]:
         """Read the items and their pictures."""
-        items, total = read_items(
-            self.source, self.layout.items, self.folder, image_px=self.image_px, limits=self.limits,
-            quarantine=quarantine, progress=self.progress,
-        )  # fmt: skip
-        self._check_table("items", items.n_rows, len(items.kept), quarantine)
+        items, total = read_items(self.reading, self.layout.items, self.folder, image_px=self.image_px)
+        self._check_table("items", items.n_rows, total.n_rows)
         return items, total
 
-    def _users(self, quarantine: QuarantineWriter) -> Users:
+    def _users(self) -> Users:
         """Read the users, none where the source has no such table."""
         if self.layout.users is None:
             return Users()
-        users = read_users(
-            self.source, self.layout.users, limits=self.limits, quarantine=quarantine, progress=self.progress
-        )
-        self._check_table("users", users.n_rows, len(users.by_id), quarantine)
+        users = read_users(self.reading, self.layout.users)
+        self._check_table("users", users.n_rows, len(users.by_id))
         return users
 
     def _window(self, as_of: datetime | None, now: datetime) -> Window:
         """Return which events are read."""
-        latest = ceil_seconds(now) + self.limits.future_tolerance_sec
+        limits = self.reading.limits
+        latest = ceil_seconds(now) + limits.future_tolerance_sec
         if as_of is not None:
             return Window(as_of=ceil_seconds(as_of), latest=latest)
-        newest = newest_event(self.source, self.layout.interactions, latest=latest, chunk_rows=self.limits.chunk_rows)
+        newest = newest_event(
+            self.reading.source, self.layout.interactions, latest=latest, chunk_rows=limits.chunk_rows
+        )
         return Window(as_of=(latest if newest is None else newest) + 1, latest=latest)
 
-    def _events(
-        self, items: Items, users: Users, window: Window, quarantine: QuarantineWriter
-    ) -> tuple[Staged, RowSum]:
+    def _events(self, known: Known, window: Window) -> tuple[Staged, RowSum]:
         """Read the interactions."""
-        staged = stage_events(
-            self.source, self.layout.interactions, self.folder / "staged.parquet", window=window,
-            known=Known.of(items, users), limits=self.limits, quarantine=quarantine, progress=self.progress,
-        )  # fmt: skip
+        layout, path = self.layout.interactions, self.folder / "staged.parquet"
+        staged = stage_events(self.reading, layout, path, window=window, known=known)
         total = write_interactions(
-            staged, self.folder / INTERACTIONS, item_ids=list(items.index_of()),
-            rated=self.layout.interactions.one("rating") is not None, quarantine=quarantine,
-            chunk_rows=self.limits.chunk_rows,
+            staged, self.folder / INTERACTIONS, item_ids=known.usable_items(), rated=layout.one("rating") is not None,
+            reading=self.reading,
         )  # fmt: skip
-        staged.path.unlink()
+        path.unlink()
         if staged.n_rows and not staged.n_considered:
             raise DataError(
-                f"All {staged.n_rows:,} interactions in {self.source.where} lie at or after as_of = "
+                f"All {staged.n_rows:,} interactions in {self.reading.source.where} lie at or after as_of = "
                 f"{datetime.fromtimestamp(window.as_of, UTC).isoformat()} or belong to users who opted out. "
                 "Give a later as_of. Nothing was written."
             )
-        self._check_table("interactions", staged.n_considered, total.n_rows, quarantine)
+        self._check_table("interactions", staged.n_considered, total.n_rows)
         return staged, total
 
-    def _check_table(self, table: str, n_rows: int, n_usable: int, quarantine: QuarantineWriter) -> None:
+    def _check_table(self, table: str, n_rows: int, n_usable: int) -> None:
         """Return if a table has rows, enough of which can be used."""
+        quarantine, where = self.reading.quarantine, self.reading.source.where
         if not n_rows:
             raise DataError(
-                f"The {table} table in {self.source.where} is empty; expected at least one row. Fill it, or name another "
-                f"under source.{table}. Nothing was written."
+                f"The {table} table in {where} is empty; expected at least one row. Fill it, or name "
+                f"another under source.{table}. Nothing was written."
             )
-        quarantine.check_share(table, n_rows=n_rows, limit=self.limits.max_quarantine_share)
+        quarantine.check_share(table, n_rows=n_rows, limit=self.reading.limits.max_quarantine_share)
         if not n_usable:
             raise DataError(
-                f"None of the {n_rows:,} rows of {table} in {self.source.where} can be used: {quarantine.summary(table)}. "
-                "Nothing was written."
+                f"None of the {n_rows:,} rows of {table} in {where} can be used: "
+                f"{quarantine.summary(table)}. Nothing was written."
             )
 
 

@@ -99,13 +99,13 @@ class QuarantineWriter:
         if refused <= limit * n_rows:
             return
         raise DataError(
-            f"{refused:,} of {n_rows:,} rows of {table} ({refused / n_rows:.1%}) cannot be used; the limit is {limit:.1%}: "
-            f"{self.summary(table)}. Mend the rows or the column mapping, or raise limits.max_quarantine_share. "
-            "Nothing was written."
+            f"{refused:,} of {n_rows:,} rows of {table} ({refused / n_rows:.1%}) cannot be used; the limit is "
+            f"{limit:.1%}: {self.summary(table)}. Mend the rows or the column mapping, or raise "
+            "limits.max_quarantine_share. Nothing was written."
         )
 
     def summary(self, table: str) -> str:
-        """Return the counts of a table by reason with an example each, most frequent first; "" where none was refused."""
+        """Return the counts of a table by reason with an example each, most frequent first; "" without any."""
         mine = sorted((-n, reason) for (one, reason), n in self._counts.items() if one == table)
         return "; ".join(f"{reason} {-n:,} ({self._example(table, reason)})" for n, reason in mine)
 

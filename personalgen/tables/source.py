@@ -20,10 +20,15 @@ _REQUIRED = frozenset({"user_id", "item_id", "timestamp", "image"})
 class Source(Protocol):
     """A folder or a database."""
 
-    where: str
-    """How messages name it; never shows a password."""
-    image_root: Path
-    """Folder that image paths are relative to."""
+    @property
+    def where(self) -> str:
+        """How messages name it; never shows a password."""
+        ...
+
+    @property
+    def image_root(self) -> Path:
+        """Folder that image paths are relative to."""
+        ...
 
     def columns(self, table: str) -> list[str]:
         """Return the column names of a table.

@@ -1,7 +1,7 @@
 """Which items and users a model may learn from, and which events are 'later'; fixed for ever, by the id alone.
 
-70 % train, 15 % judge, 15 % test. A split never depends on what else is in the table, so that tonight's held-out item was
-held out every night before.
+70 % train, 15 % judge, 15 % test. A split never depends on what else is in the table, so that tonight's held-out item
+was held out every night before.
 """
 
 import hashlib
@@ -55,7 +55,8 @@ def later_events(user_index: NDArray[np.integer], timestamp: NDArray[np.integer]
     by_time = timestamp[np.lexsort((timestamp, user))]
     last_earlier = np.cumsum(counts) - counts + np.maximum(n_earlier - 1, 0)
     has_earlier = n_earlier > 0
-    return ~has_earlier[user] | (timestamp > by_time[last_earlier][user])
+    later: NDArray[np.bool_] = ~has_earlier[user] | (timestamp > by_time[last_earlier][user])
+    return later
 
 
 def _codes(ids: Sequence[str], kind: Kind) -> NDArray[np.int8]:

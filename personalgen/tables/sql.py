@@ -41,7 +41,7 @@ class SqlSource:
         """Return the column names of a table, view or SELECT."""
         try:
             with _explained(self.url, f"{table!r} cannot be read"):
-                return list(self._execute(f"SELECT * FROM {self._from(table)} WHERE 1 = 0").keys())
+                return list(self._select("*", f"{self._from(table)} WHERE 1 = 0").keys())
         except SourceError:
             self.connection.rollback()  # else PostgreSQL refuses whatever is asked next
             raise
@@ -51,15 +51,16 @@ class SqlSource:
         quoted = ", ".join(self.connection.dialect.identifier_preparer.quote_identifier(name) for name in columns)
         first = 0
         with _explained(self.url, f"{table!r} cannot be read"):
-            result = self._execute(f"SELECT {quoted} FROM {self._from(table)}", yield_per=chunk_rows)
-            for rows in result.partitions():
+            result = self._select(quoted, self._from(table), stream_results=True)
+            for rows in result.partitions(chunk_rows):
                 values = zip(*rows, strict=True)
                 numbers = np.arange(first, first + len(rows), dtype=np.int64)
                 yield Batch(numbers, {name: _column(list(one)) for name, one in zip(columns, values, strict=True)})
                 first += len(rows)
 
-    def _execute(self, statement: str, **options: Any) -> sa.CursorResult[Any]:
-        """Run text as it stands: a colon or a percent sign in a user's SELECT is no parameter."""
+    def _select(self, columns: str, table: str, **options: Any) -> sa.CursorResult[Any]:
+        """Run a SELECT as it stands: a colon or a percent sign in the SELECT of the config is no parameter."""
+        statement = f"SELECT {columns} FROM {table}"  # noqa: S608 - names are quoted, a SELECT is the config's own
         return self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True, **options})
 
     def _from(self, table: str) -> str:
@@ -106,8 +107,8 @@ def _parse(url: str) -> sa.URL:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
         raise SourceError(
-            f"source.url {_redacted(url)!r} is not a SQLAlchemy URL: expected dialect+driver://user:password@host/database, "
-            "or sqlite:///file.db. Nothing was read."
+            f"source.url {_redacted(url)!r} is not a SQLAlchemy URL: expected "
+            "dialect+driver://user:password@host/database, or sqlite:///file.db. Nothing was read."
         ) from None
     if "+" not in parsed.drivername and parsed.drivername != "sqlite":
         better = _DRIVERS.get(parsed.drivername, f"{parsed.drivername}+DRIVER")

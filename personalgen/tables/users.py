@@ -1,6 +1,6 @@
 """The users table: who gets images, and whose events are not read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from personalgen.tables.columns import Batch, Column, shown, to_flags, to_second
 from personalgen.tables.digest import RowSum, record_words
 from personalgen.tables.ids import canonical_ids
 from personalgen.tables.options import LimitsOptions
-from personalgen.tables.quarantine import Fault, QuarantineWriter
-from personalgen.tables.source import Source, TableLayout
+from personalgen.tables.quarantine import Fault
+from personalgen.tables.reading import Reading
+from personalgen.tables.source import TableLayout
 
 SCHEMA = pa.schema(
     [
@@ -51,21 +52,12 @@ class Users:
         ]
 
 
-def read_users(
-    source: Source,
-    layout: TableLayout,
-    *,
-    limits: LimitsOptions,
-    quarantine: QuarantineWriter,
-    progress: Callable[[str, int], None],
-) -> Users:
+def read_users(reading: Reading, layout: TableLayout) -> Users:
     """Return the users of the table; what cannot be used is quarantined."""
     users = Users()
-    for batch in source.batches(layout.table, layout.names(), chunk_rows=limits.chunk_rows):
-        users.n_rows += len(batch.rows) + len(batch.bad_rows)
-        quarantine.add("users", [Fault(bad.row, "bad_row", bad.detail) for bad in batch.bad_rows])
-        quarantine.add("users", list(_take(users, batch, layout, limits)))
-        progress("users", users.n_rows)
+    for batch in reading.batches("users", layout):
+        users.n_rows += batch.n_rows
+        reading.quarantine.add("users", _take(users, batch, layout, reading.limits))
     return users
 
 

@@ -1,0 +1,8 @@
+"""The training loop and what it is made of; it knows images, vectors and nets."""
+
+from personalgen.training.dataset import TrainingPairs
+from personalgen.training.loop import TrainingResult, train
+from personalgen.training.options import TrainingOptions
+from personalgen.training.state import TrainingState, save_discriminators, start_from
+
+__all__ = ["TrainingOptions", "TrainingPairs", "TrainingResult", "TrainingState", "save_discriminators", "start_from", "train"]

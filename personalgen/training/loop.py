@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import ContentNet
-from personalgen.embeddings.content import TAP_BLOCKS
+from personalgen.embeddings.content import TAPS
 from personalgen.errors import TrainingError
 from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
 from personalgen.training.augment import augment, flip
 from personalgen.training.dataset import TrainingPairs
-from personalgen.training.losses import logits_and_gradient, mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.losses import feature_logits_and_penalty, judge, mismatch_loss, relativistic_d_loss, relativistic_g_loss
 from personalgen.training.options import TrainingOptions
 from personalgen.training.state import TrainingState, load_checkpoint, new_state, save_checkpoint
 
@@ -100,7 +100,7 @@ class Trainer:
         """Build nets and optimizers on `device`."""
         self.pairs, self.spec, self.options, self.device = pairs, spec, options, device
         self.frozen = ContentNet(options.feature_px).to(device, memory_format=torch.channels_last) if options.feature_weight else None
-        self.state = new_state(model, spec, options, channels=list(TAP_BLOCKS.values()), device=device)
+        self.state = new_state(model, spec, options, channels=[width for width, _ in TAPS.values()], device=device)
         self.dtype = pick_precision(options.precision, device)
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
@@ -155,34 +155,45 @@ class Trainer:
 
     def _pixel_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
         """Play on pixels, with R1 and R2."""
-        net, weight = cast("Discriminator", self.state.pixel), self.options.pixel_weight
-        real_logits, r1, _ = logits_and_gradient(lambda x: net(x, condition), real)
-        fake_logits, r2, pull = logits_and_gradient(lambda x: net(x, condition), fake.detach())
-        penalty = (r1 + r2).mean()
+        net, weight, mismatch_weight = cast("Discriminator", self.state.pixel), self.options.pixel_weight, self.options.mismatch_weight
+
+        def discriminate(x: Tensor) -> tuple[Tensor, Tensor]:
+            features = net.features(x)
+            return net.score(features, condition), features
+
+        on_real, on_fake = judge(discriminate, real), judge(discriminate, fake.detach())
+        penalty = (on_real.penalty + on_fake.penalty).mean()
+        other = condition.take(torch.randperm(len(real)).to(self.device))
+        mismatch = mismatch_loss(on_real.logits, net.score(on_real.features, other))
+        gap = on_real.logits - on_fake.logits
+        d_loss = relativistic_d_loss(on_real.logits, on_fake.logits) + mismatch_weight * mismatch + self._gamma / 2 * penalty
+        steer = torch.sigmoid(gap).detach()[:, None, None, None] / len(fake)
         self._add("r1_plus_r2", penalty)
-        self._add("logit_gap", (real_logits - fake_logits).mean())
-        steer = torch.sigmoid(real_logits - fake_logits).detach()[:, None, None, None] / len(fake)
-        d_loss = relativistic_d_loss(real_logits, fake_logits) + self._gamma / 2 * penalty
-        self._add("loss_d_pixel", d_loss)
-        self._add("loss_g_pixel", relativistic_g_loss(real_logits, fake_logits))
-        return Play(weight * d_loss, -weight * (steer * pull.detach() * fake).sum())
+        self._add("logit_gap", gap.mean())
+        self._add("loss_mismatch", mismatch)
+        self._add("loss_d", d_loss)
+        self._add("loss_g", relativistic_g_loss(on_real.logits, on_fake.logits))
+        return Play(weight * d_loss, -weight * (steer * on_fake.gradient.detach() * fake).sum())
 
     def _feature_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
         """Play on frozen features, with telling a user's picture from another's."""
         net, frozen = cast("FeatureDiscriminator", self.state.feature), cast("ContentNet", self.frozen)
         with torch.no_grad():
-            real_maps = frozen.taps(real)
-        fake_maps = frozen.taps(fake)
+            real_mixed = net.mixed(frozen.taps(real))
+        fake_mixed = net.mixed(frozen.taps(fake))
+        seen = tuple(x.detach() for x in fake_mixed)
+        dims = real[0].numel()
+        real_logits, r1 = feature_logits_and_penalty(lambda *x: net(x, condition), real_mixed, pixel_dims=dims)
+        fake_logits, r2 = feature_logits_and_penalty(lambda *x: net(x, condition), seen, pixel_dims=dims)
         other = condition.take(torch.randperm(len(real)).to(self.device))
-        own = net.pooled(real_maps)
-        real_logits = net.score(own, condition)
-        fake_logits = net(tuple(x.detach() for x in fake_maps), condition)
-        mismatch = mismatch_loss(real_logits, net.score(own, other))
-        d_loss = relativistic_d_loss(real_logits, fake_logits)
+        mismatch = mismatch_loss(real_logits, net(real_mixed, other))
+        penalty = (r1 + r2).mean()
+        d_loss = relativistic_d_loss(real_logits, fake_logits) + self._gamma / 2 * penalty
         with frozen_parameters(net):
-            g_loss = relativistic_g_loss(real_logits.detach(), net(fake_maps, condition))
+            g_loss = relativistic_g_loss(real_logits.detach(), net(fake_mixed, condition))
+        self._add("r1_plus_r2_feature", penalty)
         self._add("logit_gap_feature", (real_logits - fake_logits).mean())
-        self._add("loss_mismatch", mismatch)
+        self._add("loss_mismatch_feature", mismatch)
         self._add("loss_d_feature", d_loss)
         self._add("loss_g_feature", g_loss)
         weight = self.options.feature_weight
@@ -204,7 +215,8 @@ class Trainer:
         options = self.options
         done = min(self.state.seen_img / (1000 * options.max_kimg), 1.0)
         self._gamma = cosine(options.r1_gamma, options.final_r1_gamma, done)
-        rate = cosine(options.learning_rate, options.final_learning_rate, done)
+        warm = min((self.state.seen_img + options.batch_size) / max(1000 * options.warmup_kimg, 1), 1.0)
+        rate = warm * cosine(options.learning_rate, options.final_learning_rate, done)
         for optimizer in (self.state.g_optimizer, self.state.d_optimizer):
             optimizer.param_groups[0]["lr"] = rate
 

@@ -5,7 +5,7 @@ torch.func.vjp because autograd.grad(create_graph=True) cannot be compiled.
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +22,24 @@ def relativistic_g_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(real_logits - fake_logits).mean()
 
 
-def logits_and_gradient(discriminate: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (B,) logits, (B,) squared norms of their gradient with respect to the images, and that gradient.
+class Judged(NamedTuple):
+    """What a discriminator says of a batch, all differentiable with respect to its weights."""
 
-    All are differentiable with respect to the discriminator's weights: the squared norm is the R1 (real) or R2 (fake)
-    penalty, the gradient itself is what a generator's loss passes back.
-    """
-    logits, pull = torch.func.vjp(discriminate, images)
+    logits: Tensor
+    """(B,)."""
+    features: Tensor
+    """(B, width): the features that the logits were read from."""
+    penalty: Tensor
+    """(B,) squared norms of `gradient`: R1 on real images, R2 on fakes."""
+    gradient: Tensor
+    """(B, 3, H, W) gradient of the logits with respect to the images: also what a generator's loss passes back."""
+
+
+def judge(discriminate: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor) -> Judged:
+    """Return what `discriminate`, which gives (logits, features), says of images, with its gradient."""
+    logits, pull, features = torch.func.vjp(discriminate, images, has_aux=True)
     (gradient,) = pull(torch.ones_like(logits))
-    return cast("Tensor", logits), gradient.float().square().sum((1, 2, 3)), gradient
+    return Judged(logits, features, gradient.float().square().sum((1, 2, 3)), gradient)
 
 
 def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
@@ -39,3 +48,18 @@ def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
     Matching-aware discrimination (arXiv:1605.05396, section 4.2) in relativistic form.
     """
     return F.softplus(other_logits - own_logits).mean()
+
+
+def feature_logits_and_penalty(
+    discriminate: Callable[..., Tensor], mixed: tuple[Tensor, ...], *, pixel_dims: int
+) -> tuple[Tensor, Tensor]:
+    """Return (n_scales, B) logits on feature maps and the (B,) penalty on their gradients, in the units of the one on pixels.
+
+    A map with k times as many numbers as the image counts k times: distances between maps grow with their size, and with
+    this factor one gamma serves both discriminators.
+    """
+    logits, pull = torch.func.vjp(discriminate, *mixed)
+    gradients = pull(torch.ones_like(logits))
+    sizes = [gradient[0].numel() / pixel_dims for gradient in gradients]
+    norms = [k * gradient.float().square().sum((1, 2, 3)) for k, gradient in zip(sizes, gradients, strict=True)]
+    return logits, torch.stack(norms).sum(0)

@@ -19,17 +19,20 @@ class TrainingOptions:
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
-    learning_rate: float = 4e-4
+    learning_rate: float = 6e-4
     """Adam's step at the start."""
     final_learning_rate: float = 1e-4
     """Adam's step at the end of `max_kimg` (cosine)."""
-    r1_gamma: float = 0.5
+    warmup_kimg: float = 1.0
+    """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and a warm start would
+    be thrown off its weights."""
+    r1_gamma: float = 2.0
     """Weight of R1 + R2 on pixels at the start."""
-    final_r1_gamma: float = 0.05
+    final_r1_gamma: float = 0.2
     """Weight of R1 + R2 on pixels at the end (cosine)."""
     pixel_weight: float = 1.0
     """Weight of the discriminator on pixels; 0 leaves it out."""
-    feature_weight: float = 1.0
+    feature_weight: float = 0.0
     """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
     feature_px: int = 64
     """Edge to which images are brought for the frozen features."""

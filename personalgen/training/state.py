@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from personalgen.artifacts import atomic_path
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError
-from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_copy
+from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_copy, load_generator
 from personalgen.training.options import TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
+DISCRIMINATORS = "discriminators.safetensors"
 BETAS = (0.0, 0.99)
 
 
@@ -102,6 +103,40 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     state.seen_img, state.start_kimg = int(meta["seen_img"]), float(meta["start_kimg"])
     state.history = json.loads(meta["history"])
     return True
+
+
+def save_discriminators(folder: Path, checkpoint_folder: Path) -> Path:
+    """Copy the discriminators of a checkpoint to `folder`, so that a later training can start from both players."""
+    with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
+        names = [name for name in stream.keys() if name.startswith(("pixel.", "feature."))]  # noqa: SIM118 - not a mapping
+        tensors = {name: stream.get_tensor(name) for name in names}
+    path = folder / DISCRIMINATORS
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+    return path
+
+
+def start_from(folder: Path, state: TrainingState) -> None:
+    """Fill the nets of `state` from a trained model's folder: a warm start of both players.
+
+    Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures and starts
+    the others fresh: growing is a training that starts from a smaller model. Without discriminators in the folder, they
+    start fresh.
+    """
+    generator, card = load_generator(folder)
+    _fill(state.generator, generator.state_dict())
+    _fill(state.average, generator.state_dict())
+    state.start_kimg = card.trained_kimg
+    path = folder / DISCRIMINATORS
+    saved = load_file(path) if path.is_file() else {}
+    for name, net in state.discriminators().items():
+        _fill(net, {key.removeprefix(f"{name}."): value.float() for key, value in saved.items() if key.startswith(f"{name}.")})
+
+
+def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Copy what has the same name and shape."""
+    own = net.state_dict()
+    net.load_state_dict(own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape})
 
 
 def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,21 @@
+"""All commands in one place."""
+
+import typer
+
+from personalgen.cli.assets import assets
+from personalgen.cli.doctor import doctor
+from personalgen.cli.models import models
+from personalgen.cli.night import add_steps, nightly
+from personalgen.cli.world import world
+
+app = typer.Typer(
+    name="personalgen", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    help="Nightly personalised images: history tables to preferences to a conditioned GAN to one image for every user.",
+    epilog="Every command takes --debug, which shows the trace of an error.",
+)
+app.command()(nightly)
+add_steps(app)
+app.add_typer(assets, name="assets", help="What was made for whom and why.")
+app.add_typer(models, name="models", help="Model versions, and what users see.")
+app.add_typer(world, name="world", help="The simulated history of a demo.")
+app.command()(doctor)

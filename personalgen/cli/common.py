@@ -1,0 +1,154 @@
+"""What commands share: their options, the workspace, progress on a terminal or in a log, and output as table, JSON or CSV."""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from personalgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from personalgen.steps import Workspace
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False)]
+AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Read events before this instant (ISO 8601, UTC).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")]
+
+_LINE_EVERY_SEC = 10.0
+_BAR_COLUMNS = 28
+
+
+@contextmanager
+def workspace(config: Path | None, overrides: Sequence[str] | None, *, quiet: bool = False) -> "Iterator[Workspace]":
+    """Yield the workspace of a config with a progress display on stderr."""
+    from personalgen.config import load_settings
+    from personalgen.steps import Workspace
+
+    settings = load_settings(config, overrides or ())
+    display = Progress(live=sys.stderr.isatty())
+    try:
+        yield Workspace(settings, progress=(lambda *_: None) if quiet else display.update)
+    finally:
+        display.close()
+
+
+def parse_instant(text: str | None) -> datetime | None:
+    """Return an aware UTC datetime of ISO 8601 text; one without a zone is UTC.
+
+    Raises:
+        ConfigError: the text is no date or time.
+    """
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started.") from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+class Progress:
+    """Rate and time left of long work: one rewritten line on a terminal, a plain line every ten seconds in a log."""
+
+    def __init__(self, *, live: bool) -> None:
+        self.live = live
+        self._stage, self._began, self._printed = "", 0.0, 0.0
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` (0: unknown) is finished."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self.close()
+            self._stage, self._began, self._printed = stage, now, now
+        finished = bool(total) and done >= total
+        if not finished and now - self._printed < (0.1 if self.live else _LINE_EVERY_SEC):
+            return
+        self._printed = now
+        line = progress_line(stage, done, total, now - self._began)
+        sys.stderr.write(f"\r\033[K{line}" if self.live else f"{line}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """End the current line."""
+        if self._stage and self.live:
+            sys.stderr.write("\n")
+        self._stage = ""
+
+
+def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
+    """Return one line: stage, bar, counts, rate and time left."""
+    rate = done / elapsed_sec if elapsed_sec > 0 else 0.0
+    if not total:
+        return f"{stage:<14} {done:>9,}  {rate:,.0f}/s"
+    filled = int(_BAR_COLUMNS * min(done / total, 1))
+    left = (total - done) / rate if rate else 0.0
+    bar = "█" * filled + "·" * (_BAR_COLUMNS - filled)
+    return f"{stage:<14} {bar} {done:>9,}/{total:,}  {rate:,.0f}/s  {left / 60:.0f}:{left % 60:02.0f} left"
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing") -> None:
+    """Print rows as JSON, CSV or a table."""
+    if as_json:
+        typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))
+    elif as_csv:
+        typer.echo(to_csv(rows), nl=False)
+    elif not rows:
+        typer.echo(empty)
+    else:
+        typer.echo(to_table(rows))
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV with a header; nested values as JSON."""
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value, cut=False) for key, value in row.items()} for row in rows)
+    return stream.getvalue()
+
+
+def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as aligned columns; long cells are cut."""
+    names = list(rows[0])
+    cells = [[_cell(row[name], cut=True) for name in names] for row in rows]
+    widths = [max(len(name), *(len(line[k]) for line in cells)) for k, name in enumerate(names)]
+    numeric = [all(isinstance(row[name], (int, float)) for row in rows) for name in names]
+    lines = [names, *cells]
+    return "\n".join(
+        "  ".join(text.rjust(w) if n else text.ljust(w) for text, w, n in zip(line, widths, numeric, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: Any, *, cut: bool) -> str:
+    """Return a value as text."""
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+    return f"{text[:59]}…" if cut and len(text) > 60 else text
+
+
+def quiet_environment() -> None:
+    """Set the switches that keep prefect and mlflow local and quiet; before their import."""
+    switches = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+        "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    for name, value in switches.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,59 @@
+"""Model versions, and what users see."""
+
+import getpass
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from personalgen.cli.common import ConfigOption, CsvOption, JsonOption, SetOption, show, workspace
+
+models = typer.Typer(no_args_is_help=True)
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.")]
+
+
+@models.command("list")
+def list_models(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
+    """List model versions with what is live."""
+    from personalgen.steps.models import list_versions
+
+    with workspace(config, overrides) as opened:
+        show(list_versions(opened), as_json=as_json, as_csv=as_csv, empty="no model version yet: run personalgen nightly")
+
+
+@models.command()
+def promote(version: int, reason: ReasonOption, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Make VERSION live whatever the gate said; its missing images are generated first."""
+    from personalgen.steps.models import promote_version
+
+    with workspace(config, overrides) as opened, opened.only_night():
+        moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
+    typer.echo(f"v{moved.live_version} is live (was {_version(moved.before)}); {moved.n_assets:,} images were generated first")
+
+
+@models.command()
+def rollback(
+    reason: ReasonOption, config: ConfigOption = None, overrides: SetOption = None,
+    to: Annotated[int | None, typer.Option("--to", help="Version to go back to; default: the one before.")] = None,
+) -> None:
+    """Make an earlier release live again, at once and without generating."""
+    from personalgen.steps.models import roll_back
+
+    with workspace(config, overrides) as opened:
+        moved = roll_back(opened, to, reason=reason, actor=getpass.getuser())
+    typer.echo(f"v{moved.live_version} is live again (was {_version(moved.before)})")
+
+
+@models.command()
+def history(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
+    """List every promotion, hold and rollback, newest first, with its reason."""
+    from personalgen.catalogue import read
+
+    with workspace(config, overrides) as opened:
+        keep = ("at", "action", "from_version", "to_version", "actor", "reason")
+        rows = [{name: asdict(row)[name] for name in keep} for row in read.promotions(opened.engine)]
+        show(rows, as_json=as_json, as_csv=as_csv, empty="no decision yet")
+
+
+def _version(version: int) -> str:
+    return f"v{version}" if version else "nothing"

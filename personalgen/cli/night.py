@@ -1,0 +1,156 @@
+"""`nightly` and its single steps."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from personalgen.cli.common import AsOfOption, ConfigOption, JsonOption, SetOption, parse_instant, quiet_environment, workspace
+
+if TYPE_CHECKING:
+    from personalgen.steps import Night, Workspace
+
+
+def nightly(
+    config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
+) -> None:
+    """Run the whole night: from history tables to an image for every user."""
+    quiet_environment()
+    with workspace(config, overrides) as opened:
+        home = opened.data / ".prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(home))
+        from flows.nightly import nightly as flow
+
+        summary = flow(opened, as_of=parse_instant(as_of))
+    typer.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else night_text(summary))
+
+
+def add_steps(app: typer.Typer) -> None:
+    """Add one command per stage: each runs that stage alone, on the stored results of those before it."""
+    for name, (run, text) in _STEPS.items():
+        app.command(name, help=f"{text} Runs one stage of the night, on the stored results of those before it.")(_command(run))
+
+
+def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
+    def command(
+        config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
+    ) -> None:
+        from personalgen import steps
+
+        with workspace(config, overrides) as opened, opened.only_night():
+            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            facts = asdict(run(opened, night))
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))
+
+    return command
+
+
+def _embed(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.embed(opened, night)
+
+
+def _train(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.train(opened, night, steps.stage_result(night, steps.Embedded))
+
+
+def _evaluate(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.evaluate(
+        opened, night, steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
+    )
+
+
+def _register(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.register(
+        opened, night, steps.stage_result(night, steps.Trained), steps.stage_result(night, steps.Evaluated)
+    )
+
+
+def _promote(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    evaluated = steps.stage_result(night, steps.Evaluated)
+    return steps.promote(opened, night, evaluated, steps.register(opened, night, steps.stage_result(night, steps.Trained), evaluated))
+
+
+def _generate(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    embedded, decided = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Decided)
+    generated = steps.generate(opened, night, embedded, decided)
+    released = steps.release(opened, night, steps.stage_result(night, steps.Registered), decided, generated)
+    steps.report(opened, night, embedded, steps.stage_result(night, steps.Evaluated), decided, generated, released)
+    return generated
+
+
+_STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
+    "prepare": (lambda _, night: night, "Read and validate the source; say which night this is."),
+    "embed": (_embed, "Turn histories into preference vectors."),
+    "train": (_train, "Train tonight's challenger."),
+    "evaluate": (_evaluate, "Measure challenger and champion on held-out people and items."),
+    "promote": (_promote, "Register the challenger and ask the gate."),
+    "generate": (_generate, "Generate missing images, catalogue them, release and report."),
+}
+
+
+def stage_text(facts: dict[str, Any]) -> str:
+    """Return a stage's result as aligned lines."""
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def night_text(summary: dict[str, Any]) -> str:
+    """Return what a person wants to know after a night, with three commands to try next."""
+    again = "  (this night was done before: nothing was added)" if summary["already_done"] else ""
+    lines = [
+        "",
+        f"Night of {summary['day']}, {summary['source']}{again}",
+        f"  images      {summary['images_made']:,} made: {summary['users_new']:,} users new to the model, "
+        f"{summary['users_changed']:,} changed, {summary['users_unchanged']:,} keep theirs",
+        f"              {summary['shards']}",
+        f"  champion    {_champion(summary)}",
+        f"  gate        {summary['gate']}",
+        f"  KID         {_number(summary['kid'])} beside a real-against-real floor of {_number(summary['kid_floor'])}"
+        + _before(summary, "kid_before"),
+        f"  fit gain    {_number(summary['fit_gain'])} [{_number(summary['fit_gain_low'])}, {_number(summary['fit_gain_high'])}]: "
+        f"own pictures {_number(summary['fit_generated'])}, control with shuffled users {_number(summary['fit_shuffled'])}"
+        + _before(summary, "fit_gain_before"),
+        f"              held-out real likes gain {_number(summary['fit_real_gain'])}; normalised gain (NPG) {_number(summary['npg'])}"
+        + _before(summary, "npg_before"),
+        f"  rows        {summary['events']:,} events read, {summary['rows_quarantined']:,} rows quarantined, "
+        f"{summary['events_after_as_of']:,} events after as_of left for later",
+        f"  report      {summary['report']}",
+        f"  sheet       {summary['sheet'] or 'none: no model may draw yet'}",
+        "",
+        "Try next:",
+        *(f"  {command}" for command in summary["try_next"]),
+    ]
+    return "\n".join(lines)
+
+
+def _champion(summary: dict[str, Any]) -> str:
+    if not summary["live_version"]:
+        return "none yet: nothing was generated"
+    what = "promoted tonight" if summary["promoted"] else "kept"
+    return f"{summary['model_name']} v{summary['live_version']}, {what}"
+
+
+def _before(summary: dict[str, Any], name: str) -> str:
+    """Return the figure of what training started from, measured tonight too."""
+    value = summary[name]
+    return "" if value is None else f" ({summary['before_is']} before the night: {_number(value)})"
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.3g}"

@@ -1,0 +1,19 @@
+"""One plain function per verb of the night: typed inputs, a frozen dataclass of ids, paths and numbers as result."""
+
+from personalgen.steps.embed import Embedded, embed
+from personalgen.steps.evaluate import Evaluated, evaluate
+from personalgen.steps.generate import Generated, generate
+from personalgen.steps.night import Night, attempt, is_done, stage_result
+from personalgen.steps.prepare import prepare
+from personalgen.steps.promote import Decided, promote
+from personalgen.steps.register import Registered, register
+from personalgen.steps.release import Released, release
+from personalgen.steps.report import Reported, report
+from personalgen.steps.train import Trained, train
+from personalgen.steps.workspace import Workspace
+
+__all__ = [
+    "Decided", "Embedded", "Evaluated", "Generated", "Night", "Registered", "Released", "Reported", "Trained", "Workspace",
+    "attempt", "embed", "evaluate", "generate", "is_done", "prepare", "promote", "register", "release", "report", "stage_result",
+    "train",
+]

@@ -1,0 +1,79 @@
+"""What several stages read of a night: its history as arrays, what is held out of it, and the items' content features."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalgen.artifacts import atomic_path, digest_of
+from personalgen.embeddings import EmbeddingOptions, History, image_features, text_features
+from personalgen.embeddings.basis import encoder_name
+from personalgen.steps.night import Night
+from personalgen.steps.workspace import Workspace
+from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared
+
+
+@dataclass(frozen=True)
+class NightData:
+    """Tonight's tables with their splits; `history` covers every user who may get an image, with or without events."""
+
+    prepared: Prepared
+    later_share: float
+
+    @classmethod
+    def of(cls, workspace: Workspace, night: Night) -> "NightData":
+        """Return the data of a prepared night."""
+        return cls(load_prepared(night.prepared), workspace.settings.split.later_share)
+
+    @cached_property
+    def history(self) -> History:
+        """All valid interactions of users who did not opt out."""
+        events, users = self.prepared.interactions(), self.prepared.users
+        user_ids = sorted(users["user_id"][~users["opted_out"].astype(bool)])
+        place = {user_id: k for k, user_id in enumerate(user_ids)}
+        of_event = np.array([place.get(user_id, -1) for user_id in events.user_ids], dtype=np.int64)[events.user_index]
+        kept = of_event >= 0
+        columns = (of_event, events.item_index.astype(np.int64), events.timestamp, events.weight)
+        return History(tuple(user_ids), tuple(events.item_ids), *(column[kept] for column in columns))
+
+    @cached_property
+    def item_split(self) -> NDArray[np.int8]:
+        """(n_items,) codes: 0 train, 1 judge, 2 test."""
+        return np.asarray(item_splits(self.history.item_ids), dtype=np.int8)
+
+    @cached_property
+    def later(self) -> NDArray[np.bool_]:
+        """(n_events,) True for the last share of each user's events, which training never sees."""
+        return later_events(self.history.user_index, self.history.timestamp, self.later_share)
+
+    @property
+    def train_items(self) -> NDArray[np.bool_]:
+        """(n_items,) True where the item's picture may be trained on."""
+        return self.item_split == TRAIN
+
+    def training_history(self) -> History:
+        """Return earlier events on training items: all that training and evaluated conditions may know."""
+        return self.history.where(~self.later & self.train_items[self.history.item_index])
+
+    def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
+        """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""
+        items = self.prepared.items
+        texts = [" ".join(t for t in pair if isinstance(t, str)) for pair in zip(items["title"], items["text"], strict=True)]
+        name = digest_of([encoder_name(options), list(items["image_sha256"]), texts])
+        path = workspace.data / "features" / f"{name}.npy"
+        if not path.is_file():
+            pictures = image_features(
+                np.asarray(self.prepared.images), feature_px=options.feature_px, progress=workspace.report("item features"),
+            )
+            matrix = np.concatenate([pictures, text_features(texts, options.text_dim)], axis=1)
+            _save(path, matrix)
+        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return features
+
+
+def _save(path: Path, matrix: NDArray[np.float32]) -> None:
+    """Write an array atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, matrix, allow_pickle=False)

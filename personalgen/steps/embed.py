@@ -1,0 +1,108 @@
+"""Turns histories into preferences, in the basis of every model that tonight needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from personalgen.embeddings import (
+    Basis, PreferenceTable, embed_users, fit_basis, load_basis, load_preferences, save_basis, save_preferences,
+)
+from personalgen.errors import ArtifactError
+from personalgen.models import load_card
+from personalgen.registry.run import Run
+from personalgen.steps.data import NightData
+from personalgen.steps.night import Night, run_stage
+from personalgen.steps.workspace import Workspace
+
+TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Where tonight's preferences lie."""
+
+    stage: ClassVar[str] = "embed"
+
+    train_basis: str
+    """Version of the basis that the challenger is trained on."""
+    live_basis: str
+    """Version of the basis of the live model; empty where nothing is live."""
+    start: str
+    """Folder of the generator that training starts from; empty means from scratch."""
+    is_new_basis: bool
+    n_users: int
+    n_users_without_events: int
+    dim: int
+
+    def folder(self, night: Night, version: str) -> Path:
+        """Return where the basis `version` and its vectors lie."""
+        return night.path / "embed" / version[:12]
+
+
+def embed(workspace: Workspace, night: Night) -> Embedded:
+    """Return tonight's preferences, by reference.
+
+    Per basis: `preferences.parquet` holds every user from all events before as_of; `held_back.parquet` from earlier events on
+    training items only, which is what an evaluation may know.
+    """
+    return run_stage(workspace, night, Embedded, lambda run: _embed(workspace, night, run))
+
+
+def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
+    data = NightData.of(workspace, night)
+    options = workspace.settings.embeddings
+    live, start = live_folder(workspace), start_folder(workspace)
+    live_basis = load_basis(live) if live else None
+    features = data.features(workspace, options)
+    old = load_basis(start) if start else None
+    basis = old or fit_basis(data.training_history(), features, data.train_items, options)
+    result = Embedded(
+        train_basis=basis.version, live_basis=live_basis.version if live_basis else "", start=str(start or ""),
+        is_new_basis=old is None, n_users=len(data.history.user_ids), dim=options.dim,
+        n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
+    )
+    for each in {b.version: b for b in (basis, live_basis) if b is not None}.values():
+        _write(workspace, night, data, result.folder(night, each.version), each)
+    run.set_tags({"basis_version": basis.version})
+    return result
+
+
+def start_folder(workspace: Workspace) -> Path | None:
+    """Return the generator that training starts from: the live one, else the configured snapshot, else None.
+
+    One of another size or embedding is not a start: training is from scratch then, on a new basis.
+
+    Raises:
+        ArtifactError: the configured snapshot is not there.
+    """
+    settings = workspace.settings
+    folder = live_folder(workspace)
+    if folder is None and settings.snapshot:
+        folder = Path(settings.snapshot).resolve()
+        if not (folder / "card.json").is_file():
+            raise ArtifactError(f"snapshot = {settings.snapshot!r}: {folder} holds no card.json. Nothing was changed.")
+    if folder is None:
+        return None
+    fits = load_card(folder).options == settings.model and load_basis(folder).options == settings.embeddings
+    return folder if fits else None
+
+
+def live_folder(workspace: Workspace) -> Path | None:
+    """Return the folder of the live generator, or None before the first release."""
+    live = workspace.live()
+    return workspace.model_folder(live.model_version_id) if live else None
+
+
+def preferences(night: Night, embedded: Embedded, version: str, *, held_back: bool = False) -> PreferenceTable:
+    """Return tonight's vectors in the basis `version`."""
+    return load_preferences(embedded.folder(night, version) / (HELD_BACK if held_back else TONIGHT))
+
+
+def _write(workspace: Workspace, night: Night, data: NightData, folder: Path, basis: Basis) -> None:
+    """Write a basis and both tables of vectors in it."""
+    features = data.features(workspace, basis.options)
+    save_basis(folder, basis)
+    save_preferences(folder / TONIGHT, embed_users(data.history, basis, features))
+    save_preferences(folder / HELD_BACK, embed_users(data.training_history(), basis, features))

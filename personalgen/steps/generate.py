@@ -1,0 +1,126 @@
+"""Generates the images that are missing: for changed users where the live model stays, for everybody under a new one."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from personalgen.catalogue import planning, read, shards, write
+from personalgen.catalogue.facts import AssetRow as CatalogueRow
+from personalgen.catalogue.facts import ShardFacts
+from personalgen.catalogue.rows import ModelVersion
+from personalgen.embeddings import PreferenceTable
+from personalgen.generation.assets import AssetRow
+from personalgen.generation.encoders import Encoder, choose_encoder
+from personalgen.generation.plan import Plan, make_plan, read_plan, write_plan
+from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
+from personalgen.generation.sampler import Sampler
+from personalgen.generation.shards import SealedShard, sweep_temporaries
+from personalgen.models import ModelCard, load_generator
+from personalgen.registry.run import Run
+from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.night import Night, run_stage
+from personalgen.steps.promote import Decided
+from personalgen.steps.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What tonight added."""
+
+    stage: ClassVar[str] = "generate"
+
+    version: int
+    """Model version of the images; 0 where there was no model to draw with."""
+    n_assets: int
+    """Images made tonight."""
+    n_users: int
+    """Users they were made for."""
+    n_new: int
+    """Users who had no image of this model."""
+    n_changed: int
+    """Users whose preference moved by more than min_shift."""
+    n_unchanged: int
+    """Users whose image still stands."""
+    n_shards: int
+    n_bytes: int
+    encoder: str
+    operating_point_digest: int
+
+
+def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided) -> Generated:
+    """Return what was generated; a killed stage goes on at the shard where it stopped."""
+    return run_stage(workspace, night, Generated, lambda run: _generate(workspace, night, embedded, decided, run))
+
+
+def generate_missing(workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion) -> int:
+    """Return how many images were made so that every user of the night has one of this model."""
+    return _draw(workspace, night, embedded, model, run_id=None)[1].n_assets
+
+
+def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, run: Run) -> Generated:
+    digest = workspace.settings.generation.operating_point.digest()
+    if not decided.model_version_id:
+        return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", digest)
+    model = read.model_by_id(workspace.engine, decided.model_version_id)
+    plan, summary = _draw(workspace, night, embedded, model, run_id=run.run_id)
+    return Generated(
+        version=decided.version, n_assets=summary.n_assets, n_users=len(plan), n_new=plan.n_new, n_changed=plan.n_changed,
+        n_unchanged=plan.n_unchanged, n_shards=summary.n_shards, n_bytes=summary.n_bytes, encoder=summary.encoder,
+        operating_point_digest=digest,
+    )
+
+
+def _draw(
+    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, *, run_id: str | None
+) -> tuple[Plan, GenerationSummary]:
+    """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again."""
+    options = workspace.settings.generation
+    sweep_temporaries(workspace.shard_root / "shards")
+    generator, card = load_generator(workspace.model_folder(model.model_version_id))
+    table = preferences(night, embedded, card.basis_version)
+    plan = _plan(workspace, night, table, card)
+    encoder = choose_encoder(options.encoder)
+    summary = generate_plan(
+        GenerationRequest(plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants),
+        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point), encoder=encoder,
+        root=workspace.shard_root, night_id=night.night_id, shard_size=options.shard_size, progress=workspace.report("generate"),
+        commit=lambda shard, rows: _commit(workspace, night, model, run_id, encoder, shard, rows),
+    )
+    return plan, summary
+
+
+def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard) -> Plan:
+    """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
+    path = night.path / f"plan-{card.generator_sha256[:12]}.parquet"
+    found = read_plan(path)
+    if found is not None:
+        return found
+    keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
+    current = planning.current_conditions(workspace.engine, card.generator_digest, keys)
+    matrix = np.full_like(table.vectors, np.nan)
+    row_of = {int(key): row for row, key in enumerate(keys.tolist())}
+    matrix[[row_of[int(key)] for key in current.user_keys]] = current.conditions
+    options = workspace.settings.generation
+    plan = make_plan(
+        keys, table.user_ids, tonight=table.vectors, current=matrix, min_shift=options.min_shift,
+        regenerate_all=options.regenerate_all,
+    )
+    write_plan(path, plan)
+    return plan
+
+
+def _commit(
+    workspace: Workspace, night: Night, model: ModelVersion, run_id: str | None, encoder: Encoder, shard: SealedShard,
+    rows: Sequence[AssetRow],
+) -> None:
+    """Catalogue a sealed shard and its rows, as one."""
+    point = workspace.settings.generation.operating_point
+    facts = ShardFacts(
+        path=shard.path.relative_to(workspace.shard_root).as_posix(), sha256=shard.sha256, byte_length=shard.byte_length,
+        encoder=encoder.name, operating_point_digest=point.digest(), operating_point=asdict(point), night_id=night.night_id,
+        model_version_id=model.model_version_id, sealed_at=workspace.now(), mlflow_run_id=run_id,
+    )
+    names = CatalogueRow._fields
+    shards.commit_shard(workspace.engine, facts, [CatalogueRow(**{name: getattr(row, name) for name in names}) for row in rows])

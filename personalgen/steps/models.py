@@ -1,0 +1,91 @@
+"""People's decisions about model versions: the manual override of the gate, and the way back."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from personalgen.artifacts import read_json
+from personalgen.catalogue import read
+from personalgen.catalogue import release as decisions
+from personalgen.catalogue.rows import ModelVersion
+from personalgen.errors import NotFoundError
+from personalgen.steps.embed import Embedded
+from personalgen.steps.generate import generate_missing
+from personalgen.steps.night import Night, from_json
+from personalgen.steps.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What is live now."""
+
+    live_version: int
+    before: int
+    """0 where nothing was live."""
+    n_assets: int
+    """Images that had to be made first."""
+
+
+def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return one row per registered version, newest first."""
+    live, aliases = workspace.live(), workspace.registry.aliases()
+    names = {version: alias for alias, version in aliases.items()}
+    return [
+        {
+            "version": each.version, "alias": names.get(each.version, ""),
+            "live": bool(live and live.model_version_id == each.model_version_id), "night_id": each.night_id,
+            **_figures(each), "basis": each.basis_version[:8], "sha256": each.generator_sha256[:12], "created_at": str(each.created_at)[:19],
+        }
+        for each in reversed(read.model_versions(workspace.engine, model_name=workspace.settings.store.model_name))
+    ]
+
+
+def promote_version(workspace: Workspace, version: int, *, reason: str, actor: str) -> Moved:
+    """Return what is live after making `version` live; images that its users lack are generated first.
+
+    Raises:
+        NotFoundError: there is no such version, or no night embedded anybody in its basis. Nothing is changed.
+    """
+    model = read.model_by_version(workspace.engine, workspace.settings.store.model_name, version)
+    before = workspace.live()
+    night, embedded = newest_night(workspace, model)
+    n_assets = generate_missing(workspace, night, embedded, model)
+    point = workspace.settings.generation.operating_point
+    decisions.release(
+        workspace.engine, model.model_version_id, operating_point=asdict(point), operating_point_digest=point.digest(),
+        night_id=None, reason=reason, actor=actor, at=workspace.now(), action="manual",
+    )
+    workspace.registry.reconcile(version)
+    return Moved(version, before.version if before else 0, n_assets)
+
+
+def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: str) -> Moved:
+    """Return what is live after moving the pointer back to `version`, or to the release before the live one."""
+    name = workspace.settings.store.model_name
+    before = workspace.live()
+    to = read.model_by_version(workspace.engine, name, version).model_version_id if version is not None else None
+    found = decisions.rollback(workspace.engine, reason=reason, actor=actor, at=workspace.now(), to=to)
+    live = read.model_by_id(workspace.engine, found)
+    workspace.registry.reconcile(live.version)
+    return Moved(live.version, before.version if before else 0, 0)
+
+
+def newest_night(workspace: Workspace, model: ModelVersion) -> tuple[Night, Embedded]:
+    """Return the newest night whose preferences are in the model's basis.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for known in read.nights(workspace.engine):
+        folder = workspace.data / "nights" / known.night_key[:16]
+        if (folder / "embed" / model.basis_version[:12]).is_dir() and (folder / "embed.json").is_file():
+            return from_json(Night, read_json(folder / "prepare.json")), from_json(Embedded, read_json(folder / "embed.json"))
+    raise NotFoundError(
+        f"no night has preferences in the basis of {model.model_name} v{model.version} ({model.basis_version[:8]}). "
+        "Nothing was changed."
+    )
+
+
+def _figures(model: ModelVersion) -> dict[str, Any]:
+    """Return the figures of the night that made a version."""
+    found = (model.verdict or {}).get("evaluation", {})
+    return {name: found.get(name) for name in ("kid", "kid_floor", "fit_gain", "npg")}

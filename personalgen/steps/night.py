@@ -1,0 +1,123 @@
+"""A night: what identifies it, where its results lie, and how a stage is run once.
+
+A stage's result is a small JSON file in the night's folder, written last. A stage whose file is there is not run again: that is
+how a killed night goes on where it stopped, and why the same night twice changes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from personalgen.artifacts import read_json, write_json
+from personalgen.catalogue import read, write
+from personalgen.errors import NotFoundError
+from personalgen.registry.run import Run
+from personalgen.steps.workspace import Workspace
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    T = TypeVar("T", bound=DataclassInstance)
+else:
+    T = TypeVar("T")
+
+STAGES = ("prepare", "embed", "train", "evaluate", "register", "promote", "generate", "release", "report")
+
+
+@dataclass(frozen=True)
+class Night:
+    """A prepared night, by reference: ids, paths and counts."""
+
+    stage: ClassVar[str] = "prepare"
+
+    key: str
+    """32 hex digits of (source, as_of, source digest, config digest): what a night *is*."""
+    night_id: int
+    folder: str
+    """Results of the stages."""
+    prepared: str
+    """The sealed folder of validated tables."""
+    as_of: str
+    """UTC instant, exclusive, ISO 8601."""
+    day: str
+    """Date of as_of in the schedule's zone."""
+    parent_run_id: str
+    source: str
+    n_interactions: int
+    n_users: int
+    n_items: int
+    n_quarantined: int
+    n_after_as_of: int
+
+    @property
+    def path(self) -> Path:
+        """The night's folder."""
+        return Path(self.folder)
+
+
+def run_stage(workspace: Workspace, night: Night, kind: type[T], body: Callable[[Run], T]) -> T:
+    """Return the stage's stored result, or run `body` inside the stage's MLflow run and store what it returns.
+
+    `kind.stage` names the stage.
+    """
+    name = stage_name(kind)
+    path = night.path / f"{name}.json"
+    if path.is_file():
+        return from_json(kind, read_json(path))
+    with workspace.tracking.stage_run(name, night.parent_run_id) as run:
+        result = body(run)
+        facts = asdict(result)
+        run.log_dict(facts, name=f"{name}.json")
+        run.log_metrics({key: float(value) for key, value in facts.items() if _is_number(value)})
+    write_json(path, facts)
+    return result
+
+
+def stage_result(night: Night, kind: type[T]) -> T:
+    """Return what an earlier stage stored.
+
+    Raises:
+        NotFoundError: that stage has not run for this night.
+    """
+    name = stage_name(kind)
+    path = night.path / f"{name}.json"
+    if not path.is_file():
+        raise NotFoundError(
+            f"{name} has not run yet for the night of {night.day} ({night.key[:12]}). "
+            f"Run `personalgen {name}` with the same config first. Nothing was changed."
+        )
+    return from_json(kind, read_json(path))
+
+
+@contextmanager
+def attempt(workspace: Workspace, night: Night) -> Iterator[Run]:
+    """Keep the night's parent run open, and record how the attempt ended; the counts are recorded by the report."""
+    with workspace.tracking.parent_run(night.key, run_id=night.parent_run_id) as run:
+        try:
+            yield run
+        except BaseException:
+            write.finish_night(workspace.engine, night.night_id, status="failed", at=workspace.now())
+            raise
+
+
+def is_done(workspace: Workspace, night: Night) -> bool:
+    """Return whether the night ended well before: then there is nothing left to do."""
+    found = read.night_by_key(workspace.engine, night.key)
+    return found is not None and found.status == "done"
+
+
+def stage_name(kind: type[Any]) -> str:
+    """Return the stage whose result `kind` is."""
+    return str(kind.stage)
+
+
+def from_json(kind: type[T], raw: dict[str, Any]) -> T:
+    """Return the dataclass that was written as JSON; lists become tuples, keys that are unknown are refused."""
+    known = {entry.name for entry in fields(kind)}
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,74 @@
+"""Asks the gate whether tonight's challenger may reach users. Nothing moves yet: the release does that."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from personalgen.artifacts import canonical_json
+from personalgen.registry.promotion import Difference, Figures, PairedDifference, Verdict, decide
+from personalgen.registry.run import Run
+from personalgen.steps.evaluate import Evaluated, Numbers
+from personalgen.steps.night import Night, run_stage
+from personalgen.steps.register import Registered
+from personalgen.steps.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The gate's verdict, and the model that tonight's images come from."""
+
+    stage: ClassVar[str] = "promote"
+
+    promote: bool
+    reasons: tuple[str, ...]
+    model_version_id: int
+    """The challenger where it is promoted, else the live model; 0 where there is neither."""
+    version: int
+    live_before: int
+    """Version that was live before the verdict; 0 where none was."""
+
+
+def promote(workspace: Workspace, night: Night, evaluated: Evaluated, registered: Registered) -> Decided:
+    """Return the gate's verdict on tonight's challenger."""
+    return run_stage(workspace, night, Decided, lambda run: _promote(workspace, evaluated, registered, run))
+
+
+def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered, run: Run) -> Decided:
+    verdict = gate(workspace, evaluated)
+    live = workspace.live()
+    workspace.registry.tag(registered.version, "gate", "promoted" if verdict.promote else "held")
+    workspace.registry.tag(registered.version, "gate_reasons", canonical_json(verdict.reasons))
+    run.set_tags({"gate": "promoted" if verdict.promote else "held"})
+    live_id, live_version = (live.model_version_id, live.version) if live else (0, 0)
+    chosen = (registered.model_version_id, registered.version) if verdict.promote else (live_id, live_version)
+    return Decided(
+        promote=verdict.promote, reasons=verdict.reasons, model_version_id=chosen[0], version=chosen[1], live_before=live_version
+    )
+
+
+def gate(workspace: Workspace, evaluated: Evaluated) -> Verdict:
+    """Return the verdict on tonight's figures; a snapshot that training started from is no champion."""
+    if not evaluated.challenger:
+        return Verdict(promote=False, reasons=(f"the evaluation is missing: {evaluated.missing}",))
+    champion = figures(evaluated.before) if evaluated.before_is == "champion" else None
+    paired = difference(evaluated.paired) if champion else None
+    return decide(figures(evaluated.challenger), champion, paired, workspace.settings.gate)
+
+
+def figures(numbers: Numbers) -> Figures:
+    """Return the gate's view of one model's figures; a missing one is NaN, on which the gate holds."""
+    return Figures(
+        kid=_get(numbers, "kid"), kid_low=_get(numbers, "kid_low"), kid_high=_get(numbers, "kid_high"),
+        kid_floor=_get(numbers, "kid_floor"), gain=_get(numbers, "fit_gain"), gain_low=_get(numbers, "fit_gain_low"),
+        gain_high=_get(numbers, "fit_gain_high"), n_users=int(numbers.get("n_users", 0)),
+    )
+
+
+def difference(numbers: Numbers) -> PairedDifference:
+    """Return the gate's view of the paired comparison."""
+    fit, kid = ([_get(numbers, f"{name}_{end}") for end in ("diff", "low", "high")] for name in ("fit", "kid"))
+    return PairedDifference(fit=Difference(*fit), kid=Difference(*kid))
+
+
+def _get(numbers: Numbers, name: str) -> float:
+    return numbers.get(name, math.nan)

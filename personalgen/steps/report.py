@@ -1,0 +1,142 @@
+"""Shows what the night did: a contact sheet, one HTML page, and a summary that terminals and programs read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalgen.catalogue import read, write
+from personalgen.embeddings import History
+from personalgen.evaluation import Figure, Interval, ReportPicture, SheetRow, contact_sheet, write_png, write_report
+from personalgen.generation.sampler import Sampler
+from personalgen.models import load_generator
+from personalgen.registry.run import Run
+from personalgen.steps.data import NightData
+from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.evaluate import Evaluated, draw
+from personalgen.steps.generate import Generated
+from personalgen.steps.night import Night, run_stage
+from personalgen.steps.promote import Decided
+from personalgen.steps.release import Released
+from personalgen.steps.workspace import Workspace
+
+_SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Where the night's pages lie, and the night in numbers."""
+
+    stage: ClassVar[str] = "report"
+
+    html: str
+    sheet: str
+    """History beside generated images for 8 users; empty where no model could draw."""
+    summary: dict[str, Any]
+
+
+def report(
+    workspace: Workspace, night: Night, embedded: Embedded, evaluated: Evaluated, decided: Decided, generated: Generated,
+    released: Released,
+) -> Reported:
+    """Return the night's report, and mark the night as done."""
+    results = (embedded, evaluated, decided, generated, released)
+    reported = run_stage(workspace, night, Reported, lambda run: _report(workspace, night, run, *results))
+    write.finish_night(workspace.engine, night.night_id, status="done", counts=reported.summary, at=workspace.now())
+    return reported
+
+
+def _report(
+    workspace: Workspace, night: Night, run: Run, embedded: Embedded, evaluated: Evaluated, decided: Decided,
+    generated: Generated, released: Released,
+) -> Reported:
+    folder = workspace.data / "reports" / f"{night.day}-{night.key[:8]}"
+    sheet = _sheet(workspace, night, embedded, decided, folder) if decided.model_version_id else None
+    summary = _summary(workspace, night, evaluated, decided, generated, released)
+    pictures = [] if sheet is None else [ReportPicture(
+        "History and generated pictures", sheet, "Left: what weighs most in the history. Right: made for this user, nothing else.",
+    )]
+    simulated = "Users and events of this source were made up; pictures come from OpenMoji (CC BY-SA 4.0)."
+    html = write_report(
+        folder / "report.html", title=f"Night of {night.day}", subtitle=f"{night.source} · events before {night.as_of}",
+        figures=_figures(Path(evaluated.table)), pictures=pictures, counts=summary,
+        simulated=simulated if workspace.settings.world.name else "",
+    )
+    run.log_artifact(html)
+    if sheet is not None:
+        run.log_image(sheet, key="contact_sheet")
+    return Reported(html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary)
+
+
+def _summary(
+    workspace: Workspace, night: Night, evaluated: Evaluated, decided: Decided, generated: Generated, released: Released
+) -> dict[str, Any]:
+    """Return the night in numbers, in the order in which people ask."""
+    counts = read.night_counts(workspace.engine, night.night_id)
+    return {
+        "images_made": counts.n_created, "users_new": generated.n_new, "users_changed": generated.n_changed,
+        "users_unchanged": generated.n_unchanged, "live_version": released.live_version, "promoted": decided.promote,
+        "gate": "; ".join(decided.reasons), "events": night.n_interactions, "rows_quarantined": night.n_quarantined,
+        "events_after_as_of": night.n_after_as_of, "encoder": generated.encoder, "before_is": evaluated.before_is,
+        "kid": evaluated.challenger.get("kid"), "kid_floor": evaluated.challenger.get("kid_floor"),
+        "kid_before": evaluated.before.get("kid"), "fit_gain": evaluated.challenger.get("fit_gain"),
+        "fit_gain_low": evaluated.challenger.get("fit_gain_low"), "fit_gain_high": evaluated.challenger.get("fit_gain_high"),
+        "fit_generated": evaluated.challenger.get("fit_generated"), "fit_shuffled": evaluated.challenger.get("fit_shuffled"),
+        "fit_real_gain": evaluated.challenger.get("fit_real_gain"), "npg": evaluated.challenger.get("npg"),
+        "npg_before": evaluated.before.get("npg"), "fit_gain_before": evaluated.before.get("fit_gain"),
+    }
+
+
+def _sheet(
+    workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path
+) -> NDArray[np.uint8]:
+    """Write and return the contact sheet of the model that drew tonight."""
+    data = NightData.of(workspace, night)
+    generator, card = load_generator(workspace.model_folder(decided.model_version_id))
+    table = preferences(night, embedded, card.basis_version)
+    rows = _shown_users(table.n_events)
+    shown = table.rows(rows)
+    options = workspace.settings.generation
+    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point)
+    images = draw(sampler, shown, _SHEET_IMAGES).reshape(len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3)
+    pictures = np.asarray(data.prepared.images)
+    sheet = contact_sheet([
+        SheetRow(f"{user_id} · {n_events} events", pictures[liked_items(data.history, int(row), _SHEET_HISTORY)], generated)
+        for user_id, n_events, row, generated in zip(shown.user_ids, shown.n_events, rows, images, strict=True)
+    ])
+    write_png(folder / "contact_sheet.png", sheet)
+    return np.asarray(sheet)
+
+
+def _shown_users(n_events: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return 8 users spread over the activity of those with events, from few to many."""
+    order = np.argsort(n_events, kind="stable")
+    order = order[n_events[order] > 0]
+    picked = np.unique(np.linspace(0, len(order) - 1, _SHEET_USERS).round().astype(np.int64)) if len(order) else order
+    return np.asarray(order[picked], dtype=np.int64)
+
+
+def liked_items(history: History, user: int, count: int) -> NDArray[np.int64]:
+    """Return the newest `count` liked items of a user, newest first."""
+    own = history.item_index[(history.user_index == user) & (history.weight > 0)]
+    return np.asarray(own[::-1][:count], dtype=np.int64)
+
+
+def _figures(path: Path) -> Sequence[Figure]:
+    """Return the evaluation's table as it was stored."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Figure(
+            name=f"{row['name']} ({row['model']})", value=_number(row["value"]), control=_number(row["control"]),
+            control_name=row["control_name"], reading=row["reading"],
+        )
+        for row in rows
+    ]
+
+
+def _number(value: Any) -> Interval | float | None:
+    return Interval(**value) if isinstance(value, dict) else value

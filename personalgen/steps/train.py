@@ -1,0 +1,125 @@
+"""Trains tonight's challenger, from the champion or a snapshot where there is one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from personalgen.conditions import Condition
+from personalgen.embeddings import load_basis, preference_spec, save_basis, vectors_before_events
+from personalgen.embeddings.preference import PreferenceTable
+from personalgen.evaluation.sheet import grid
+from personalgen.generation.sampler import Sampler
+from personalgen.models import Generator, load_card, save_generator
+from personalgen.registry.run import Run
+from personalgen.seeding import derive_seed
+from personalgen.steps.data import NightData
+from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.night import Night, run_stage
+from personalgen.steps.workspace import Workspace
+from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from, train as train_gan
+
+_GRID_USERS, _GRID_IMAGES = 8, 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Tonight's generator."""
+
+    stage: ClassVar[str] = "train"
+
+    folder: str
+    """Weights, card, discriminators and basis."""
+    generator_sha256: str
+    basis_version: str
+    run_id: str
+    """The MLflow run that trained it."""
+    n_pairs: int
+    n_images: int
+    kimg: float
+    """Thousands of images seen tonight."""
+    trained_kimg: float
+    """Thousands of images seen by these weights, warm start included."""
+    img_per_sec: float
+
+
+def train(workspace: Workspace, night: Night, embedded: Embedded) -> Trained:
+    """Return tonight's challenger. A killed training goes on from its last checkpoint."""
+    return run_stage(workspace, night, Trained, lambda run: _train(workspace, night, embedded, run))
+
+
+def training_pairs(workspace: Workspace, data: NightData, basis_folder: Path) -> TrainingPairs:
+    """Return (picture, vector before the like) for every earlier like of a training item."""
+    basis, history = load_basis(basis_folder), data.training_history()
+    features = data.features(workspace, basis.options)
+    likes = history.weight > 0
+    vectors = vectors_before_events(history, basis, features)[likes]
+    images, image_of_pair = np.unique(history.item_index[likes], return_inverse=True)
+    return TrainingPairs.of(np.asarray(data.prepared.images)[images], image_of_pair, vectors)
+
+
+def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
+    settings, data = workspace.settings, NightData.of(workspace, night)
+    basis_folder = embedded.folder(night, embedded.train_basis)
+    pairs = training_pairs(workspace, data, basis_folder)
+    spec = preference_spec(settings.embeddings.dim)
+    folder = night.path / "train"
+    start = Path(embedded.start) if embedded.start else None
+    run.log_input("training pairs", digest=pairs.digest(), source=night.prepared, context="training")
+    looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
+    speeds: list[float] = []
+
+    def warm_start(state: TrainingState) -> None:
+        if start:
+            start_from(start, state)
+
+    def on_snapshot(average: Generator, kimg: float) -> dict[str, float]:
+        run.log_image(_sample_grid(average, looked_at), key="samples", step=int(kimg * 1000))
+        return {}
+
+    def log(metrics: dict[str, float], seen_img: int) -> None:
+        speeds.append(metrics["img_per_sec"])
+        run.log_metrics(metrics, step=seen_img)
+
+    result = train_gan(
+        pairs, spec, settings.model, settings.train, folder=folder, warm_start=warm_start, on_snapshot=on_snapshot,
+        log=log, progress=workspace.report("train"),
+    )
+    facts = _facts(night, data, embedded, start)
+    card = save_generator(
+        folder / "model", result.generator, basis_version=embedded.train_basis, trained_kimg=result.trained_kimg, facts=facts
+    )
+    save_discriminators(folder / "model", folder)
+    save_basis(folder / "model", load_basis(basis_folder))
+    return Trained(
+        folder=str(folder / "model"), generator_sha256=card.generator_sha256, basis_version=embedded.train_basis,
+        run_id=run.run_id, n_pairs=len(pairs.image_of_pair), n_images=len(pairs.images), kimg=settings.train.max_kimg,
+        trained_kimg=result.trained_kimg, img_per_sec=float(np.mean(speeds)) if speeds else 0.0,
+    )
+
+
+def _facts(night: Night, data: NightData, embedded: Embedded, start: Path | None) -> dict[str, Any]:
+    """Return what the card says of the training."""
+    held_out = [item for item, train in zip(data.history.item_ids, data.train_items, strict=True) if not train]
+    return {
+        "night_key": night.key, "source": night.source, "as_of": night.as_of, "started_from": start.name if start else "scratch",
+        "started_from_sha256": load_card(start).generator_sha256 if start else "", "basis_version": embedded.train_basis,
+        "items_held_out": held_out, "later_share_held_out": data.later_share,
+    }
+
+
+def _grid_users(table: PreferenceTable) -> PreferenceTable:
+    """Return the users whose samples are looked at over time: those with most events."""
+    return table.rows(np.sort(np.argsort(-table.n_events, kind="stable")[:_GRID_USERS]))
+
+
+def _sample_grid(generator: Generator, users: PreferenceTable) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Return one row of images per user from latents that are the same at every snapshot."""
+    condition: Condition = users.to_condition(generator.spec)
+    rows = torch.arange(len(users.user_ids)).repeat_interleave(_GRID_IMAGES)
+    seeds = [derive_seed(users.user_ids[k], variant) for k in range(len(users.user_ids)) for variant in range(_GRID_IMAGES)]
+    device = next(generator.parameters()).device
+    images = Sampler(generator, device=device).sample(condition.take(rows), seeds)
+    return grid(images, _GRID_IMAGES)

@@ -1,0 +1,97 @@
+"""Where a run keeps its things: the folders under home, the catalogue, tracking and registry, opened when first used."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from personalgen.catalogue import read
+from personalgen.catalogue.engine import Engine, open_catalogue
+from personalgen.catalogue.migrations import upgrade
+from personalgen.catalogue.rows import LiveRelease
+from personalgen.config import Settings
+from personalgen.errors import CatalogueError
+from personalgen.registry.models import ModelRegistry
+from personalgen.registry.tracking import Tracking
+
+EXPERIMENT = "nightly"
+Progress = Callable[[str, int, int], None]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Settings, the places they name, and the outside world: the clock and the progress display."""
+
+    settings: Settings
+    now: Callable[[], datetime] = _now
+    """The wall clock, UTC."""
+    progress: Progress = _silent
+    """Called with (stage, done, total) during long work."""
+
+    @property
+    def data(self) -> Path:
+        """Folder of everything but mlflow.db."""
+        return self.settings.root / "data"
+
+    @property
+    def shard_root(self) -> Path:
+        """Folder below which shard paths are relative."""
+        return self.data
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The catalogue, at the newest revision."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        engine = open_catalogue(self.settings.catalogue_url)
+        upgrade(engine)
+        return engine
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """MLflow's runs."""
+        return Tracking(self.settings.tracking_uri, self.data / "mlartifacts", EXPERIMENT)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """MLflow's model versions."""
+        return ModelRegistry(self.tracking, self.settings.store.model_name)
+
+    def live(self) -> LiveRelease | None:
+        """Return what users see now, or None before the first release."""
+        return read.live_release(self.engine)
+
+    def model_folder(self, model_version_id: int) -> Path:
+        """Return where a registered generator, its card and its basis lie."""
+        return self.settings.under_home(read.model_by_id(self.engine, model_version_id).folder)
+
+    def report(self, stage: str) -> Callable[[int, int], None]:
+        """Return a (done, total) callback for one stage."""
+        return lambda done, total: self.progress(stage, done, total)
+
+    @contextmanager
+    def only_night(self) -> Iterator[None]:
+        """Hold the lock of this home.
+
+        Raises:
+            CatalogueError: another night holds it.
+        """
+        self.data.mkdir(parents=True, exist_ok=True)
+        with (self.data / ".night.lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CatalogueError(
+                    f"another night is running in {self.settings.root}. Wait for it, or choose another home. Nothing was started."
+                ) from None
+            yield

@@ -1,0 +1,132 @@
+import hashlib
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from personalgen.errors import ArtifactError
+from personalgen.generation.shards import Member, read_member, read_sidecar, sweep_temporaries, write_shard
+
+# Writes shard after shard, noting each as committed after it is sealed, as a night does. `die_at` kills the
+# process from inside, just before or after a rename; without it the test kills from outside, at any moment.
+WRITER = textwrap.dedent(
+    """
+    import io, os, pathlib, signal, sys
+    from pyarrow import csv
+    from personalgen.generation.shards import Member, write_shard
+
+    root, die_at = pathlib.Path(sys.argv[1]), sys.argv[2]
+    replace, shard_index = pathlib.Path.replace, 0
+
+    def deadly(self, target):
+        here = f"{shard_index}{pathlib.Path(target).suffix}"
+        if die_at == f"before {here}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(self, target)
+        if die_at == f"after {here}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pathlib.Path.replace = deadly
+    with (root / "committed").open("a") as log:
+        print("ready", flush=True)
+        while True:
+            path = root / f"{shard_index:06d}.tar"
+            if not path.exists():
+                members = [Member(f"{shard_index}-{k}", bytes([k]) * 9_000) for k in range(20)]
+                text = "member\\n" + "\\n".join(member.name for member in members)
+                # from text, for a table made of lists imports pandas, which takes longer than all the rest
+                shard = write_shard(path, members, sidecar=csv.read_csv(io.BytesIO(text.encode())))
+                log.write(f"{path.name} {shard.sha256}\\n")
+                log.flush()
+                os.fsync(log.fileno())
+            shard_index += 1
+    """
+)
+
+
+def run_until_killed(root, die_at="", after=None):
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(root), die_at], stdout=subprocess.PIPE)
+    with process:
+        process.stdout.readline()
+        if after is not None:
+            time.sleep(after)
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def check(root):
+    """Return the committed shards after asserting that everything sealed is whole, and everything committed sealed."""
+    for path in root.glob("*.tar"):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        table, named = read_sidecar(path)
+        assert named == sha256
+        with tarfile.open(path) as archive:
+            assert archive.getnames() == table["member"].to_pylist()
+    committed = dict(line.split() for line in (root / "committed").read_text().splitlines())
+    for name, sha256 in committed.items():
+        assert hashlib.sha256((root / name).read_bytes()).hexdigest() == sha256
+    return committed
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("suffix", [".parquet", ".tar"])
+def test_a_kill_beside_a_rename_leaves_shards_whole_or_absent(tmp_path, when, suffix):
+    """At each point of the protocol: no half shard, no shard without its rows, nothing committed is lost."""
+    run_until_killed(tmp_path, die_at=f"{when} 2{suffix}")
+    assert sorted(check(tmp_path)) == ["000000.tar", "000001.tar"]
+    assert (tmp_path / "000002.tar").exists() == ((when, suffix) == ("after", ".tar"))
+    assert len(sweep_temporaries(tmp_path)) == (when == "before")
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_kills_at_random_moments_lose_nothing(tmp_path):
+    """Killed from outside again and again and restarted on the same folder, the invariants hold each time."""
+    rng, n_committed = np.random.default_rng(), []
+    for _ in range(6):
+        run_until_killed(tmp_path, after=rng.uniform(0.0, 0.25))
+        n_committed.append(len(check(tmp_path)))
+        sweep_temporaries(tmp_path)
+    assert n_committed == sorted(n_committed)
+    assert n_committed[-1] > 0, "no kill came after a commit: the odds are below 1 in 1,000"
+
+
+@pytest.fixture
+def full_disk():
+    """A function that lets no file grow beyond so many bytes, as a full disk does; undone afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("n_bytes", [10, 20_000])
+def test_a_full_disk_stops_cleanly_and_goes_on_later(tmp_path, full_disk, n_bytes):
+    """Full at the sidecar or at the tar: a clear error, nothing sealed, nothing left behind; with space it succeeds."""
+    members = [Member(str(k), bytes(10_000)) for k in range(10)]
+    path, rows = tmp_path / "0.tar", pa.table({"member": [member.name for member in members]})
+    full_disk(n_bytes)
+    with pytest.raises(ArtifactError, match="Nothing was sealed"):
+        write_shard(path, members, sidecar=rows)
+    full_disk(resource.RLIM_INFINITY)
+    assert not path.exists()
+    assert list(tmp_path.glob(".*")) == []
+    shard = write_shard(path, members, sidecar=rows)
+    entry = shard.entries[9]
+    assert read_member(path, offset=entry.offset, byte_length=entry.byte_length, crc32=entry.crc32) == bytes(10_000)
+
+
+def test_a_stale_sidecar_is_not_taken_for_that_of_a_later_shard(tmp_path):
+    """Killed between sidecar and tar, then sealed with other members: the sidecar that remains is the tar's own."""
+    run_until_killed(tmp_path, die_at="after 0.parquet")
+    path = tmp_path / "000000.tar"
+    assert read_sidecar(path) is not None
+    assert not path.exists()
+    shard = write_shard(path, [Member("other", b"bytes")], sidecar=pa.table({"member": ["other"]}))
+    table, sha256 = read_sidecar(path)
+    assert (table["member"].to_pylist(), sha256) == (["other"], shard.sha256)

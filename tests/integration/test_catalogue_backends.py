@@ -1,0 +1,664 @@
+"""Every verb and read of the catalogue, on SQLite and on a throw-away PostgreSQL."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, event, func, select, text
+
+from personalgen.catalogue import planning, read, release, schema, shards, write
+from personalgen.catalogue.engine import analyze, open_catalogue, transaction
+from personalgen.catalogue.facts import (
+    ItemFacts,
+    ModelFacts,
+    NightFacts,
+    Pointer,
+    QuarantineFacts,
+    ShardFacts,
+    generator_digest,
+)
+from personalgen.catalogue.migrations import downgrade, head_revision, upgrade
+from personalgen.catalogue.query import run_sql
+from personalgen.errors import CatalogueError, NotFoundError, QueryError
+from personalgen.generation.assets import AssetRow
+
+AT = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
+POINT, POINT_DIGEST = {"guidance": 1.5}, 77
+INITDB = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) + [
+    Path(found) for found in [shutil.which("initdb")] if found
+]
+
+
+# --- a server that lives for the session, a migrated database for each test ------------------------------------------
+
+
+def as_server_user(*command):
+    """Run a PostgreSQL program, which refuses root."""
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """Return the URL of a server that is thrown away, with a migrated database `template_catalogue`."""
+    if not INITDB:
+        pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the PATH")
+    programs, folder = INITDB[-1].parent, Path(tempfile.mkdtemp(prefix="personalgen-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = str(folder / "data")
+    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    as_server_user(
+        str(programs / "initdb"), "-D", data, "-U", "pg", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"
+    )
+    as_server_user(str(programs / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start")
+    try:
+        server = f"postgresql://pg@127.0.0.1:{port}"
+        on_server(server, "CREATE DATABASE template_catalogue")
+        engine = open_catalogue(f"{server}/template_catalogue")
+        upgrade(engine)
+        engine.dispose()
+        yield server
+    finally:
+        as_server_user(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def on_server(server, statement):
+    admin = create_engine(f"{server}/postgres".replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(statement))
+    admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory):
+    """Return a SQLite file at the newest revision, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "catalogue.db"
+    engine = open_catalogue(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()  # the last connection folds the write-ahead log into the file
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Return the URL of a migrated, empty catalogue, once per backend."""
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "catalogue.db")
+        return f"sqlite:///{tmp_path}/catalogue.db"
+    server, name = request.getfixturevalue("postgresql"), f"c{os.urandom(4).hex()}"
+    on_server(server, f"CREATE DATABASE {name} TEMPLATE template_catalogue STRATEGY file_copy")
+    return f"{server}/{name}"
+
+
+@pytest.fixture
+def engine(url):
+    """Return an engine on a migrated, empty catalogue."""
+    engine = open_catalogue(url)
+    yield engine
+    engine.dispose()
+
+
+# --- a small catalogue ----------------------------------------------------------------------------------------------
+
+
+def begin(engine, key="night-a", **changes):
+    """Begin a night."""
+    facts = NightFacts(
+        night_key=key,
+        source="demo",
+        as_of=AT,
+        day=date(2026, 3, 1),
+        source_digest="s",
+        config_digest="c",
+        mlflow_run_id="run",
+    )
+    return write.begin_night(engine, replace(facts, **changes), at=AT)
+
+
+def model_facts(night_id, version=1):
+    """Return the facts of a model whose weights differ by version."""
+    return ModelFacts(
+        model_name="gan", version=version, generator_sha256=f"{version}" * 64, basis_version="basis-1",
+        condition_spec={"fields": []}, folder=f"models/{version}", night_id=night_id, mlflow_run_id="trained",
+    )  # fmt: skip
+
+
+def register(engine, night_id, version=1):
+    """Register a model."""
+    return write.register_model(engine, model_facts(night_id, version), at=AT)
+
+
+def digest_of(version):
+    """Return the generator digest of `model_facts(…, version)`."""
+    return generator_digest(f"{version}" * 64)
+
+
+def shard_facts(night_id, model_version_id, name="000000", **changes):
+    """Return the facts of a shard."""
+    facts = ShardFacts(
+        path=f"shards/night={night_id:06d}/{name}.tar", sha256=name * 10, byte_length=10_240, encoder="png/zlib",
+        operating_point_digest=POINT_DIGEST, operating_point=POINT, night_id=night_id,
+        model_version_id=model_version_id, sealed_at=AT, mlflow_run_id="generated",
+    )  # fmt: skip
+    return replace(facts, **changes)
+
+
+def vector(taste):
+    """Return a condition as its bytes."""
+    return np.array([taste, 1.0], dtype="<f4").tobytes()
+
+
+def rows_of(user_keys, *, version=1, taste=1, variants=1):
+    """Return rows for the users, all of one taste."""
+    return [
+        AssetRow(
+            user_key=int(key), generator_digest=digest_of(version), condition_digest=taste,
+            operating_point_digest=POINT_DIGEST, variant=variant, member=f"{key:06d}-{variant:02d}.png",
+            shard_offset=512, byte_length=99, crc32=2**32 - 1, seed=2**63 - 1,
+            score=None if variant else 0.5, n_events=3,
+            top_events=({"item_id": "höhe", "weight": 1.5, "timestamp": 17},), condition=vector(taste),
+        )
+        for key in user_keys
+        for variant in range(variants)
+    ]  # fmt: skip
+
+
+def counts(engine):
+    """Return the number of rows of each table."""
+    with engine.connect() as connection:
+        return {
+            name: connection.scalar(select(func.count()).select_from(t)) for name, t in schema.METADATA.tables.items()
+        }
+
+
+@pytest.fixture
+def stocked(engine):
+    """Return (night_id, model_version_id, user_keys): two users with two variants each, nothing released."""
+    night_id = begin(engine)
+    model = register(engine, night_id)
+    keys = write.allocate_user_keys(engine, ["ada", "bob"], night_id=night_id, segments=["a", None])
+    shards.commit_shard(engine, shard_facts(night_id, model), rows_of(keys, variants=2))
+    return night_id, model, keys
+
+
+def promote(engine, model, night_id, **changes):
+    """Release a model the way a night does."""
+    options = {
+        "operating_point": POINT,
+        "operating_point_digest": POINT_DIGEST,
+        "reason": "better",
+        "actor": "gate",
+        "at": AT,
+    }
+    return release.release(engine, model, night_id=night_id, **{**options, **changes})
+
+
+# --- nights, models, users, items, quarantine -----------------------------------------------------------------------
+
+
+def test_a_night_begins_once_however_often_it_is_tried(engine):
+    """A second attempt keeps the id and the runs it does not name, counts itself, and reopens a finished night."""
+    first = begin(engine)
+    write.finish_night(engine, first, status="failed", counts={"users": 2}, at=AT)
+    assert begin(engine, mlflow_run_id=None, prefect_flow_run_id="flow") == first
+    (night,) = read.nights(engine)
+    assert (night.attempts, night.status, night.mlflow_run_id, night.prefect_flow_run_id) == (
+        2,
+        "running",
+        "run",
+        "flow",
+    )
+    assert (night.as_of, night.day, night.counts, night.finished_at) == (AT, date(2026, 3, 1), {"users": 2}, None)
+    assert read.night_by_key(engine, "night-a") == night
+    assert read.night_by_key(engine, "never") is None
+
+
+def test_an_unknown_night_cannot_be_finished(engine):
+    """Finishing a night that never began is a NotFoundError."""
+    with pytest.raises(NotFoundError, match="no night 9"):
+        write.finish_night(engine, 9, status="done", at=AT)
+
+
+def test_a_model_is_registered_once(engine):
+    """Registering the same weights again returns the same id and takes the new verdict."""
+    night_id = begin(engine)
+    first = register(engine, night_id)
+    again = write.register_model(engine, replace(model_facts(night_id), verdict={"kid": 0.1}), at=AT)
+    (model,) = read.model_versions(engine, model_name="gan")
+    assert (again, model.verdict, model.created_at) == (first, {"kid": 0.1}, AT)
+    assert model == read.model_by_version(engine, "gan", 1) == read.model_by_id(engine, first)
+    assert model == read.model_by_weights(engine, "1" * 64)
+    assert read.model_by_weights(engine, "2" * 64) is None
+
+
+@pytest.mark.parametrize("changes", [{"version": 2}, {"model_name": "other"}, {"generator_sha256": "9" * 64}])
+def test_a_model_is_not_registered_as_something_else(engine, changes):
+    """The same weights under another version, or other weights under the same, are refused and change nothing."""
+    night_id = begin(engine)
+    register(engine, night_id)
+    with pytest.raises(CatalogueError, match="the catalogue holds gan v1"):
+        write.register_model(engine, replace(model_facts(night_id), **changes), at=AT)
+    assert counts(engine)["model_version"] == 1
+
+
+def test_user_keys_follow_the_order_asked_and_stay(engine):
+    """Keys come in the order asked, are allocated in sorted order, and known users keep theirs."""
+    night_id = begin(engine)
+    first = write.allocate_user_keys(engine, ["b", "a", "b"], night_id=night_id)
+    second = write.allocate_user_keys(engine, ["c", "a", "b"], night_id=night_id)
+    assert first.dtype == np.int64
+    assert first[1] < first[0] == first[2]
+    assert second[1:].tolist() == [first[1], first[0]]
+    assert second[0] > first.max()
+
+
+def test_a_user_s_segment_and_wish_are_refreshed_only_where_given(engine):
+    """Segments and opting out replace what was stored where they are given, and stay where they are not."""
+    night_id = begin(engine)
+    write.allocate_user_keys(engine, ["a", "b"], night_id=night_id, segments=["x", "y"], opted_out=[True, False])
+    write.allocate_user_keys(engine, ["a", "b"], night_id=None, segments=["z", "y"])
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.user).order_by(schema.user.c.user_id)).all()
+    assert [(r.segment, r.opted_out, r.first_night_id) for r in rows] == [("z", True, night_id), ("y", False, night_id)]
+
+
+def test_items_are_inserted_and_refreshed(engine):
+    """New items are inserted, changed titles and pictures replaced, equal rows not written, the split never."""
+    night_id = begin(engine)
+    items = [
+        ItemFacts(item_id="b", split="train", title="B"),
+        ItemFacts(item_id="a", split="test", image_sha256="f" * 64),
+    ]
+    assert write.upsert_items(engine, items, night_id=night_id) == 2
+    assert write.upsert_items(engine, items, night_id=night_id) == 0
+    assert write.upsert_items(engine, [replace(items[0], title="C", split="judge")], night_id=None) == 1
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.item).order_by(schema.item.c.item_key)).all()
+    assert [(r.item_id, r.title, r.split, r.first_night_id) for r in rows] == [
+        ("a", None, "test", night_id),
+        ("b", "C", "train", night_id),
+    ]
+
+
+def test_quarantine_counts_are_those_of_the_last_attempt(engine):
+    """A second attempt of a night replaces its counts instead of adding to them."""
+    night_id = begin(engine)
+    facts = QuarantineFacts(source_table="interactions", reason="no_item", n_rows=5, path="q.parquet")
+    write.record_quarantine(engine, night_id, [facts])
+    write.record_quarantine(engine, night_id, [replace(facts, n_rows=4), replace(facts, reason="null_id")])
+    assert counts(engine)["quarantine"] == 2
+    assert read.night_counts(engine, night_id).n_quarantined == 9
+
+
+# --- shards and current assets --------------------------------------------------------------------------------------
+
+
+def test_a_shard_is_catalogued_with_its_rows_and_pointers(engine, stocked):
+    """Committing a shard writes it, its assets, and the current asset (variant 0) of each user."""
+    night_id, _, keys = stocked
+    assert {name: counts(engine)[name] for name in ("shard", "asset", "user_current")} == {
+        "shard": 1, "asset": 4, "user_current": 2,
+    }  # fmt: skip
+    current = planning.current_conditions(engine, digest_of(1))
+    assert current.user_keys.tolist() == sorted(keys.tolist())
+    assert current.conditions.tolist() == [[1.0, 1.0]] * 2
+    made = read.night_counts(engine, night_id)
+    assert (made.n_created, made.by_model, made.n_changed_users) == (4, {("gan", 1): 4}, 2)
+
+
+def test_a_rerun_of_a_shard_adds_nothing(engine, stocked):
+    """Committing the same shard again changes no row."""
+    night_id, model, keys = stocked
+    before = counts(engine)
+    again = shards.commit_shard(engine, shard_facts(night_id, model), rows_of(keys, variants=2))
+    assert (again.n_new, again.n_existing) == (0, 4)
+    assert counts(engine) == before
+
+
+def test_a_rerun_of_an_old_shard_does_not_take_users_back(engine, stocked):
+    """Committing last night's shard again leaves the users at tonight's assets."""
+    night_id, model, keys = stocked
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, taste=2))
+    tonight = planning.current_conditions(engine, digest_of(1))
+    shards.commit_shard(engine, shard_facts(night_id, model), rows_of(keys, variants=2))
+    assert np.array_equal(planning.current_conditions(engine, digest_of(1)).asset_ids, tonight.asset_ids)
+
+
+def test_existing_assets_are_kept_and_missing_ones_added(engine, stocked):
+    """In a shard that overlaps an older one only the natural keys that were missing are inserted."""
+    night_id, model, keys = stocked
+    result = shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, variants=3))
+    assert (result.n_new, result.n_existing) == (2, 4)
+    assert counts(engine)["asset"] == 6
+
+
+@pytest.mark.parametrize("table", ["asset", "user_current"])
+def test_a_failure_inside_the_commit_leaves_nothing(engine, stocked, table):
+    """An error at the assets or at the pointers takes back shard, assets and pointers."""
+    night_id, model, keys = stocked
+    before = counts(engine)
+
+    def fail(_connection, _cursor, statement, *_rest):
+        if statement.startswith(f"INSERT INTO {table} "):
+            raise RuntimeError("power cut")
+
+    event.listen(engine, "after_cursor_execute", fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, taste=2))
+    event.remove(engine, "after_cursor_execute", fail)
+    assert counts(engine) == before
+    assert planning.current_conditions(engine, digest_of(1)).conditions.tolist() == [[1.0, 1.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("shard_changes", "row_changes", "message"),
+    [
+        ({"sha256": "0" * 64, "path": "shards/night=000001/000000.tar"}, {}, "must never be written again"),
+        ({"night_id": 99}, {}, "does not know both"),
+        ({"model_version_id": 99}, {}, "does not know both"),
+        ({}, {"user_key": 9_999}, "1 of 1 user keys"),
+        ({}, {"generator_digest": 5}, "rows of generator and operating point"),
+        ({}, {"operating_point_digest": 5}, "rows of generator and operating point"),
+    ],
+)
+def test_a_shard_that_does_not_fit_is_refused(engine, stocked, shard_changes, row_changes, message):
+    """Other bytes under a known path, and unknown nights, models, users or generators are refused; nothing changes."""
+    night_id, model, keys = stocked
+    before = counts(engine)
+    facts = replace(shard_facts(night_id, model, "000001"), **shard_changes)
+    with pytest.raises(CatalogueError, match=message):
+        shards.commit_shard(engine, facts, [replace(rows_of(keys[:1], taste=2)[0], **row_changes)])
+    assert counts(engine) == before
+
+
+def test_a_changed_user_keeps_the_previous_asset(engine, stocked):
+    """A new condition moves the pointer and remembers where it was."""
+    night_id, model, keys = stocked
+    first = planning.current_conditions(engine, digest_of(1), keys[:1]).asset_ids[0]
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys[:1], taste=2))
+    with engine.connect() as connection:
+        previous = connection.scalars(
+            select(schema.user_current.c.previous_asset_id).order_by(schema.user_current.c.user_key)
+        )
+        assert previous.all() == [first, None]
+
+
+def test_a_user_who_comes_back_is_pointed_at_the_old_asset(engine, stocked):
+    """Pointing at an existing asset moves the pointer once, and is refused for somebody else's asset."""
+    night_id, model, keys = stocked
+    old = planning.current_conditions(engine, digest_of(1))
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, taste=2))
+    back = [
+        Pointer(int(key), int(asset_id), vector(1)) for key, asset_id in zip(old.user_keys, old.asset_ids, strict=True)
+    ]
+
+    def point(pointers):
+        return shards.point_current(engine, generator_digest=digest_of(1), night_id=night_id, pointers=pointers)
+
+    assert (point(back), point(back), point([])) == (2, 0, 0)
+    assert np.array_equal(planning.current_conditions(engine, digest_of(1)).asset_ids, old.asset_ids)
+    with pytest.raises(CatalogueError, match="1 of 2 pointers"):
+        point([back[0], back[1]._replace(asset_id=back[0].asset_id)])
+
+
+# --- planning -------------------------------------------------------------------------------------------------------
+
+
+def test_current_conditions_are_those_of_the_users_asked_for(engine, stocked):
+    """Users without a current asset and users not asked for are left out; another generator has none."""
+    _, _, keys = stocked
+    asked = planning.current_conditions(engine, digest_of(1), np.array([keys[1], 999]))
+    assert asked.user_keys.tolist() == [keys[1]]
+    assert planning.current_conditions(engine, digest_of(1), np.array([], dtype=np.int64)).conditions.shape == (0, 0)
+    assert planning.current_conditions(engine, digest_of(2)).user_keys.shape == (0,)
+
+
+def test_present_assets_are_found_by_their_natural_key(engine, stocked, monkeypatch):
+    """Each natural key gets its asset's id or MISSING, whatever the order and the size of the chunks."""
+    monkeypatch.setattr(planning, "CHUNK", 2)
+    _, _, keys = stocked
+    wanted = [(keys[1], 1, 1), (keys[0], 1, 0), (999, 1, 0), (keys[0], 2, 0), (keys[0], 1, 1), (keys[1], 1, 2)]
+    users, conditions, variants = (np.array(column) for column in zip(*wanted, strict=True))
+
+    def present(point):
+        return planning.assets_present(
+            engine, digest_of(1), point, user_keys=users, condition_digests=conditions, variants=variants
+        )
+
+    found = present(POINT_DIGEST)
+    missing = planning.MISSING
+    assert (found == missing).tolist() == [False, False, True, True, False, True]
+    for asset_id, (user_key, _, variant) in zip(found.tolist(), wanted, strict=True):
+        if asset_id != missing:
+            lineage = read.asset(engine, asset_id)
+            assert (lineage.user_key, lineage.summary.variant) == (user_key, variant)
+    assert set(present(POINT_DIGEST + 1).tolist()) == {missing}
+
+
+# --- release --------------------------------------------------------------------------------------------------------
+
+
+def test_a_promotion_moves_the_live_release_once(engine, stocked):
+    """A night's promotion is written and applied once, also when its rerun comes after a rollback."""
+    night_id, first, _ = stocked
+    second = register(engine, night_id, version=2)
+    assert read.live_release(engine) is None
+    assert (promote(engine, first, None, action="manual"), promote(engine, second, night_id)) == (True, True)
+    assert release.rollback(engine, reason="worse", actor="ada", at=AT) == first
+    assert promote(engine, second, night_id) is False
+    live = read.live_release(engine)
+    assert (live.version, live.generator_digest, live.operating_point, live.moved_at) == (1, digest_of(1), POINT, AT)
+
+
+def test_a_hold_moves_nothing(engine, stocked):
+    """A held candidate is written once and what users see stays."""
+    night_id, first, _ = stocked
+    promote(engine, first, night_id)
+    second = register(engine, night_id, version=2)
+    options = {"night_id": night_id, "reason": "no gain", "actor": "gate", "at": AT, "verdict": {"gain": 0.0}}
+    assert (release.hold(engine, second, **options), release.hold(engine, second, **options)) == (True, False)
+    held, promoted = read.promotions(engine)
+    assert (held.action, held.from_version, held.to_version, held.verdict) == ("hold", 1, 2, {"gain": 0.0})
+    assert (promoted.action, promoted.from_version, promoted.night_id, promoted.at) == ("promote", None, night_id, AT)
+    assert read.live_release(engine).model_version_id == first
+
+
+def test_a_rollback_keeps_the_history_and_restores_the_operating_point(engine, stocked):
+    """A rollback moves the pointer alone: assets, current assets and earlier decisions stay."""
+    night_id, first, _ = stocked
+    second = register(engine, night_id, version=2)
+    promote(engine, first, night_id)
+    promote(engine, second, night_id, operating_point={"guidance": 3.0}, operating_point_digest=78)
+    before = counts(engine)
+    release.rollback(engine, reason="worse", actor="ada", at=AT)
+    live = read.live_release(engine)
+    assert (live.model_version_id, live.operating_point, live.night_id) == (first, POINT, None)
+    assert [entry.action for entry in read.promotions(engine)] == ["rollback", "promote", "promote"]
+    assert counts(engine) == {**before, "model_promotion": 3}
+
+
+def test_two_rollbacks_go_two_steps_back(engine, stocked):
+    """Without a target a rollback goes to what the live model replaced, so a second one goes further."""
+    night_id, first, _ = stocked
+    models = [first, register(engine, night_id, 2), register(engine, night_id, 3)]
+    for model in models:
+        promote(engine, model, night_id)
+    assert [release.rollback(engine, reason="r", actor="a", at=AT) for _ in range(2)] == [models[1], models[0]]
+    assert release.rollback(engine, reason="r", actor="a", at=AT, to=models[2]) == models[2]
+
+
+def test_a_rollback_needs_somewhere_to_go(engine, stocked):
+    """Nothing live, nothing before it, the live model itself, or one that was never live: refused, nothing written."""
+    night_id, first, _ = stocked
+    second = register(engine, night_id, version=2)
+    options = {"reason": "r", "actor": "a", "at": AT}
+    with pytest.raises(NotFoundError, match="no release before"):
+        release.rollback(engine, **options)
+    promote(engine, first, night_id)
+    for to, message in [
+        (None, "no release before"),
+        (first, "live already"),
+        (second, "never live"),
+        (99, "never live"),
+    ]:
+        with pytest.raises(NotFoundError, match=message):
+            release.rollback(engine, to=to, **options)
+    assert len(read.promotions(engine)) == 1
+
+
+def test_an_unknown_model_is_not_released(engine):
+    """Releasing or holding a model version that does not exist is a NotFoundError."""
+    with pytest.raises(NotFoundError, match="no model version 5"):
+        promote(engine, 5, None)
+    with pytest.raises(NotFoundError, match="no model version 5"):
+        release.hold(engine, 5, night_id=None, reason="r", actor="a", at=AT)
+
+
+# --- reads and views ------------------------------------------------------------------------------------------------
+
+
+def test_assets_page_from_the_newest(engine, stocked):
+    """Pages follow each other by the last id, without a gap; one user's assets can be asked for."""
+    first = read.latest_assets(engine, limit=3)
+    rest = read.latest_assets(engine, limit=3, before_asset_id=first[-1].asset_id)
+    ids = [asset.asset_id for asset in (*first, *rest)]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 4
+    assert {asset.user_id for asset in read.latest_assets(engine, user_id="ada")} == {"ada"}
+    assert read.latest_assets(engine, user_id="nobody") == ()
+
+
+def test_lineage_names_everything_an_asset_came_from(engine, stocked):
+    """One asset tells user, model, runs, seed, operating point, events and where its bytes lie."""
+    night_id, model, keys = stocked
+    (newest,) = read.latest_assets(engine, limit=1)
+    lineage = read.asset(engine, newest.asset_id)
+    shown = lineage.summary
+    assert shown == newest
+    assert (shown.user_id, shown.model_name, shown.model_version, shown.variant, shown.score) == (
+        "bob",
+        "gan",
+        1,
+        1,
+        None,
+    )
+    assert (shown.seed, shown.mlflow_run_id, shown.preference_hash) == (2**63 - 1, "generated", "1")
+    assert (shown.as_of, shown.day) == (AT, date(2026, 3, 1))
+    assert shown.top_events == [{"item_id": "höhe", "weight": 1.5, "timestamp": 17}]
+    assert shown.path == f"shards/night={night_id:06d}/000000.tar#{keys[1]:06d}-01.png"
+    assert (lineage.training_run_id, lineage.operating_point, lineage.basis_version) == ("trained", POINT, "basis-1")
+    assert (lineage.crc32, lineage.shard_offset, lineage.model_version_id) == (2**32 - 1, 512, model)
+    with pytest.raises(NotFoundError, match="no asset 999"):
+        read.asset(engine, 999)
+
+
+def test_current_and_live_are_told_apart(engine, stocked):
+    """An asset is current under its own model, and live where that model and point are released and the user is in."""
+    night_id, model, keys = stocked
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, taste=2))
+
+    def flags():
+        return {
+            (a.user_id, a.preference_hash, a.variant): (a.is_current, a.is_live) for a in read.latest_assets(engine)
+        }
+
+    assert flags()["ada", "2", 0] == (True, False)
+    assert flags()["ada", "1", 0] == flags()["ada", "1", 1] == (False, False)
+    promote(engine, model, night_id)
+    write.allocate_user_keys(engine, ["bob"], night_id=night_id, opted_out=[True])
+    assert (flags()["ada", "2", 0], flags()["bob", "2", 0]) == ((True, True), (True, False))
+    promote(engine, model, begin(engine, "other"), operating_point={}, operating_point_digest=5)
+    assert flags()["ada", "2", 0] == (True, False)
+
+
+def test_analysts_read_the_views(engine, url, stocked):
+    """The three views answer through `run_sql`, times as text, on a connection that cannot write."""
+    night_id, model, _ = stocked
+    promote(engine, model, night_id)
+    analyze(engine)
+    users = run_sql(url, "SELECT user_id, segment, live_path, first_day FROM v_users ORDER BY user_id")
+    assert [row[:2] for row in users.rows] == [("ada", "a"), ("bob", None)]
+    assert users.rows[0][2].endswith("-00.png")
+    assert users.rows[0][3] == "2026-03-01"
+    runs = run_sql(url, "SELECT night_id, n_images, n_quarantined, promoted_version, status FROM v_runs")
+    assert runs.rows == ((night_id, 4, 0, 1, "running"),)
+    assets = run_sql(url, "SELECT user_id, COUNT(*) FROM v_assets WHERE is_live GROUP BY user_id ORDER BY user_id")
+    assert (assets.rows, assets.truncated) == ((("ada", 2), ("bob", 2)), False)
+    assert run_sql(url, "SELECT asset_id FROM v_assets", max_rows=3).truncated
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM asset",
+        "WITH gone AS (DELETE FROM asset RETURNING 1) SELECT * FROM gone",
+        "SELECT 1; DELETE FROM asset",
+        "SELECT nothing FROM nowhere",
+        "",
+    ],
+)
+def test_analysts_cannot_write(engine, url, stocked, statement):
+    """A statement that writes, two statements, and a wrong one are QueryErrors; no row is lost."""
+    with pytest.raises(QueryError, match="Nothing was changed"):
+        run_sql(url, statement)
+    assert counts(engine)["asset"] == 4
+
+
+def test_a_query_that_sleeps_is_cut_on_the_server_too(postgresql):
+    """A PostgreSQL query is cut at its time-out and the server stops, also where the query switched that off."""
+    url = f"{postgresql}/postgres"
+    for sleeping in ("SELECT pg_sleep(60)", "SELECT set_config('statement_timeout', '0', false), pg_sleep(60)"):
+        with pytest.raises(QueryError, match=r"cut|canceling"):
+            run_sql(url, sleeping, timeout_sec=1)
+    deadline = time.monotonic() + 20
+    while n_sleeping(url) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert n_sleeping(url) == 0
+
+
+def n_sleeping(url):
+    """Return how many queries of the command are at work."""
+    engine = open_catalogue(url)
+    with engine.connect() as connection:
+        found = connection.scalar(
+            text("SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()")
+        )
+    engine.dispose()
+    return found
+
+
+def test_the_revisions_make_the_schema_on_either_backend(engine):
+    """Alembic finds no difference between the migrated database and the schema that the code declares."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.METADATA) == []
+
+
+def test_down_and_up_again_on_either_backend(engine):
+    """A catalogue can be taken back to nothing and brought to the newest revision again."""
+    downgrade(engine)
+    assert upgrade(engine) == head_revision()
+    assert begin(engine) == 1
+
+
+def test_the_error_of_a_broken_write_names_no_password(url, engine):
+    """What a refused write says holds neither password nor trace."""
+    with pytest.raises(CatalogueError) as caught, transaction(engine) as connection:
+        connection.execute(text("INSERT INTO nowhere VALUES (1)"))
+    assert "nowhere" in str(caught.value)
+    assert "Nothing was changed" in str(caught.value)

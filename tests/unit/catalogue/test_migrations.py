@@ -1,0 +1,126 @@
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from personalgen.catalogue.engine import open_catalogue, transaction
+from personalgen.catalogue.migrations import current_revision, downgrade, head_revision, require_current, upgrade
+from personalgen.catalogue.schema import METADATA
+from personalgen.catalogue.views import VIEWS, create_views
+from personalgen.errors import CatalogueError
+
+UPGRADE = """
+import sys
+from personalgen.catalogue.engine import open_catalogue
+from personalgen.catalogue.migrations import upgrade
+sys.stdin.read(1)  # wait for the starting shot
+print(upgrade(open_catalogue(sys.argv[1])))
+"""
+
+
+def described(engine):
+    """Return everything that the database says of its tables and views."""
+    seen = inspect(engine)
+    tables = {
+        table: {
+            "columns": [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in seen.get_columns(table)],
+            "key": seen.get_pk_constraint(table),
+            "unique": sorted(map(str, seen.get_unique_constraints(table))),
+            "indexes": sorted(map(str, seen.get_indexes(table))),
+            "references": sorted(map(str, seen.get_foreign_keys(table))),
+            "checks": sorted(map(str, seen.get_check_constraints(table))),
+            "autoincrement": "AUTOINCREMENT" in sql_of(engine, table),
+        }
+        for table in seen.get_table_names()
+        if table != "alembic_version"
+    }
+    return {"tables": tables, "views": {name: seen.get_view_definition(name) for name in seen.get_view_names()}}
+
+
+def sql_of(engine, name):
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": name})
+
+
+def test_the_revisions_make_the_schema(engine):
+    """A migrated database has the tables, columns, keys, indexes, references and views that the code declares."""
+    declared = create_engine("sqlite://")
+    METADATA.create_all(declared)
+    with declared.begin() as connection:
+        create_views(connection)
+    assert described(engine) == described(declared)
+    declared.dispose()
+
+
+def test_down_and_up_again(engine):
+    """Downgrading to the base leaves nothing, upgrading again makes everything."""
+    before = described(engine)
+    downgrade(engine)
+    assert (current_revision(engine), described(engine)) == (None, {"tables": {}, "views": {}})
+    assert upgrade(engine) == head_revision()
+    assert described(engine) == before
+
+
+def test_a_second_upgrade_writes_nothing(tmp_path, engine):
+    """At the newest revision `upgrade` leaves the file as it is."""
+    engine.dispose()
+    before = (tmp_path / "catalogue.db").read_bytes()
+    assert upgrade(engine) == head_revision()
+    engine.dispose()
+    assert (tmp_path / "catalogue.db").read_bytes() == before
+
+
+def test_a_newer_catalogue_is_refused(engine):
+    """A revision that this program does not know is refused by readers and writers, with what to do."""
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for act in (upgrade, downgrade, require_current):
+        with pytest.raises(CatalogueError, match=r"'9999'.*install that one.*Nothing was changed"):
+            act(engine)
+    assert current_revision(engine) == "9999"
+
+
+def test_readers_ask_for_the_current_revision(engine, tmp_path):
+    """`require_current` accepts a migrated catalogue and refuses one without tables."""
+    require_current(engine)
+    empty = open_catalogue(f"sqlite:///{tmp_path}/empty.db")
+    with pytest.raises(CatalogueError, match="at revision None"):
+        require_current(empty)
+    empty.dispose()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    """A file of another kind is a CatalogueError and stays as it is."""
+    path = tmp_path / "c.db"
+    path.write_text("not a database, but long enough to be read as a header of one" * 20)
+    before = path.read_bytes()
+    engine = open_catalogue(f"sqlite:///{path}")
+    with pytest.raises(CatalogueError, match="cannot be opened"):
+        upgrade(engine)
+    engine.dispose()
+    assert path.read_bytes() == before
+
+
+def test_a_failing_revision_leaves_nothing(tmp_path, monkeypatch):
+    """An error in the middle of an upgrade takes back every table of it."""
+    engine = open_catalogue(f"sqlite:///{tmp_path}/c.db")
+    monkeypatch.setitem(VIEWS, "v_broken", "SELECT FROM nowhere")
+    with pytest.raises(CatalogueError, match="Nothing was changed"):
+        upgrade(engine)
+    assert (current_revision(engine), inspect(engine).get_table_names()) == (None, [])
+    engine.dispose()
+
+
+def test_processes_that_start_at_once_all_succeed(tmp_path):
+    """Three processes that open a new catalogue at the same moment all find it at the newest revision."""
+    url = f"sqlite:///{tmp_path}/deep/c.db"
+    racers = [
+        subprocess.Popen([sys.executable, "-c", UPGRADE, url], stdin=-1, stdout=-1, stderr=-1, text=True)
+        for _ in range(3)
+    ]
+    for racer in racers:
+        racer.stdin.write("!")
+        racer.stdin.flush()
+    answers = [racer.communicate(timeout=60) for racer in racers]
+    assert [out.strip() for out, _ in answers] == [head_revision()] * 3, answers

@@ -1,0 +1,41 @@
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from personalgen import evaluation
+from personalgen.errors import ConfigError
+from personalgen.evaluation import EvaluationOptions
+
+
+def test_defaults_are_valid_and_frozen():
+    """The defaults pass their own checks and cannot be changed afterwards."""
+    with pytest.raises(FrozenInstanceError):
+        EvaluationOptions().seed = 1
+
+
+def test_all_faults_come_in_one_message():
+    """Two settings out of range are named together, with what was found."""
+    with pytest.raises(
+        ConfigError, match=r"batch_size must be at least 1, found 0.*confidence must be in .* found 1\.5"
+    ):
+        EvaluationOptions(batch_size=0, confidence=1.5)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(EvaluationOptions)])
+def test_every_number_has_a_least_value(name):
+    """No setting accepts minus one."""
+    with pytest.raises(ConfigError, match=name):
+        EvaluationOptions(**{name: -1})
+
+
+def test_public_names():
+    """The package's public names are these: a change is a decision, not an accident."""
+    expected = """
+        Comparison ContentJudge Evaluation EvaluationOptions FEATURE_DIM Figure FrechetDistance Interval
+        JUDGE_NET Judge MIN_USERS Pictures PreferenceGain ReportPicture Selection SheetRow Yardstick
+        build_yardstick compare comparison_figures contact_sheet evaluation_figures frechet_distance
+        frechet_with_floor grid judge_features kid kid_floor measure png_bytes preference_gain
+        select_held_out write_png write_report
+    """
+    assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
+    assert all(hasattr(evaluation, name) for name in evaluation.__all__)
