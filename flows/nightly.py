@@ -32,10 +32,11 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
     """
     with workspace.only_night():
         night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=str(runtime.flow_run.id))
-        if not steps.is_done(workspace, night):
+        done = steps.is_done(workspace, night)
+        if not done:
             with steps.attempt(workspace, night):
                 run_stages(workspace, night)
-        return steps.summary(workspace, night)
+        return steps.summary(workspace, night, already_done=done)
 
 
 def run_stages(workspace: Workspace, night: Night) -> None:

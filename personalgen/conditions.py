@@ -89,9 +89,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         """Complete missing masks (all present) and refuse ragged batches."""
-        sizes = {len(value) for value in self.values.values()}
-        if len(sizes) != 1:
-            raise ConditionError(f"a condition needs fields of one batch size, found sizes {sorted(sizes)}.")
+        first, *others = self.values.values()
+        if any(other.shape[0] != first.shape[0] for other in others):  # no len(), no set: torch.export would fix the size
+            raise ConditionError(f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}.")
         full = {name: self.masks.get(name, _present(value)) for name, value in self.values.items()}
         object.__setattr__(self, "masks", full)
 
@@ -112,7 +112,7 @@ class Condition:
 
     def take(self, index: Tensor | slice | Sequence[int]) -> "Condition":
         """Return the chosen rows."""
-        picked = torch.as_tensor(index) if not isinstance(index, (Tensor, slice)) else index
+        picked = index if isinstance(index, (Tensor, slice)) else torch.tensor(index, dtype=torch.int64)
         return Condition({k: v[picked] for k, v in self.values.items()}, {k: m[picked] for k, m in self.masks.items()})
 
     def to(self, device: torch.device | str) -> "Condition":
@@ -130,4 +130,4 @@ class Condition:
 
 def _present(value: Tensor) -> Tensor:
     """Return a mask that is True for every row of `value`."""
-    return torch.ones(len(value), dtype=torch.bool, device=value.device)
+    return torch.ones_like(value[:, 0], dtype=torch.bool)

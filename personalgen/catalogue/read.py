@@ -187,3 +187,11 @@ def _one(found: Sequence[T], name: str) -> T:
     if not found:
         raise NotFoundError(f"There is no {name} in the catalogue. Nothing was changed.")
     return found[0]
+
+
+def item_titles(engine: Engine, item_ids: Sequence[str]) -> dict[str, str | None]:
+    """Return the title of each of these items that is known."""
+    columns = schema.item.c
+    with reading(engine) as connection:
+        rows = connection.execute(select(columns.item_id, columns.title).where(columns.item_id.in_(item_ids))).all()
+    return {row.item_id: row.title for row in rows}

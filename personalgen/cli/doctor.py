@@ -2,7 +2,7 @@
 
 import typer
 
-from personalgen.cli.common import ConfigOption, JsonOption, SetOption, show, workspace
+from personalgen.cli.terminal import ConfigOption, JsonOption, SetOption, show, workspace
 
 
 def doctor(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from personalgen.cli.common import ConfigOption, CsvOption, JsonOption, SetOption, show, workspace
+from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, SetOption, show, workspace
 
 models = typer.Typer(no_args_is_help=True)
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from personalgen.cli.common import AsOfOption, ConfigOption, JsonOption, SetOption, parse_instant, quiet_environment, workspace
+from personalgen.cli.terminal import AsOfOption, ConfigOption, JsonOption, SetOption, parse_instant, quiet_environment, workspace
 
 if TYPE_CHECKING:
     from personalgen.steps import Night, Workspace

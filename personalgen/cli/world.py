@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from personalgen.cli.common import ConfigOption, SetOption, workspace
+from personalgen.cli.terminal import ConfigOption, SetOption, workspace
 from personalgen.errors import ConfigError
 
 world = typer.Typer(no_args_is_help=True)

@@ -4,7 +4,7 @@ This net belongs to the training side. It never judges: evaluation uses another 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,22 +16,6 @@ from personalgen.errors import ConfigError
 
 CONTENT_ENCODER = "efficientnet-lite0"
 FEATURE_DIM = 1280
-TAPS = {2: (24, 10.0), 4: (40, 10.0), 10: (112, 8.5), 15: (320, 3.5)}
-"""Blocks after which training reads feature maps (strides 4, 8, 16 and 32): channels, and the standard deviation of their
-values over stickers, by which they are divided."""
-
-
-class _LiteNet(Protocol):
-    """What we use of the package's net."""
-
-    _conv_stem: nn.Module
-    _bn0: nn.Module
-    _swish: nn.Module
-    _blocks: nn.ModuleList
-
-    def extract_features(self, images: Tensor) -> Tensor:
-        """Return the last feature maps."""
-        ...
 
 
 class ContentNet(nn.Module):
@@ -50,18 +34,7 @@ class ContentNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, 1280) pooled features of (B, 3, H, W) images in [-1, 1]."""
-        return cast("_LiteNet", self.net).extract_features(self._resized(images)).mean((2, 3))
-
-    def taps(self, images: Tensor) -> list[Tensor]:
-        """Return the feature maps after `TAPS`, shallow to deep, of about unit variance; differentiable in the images."""
-        net = cast("_LiteNet", self.net)
-        x = net._swish(net._bn0(net._conv_stem(self._resized(images))))  # noqa: SLF001 - the package offers no public taps
-        maps = []
-        for k, block in enumerate(net._blocks):  # noqa: SLF001
-            x = block(x)
-            if k in TAPS:
-                maps.append(x / TAPS[k][1])
-        return maps
+        return cast("Tensor", self.net.extract_features(self._resized(images)).mean((2, 3)))  # type: ignore[operator]
 
     def _resized(self, images: Tensor) -> Tensor:
         if images.shape[-1] == self.feature_px:
@@ -77,7 +50,7 @@ def image_features(
     net, rows = ContentNet(feature_px), []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+            batch = torch.from_numpy(np.array(images[start : start + batch_size]))
             rows.append(net(batch.permute(0, 3, 1, 2).float() / 127.5 - 1).numpy())
             if progress:
                 progress(min(start + batch_size, len(images)), len(images))

@@ -2,12 +2,12 @@
 
 from personalgen.models.card import ModelCard, load_card, load_generator, save_generator
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
-from personalgen.models.discriminator import Discriminator, FeatureDiscriminator
+from personalgen.models.discriminator import Discriminator
 from personalgen.models.ema import ema_beta, ema_copy, ema_update
 from personalgen.models.generator import Generator, VectorGenerator
 from personalgen.models.options import ModelOptions
 
 __all__ = [
-    "Condition", "ConditionSpec", "Discriminator", "FeatureDiscriminator", "FieldSpec", "Generator", "ModelCard",
+    "Condition", "ConditionSpec", "Discriminator", "FieldSpec", "Generator", "ModelCard",
     "ModelOptions", "VectorGenerator", "ema_beta", "ema_copy", "ema_update", "load_card", "load_generator", "save_generator",
 ]

@@ -1,15 +1,13 @@
-"""The discriminators: one on pixels, one on frozen features; both judge an image together with its condition."""
+"""The discriminator: judges an image together with its condition, and beside other images for the same person."""
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.models.layers import LEAK, ConditionEncoder, ResidualBlock, conv, leaky, linear
+from personalgen.models.layers import ConditionEncoder, ResidualBlock, conv, leaky, linear
 from personalgen.models.options import ModelOptions
 
 class Projection(nn.Module):
@@ -27,8 +25,30 @@ class Projection(nn.Module):
         return cast("Tensor", self.plain(features).squeeze(1) + (features * self.embed(encoded)).sum(1) * self.scale)
 
 
+class GroupSpread(nn.Module):
+    """Appends one map: how far the images of a group differ from each other.
+
+    Minibatch standard deviation (Karras et al., arXiv:1710.10196, section 3) over groups of `size` consecutive rows. The loop
+    puts one person's pictures into a group, so that a generator that draws one picture per person is found out.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Set the group size; batches that it does not divide form one group."""
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C + 1, H, W)."""
+        batch, channels, height, width = x.shape
+        size = self.size if batch % self.size == 0 else batch
+        groups = x.float().reshape(batch // size, size, channels, height, width)
+        spread = (groups.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+        column = spread.repeat_interleave(size).reshape(batch, 1, 1, 1).expand(batch, 1, height, width)
+        return torch.cat([x, column.to(x.dtype)], dim=1)
+
+
 class Discriminator(nn.Module):
-    """R3GAN-style residual discriminator on pixels with projection of the condition; stages are named by their resolution."""
+    """R3GAN-style residual discriminator with projection of the condition; stages are named by their resolution."""
 
     def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
         """Build the net; the condition's width comes from `spec`."""
@@ -44,15 +64,16 @@ class Discriminator(nn.Module):
             for k, (c, c_next) in enumerate(pairs)
         })
         self.last = ResidualBlock(widths[-1])
-        self.flatten = linear(widths[-1] * 16, widths[-1])
+        self.spread = GroupSpread(options.group_size)
+        self.flatten = linear((widths[-1] + 1) * 16, widths[-1])
         self.head = Projection(widths[-1], options.style_dim)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return (B, width) features of (B, 3, R, R) images."""
+        """Return (B, width) features of (B, 3, R, R) images, consecutive groups of which are for one person."""
         x = self.from_rgb(images)
         for stage in self.stages.values():
             x = stage(x)
-        return leaky(self.flatten(leaky(self.last(x)).flatten(1)))
+        return leaky(self.flatten(self.spread(leaky(self.last(x))).flatten(1)))
 
     def score(self, features: Tensor, condition: Condition) -> Tensor:
         """Return (B,) logits of `features`."""
@@ -61,47 +82,3 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         """Return (B,) logits."""
         return self.score(self.features(images), condition)
-
-
-class FeatureDiscriminator(nn.Module):
-    """Small discriminators on several depths of a frozen feature net (Projected GANs, arXiv:2111.01007).
-
-    `channels` are the widths of the frozen maps from shallow to deep. Each map is mixed across channels by a fixed random
-    1x1 projection and across scales by adding the next deeper mix; one small head per scale follows. We differ from the
-    paper in two ways: each head judges the condition too, and the heads are kept in check by R1 and R2 on their inputs
-    instead of by spectral normalisation and a hinge, under which a small generator collapsed to one picture.
-    """
-
-    def __init__(self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, width: int = 64) -> None:
-        """Build one head per frozen map."""
-        super().__init__()
-        self.encoder = ConditionEncoder(spec, style_dim)
-        self.mixes = nn.ModuleList([conv(c, width, 1, gain=1.0, bias=False) for c in channels])
-        self.mixes.requires_grad_(False)
-        self.heads = nn.ModuleList([
-            nn.Sequential(conv(width, width, 3), nn.LeakyReLU(LEAK), conv(width, width, 3), nn.LeakyReLU(LEAK)) for _ in channels
-        ])
-        self.logits = nn.ModuleList([Projection(width, style_dim) for _ in channels])
-
-    def mixed(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return one (B, width, H, W) mix of about unit variance per frozen map, shallow to deep; nothing here learns."""
-        out: list[Tensor] = []
-        for mix, frozen in zip(reversed(self.mixes), reversed(maps), strict=True):
-            x = mix(frozen)
-            if out:
-                x = (x + F.interpolate(out[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)) * math.sqrt(0.5)
-            out.append(x)
-        return tuple(reversed(out))
-
-    def pooled(self, mixed: Sequence[Tensor]) -> list[Tensor]:
-        """Return one (B, width) row per mix."""
-        return [head(x).mean((2, 3)) for head, x in zip(self.heads, mixed, strict=True)]
-
-    def score(self, pooled: Sequence[Tensor], condition: Condition) -> Tensor:
-        """Return (n_scales, B) logits."""
-        encoded = self.encoder(condition)
-        return torch.stack([logit(row, encoded) for logit, row in zip(self.logits, pooled, strict=True)])
-
-    def forward(self, mixed: Sequence[Tensor], condition: Condition) -> Tensor:
-        """Return (n_scales, B) logits of mixed maps; each depends on its own mix alone."""
-        return self.score(self.pooled(mixed), condition)

@@ -25,6 +25,9 @@ class ModelOptions:
     blocks: int = 1
     """Residual blocks per resolution."""
 
+    group_size: int = 4
+    """Consecutive images of a training batch that are one person's, whose spread the discriminator sees."""
+
     def __post_init__(self) -> None:
         """Refuse a resolution that is not a power of two."""
         if self.resolution not in (8, 16, 32, 64, 128):

@@ -8,12 +8,12 @@ from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
-from personalgen.steps.report import Reported, report
+from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.train import Trained, train
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
     "Decided", "Embedded", "Evaluated", "Generated", "Night", "Registered", "Released", "Reported", "Trained", "Workspace",
     "attempt", "embed", "evaluate", "generate", "is_done", "prepare", "promote", "register", "release", "report", "stage_result",
-    "train",
+    "summary", "train",
 ]

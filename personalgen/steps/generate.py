@@ -7,13 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from personalgen.catalogue import planning, read, shards, write
-from personalgen.catalogue.facts import AssetRow as CatalogueRow
-from personalgen.catalogue.facts import ShardFacts
+from personalgen.catalogue.facts import Pointer, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import AssetRow
 from personalgen.generation.encoders import Encoder, choose_encoder
-from personalgen.generation.plan import Plan, make_plan, read_plan, write_plan
+from personalgen.generation.plan import Plan, condition_bytes, condition_digest, make_plan, read_plan, write_plan
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
@@ -100,15 +99,36 @@ def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: Mode
     keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
     current = planning.current_conditions(workspace.engine, card.generator_digest, keys)
     matrix = np.full_like(table.vectors, np.nan)
-    row_of = {int(key): row for row, key in enumerate(keys.tolist())}
-    matrix[[row_of[int(key)] for key in current.user_keys]] = current.conditions
+    if len(current.user_keys):
+        row_of = {key: row for row, key in enumerate(keys.tolist())}
+        matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
     options = workspace.settings.generation
     plan = make_plan(
         keys, table.user_ids, tonight=table.vectors, current=matrix, min_shift=options.min_shift,
         regenerate_all=options.regenerate_all,
     )
+    plan = _without_existing(workspace, night, table, card, plan)
     write_plan(path, plan)
     return plan
+
+
+def _without_existing(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, plan: Plan) -> Plan:
+    """Return the plan without users whose images of exactly this preference exist; these become current again."""
+    variants, point = workspace.settings.generation.variants, workspace.settings.generation.operating_point.digest()
+    digests = np.array([condition_digest(table.vectors[row]) for row in plan.rows], dtype=np.int64)
+    found = np.stack([
+        planning.assets_present(
+            workspace.engine, card.generator_digest, point, user_keys=plan.user_keys, condition_digests=digests,
+            variants=np.full(len(plan), variant, dtype=np.int64),
+        )
+        for variant in range(variants)
+    ])
+    there = (found != planning.MISSING).all(axis=0)
+    pointers = [
+        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(table.vectors[plan.rows[k]])) for k in np.flatnonzero(there)
+    ]
+    shards.point_current(workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers)
+    return plan.keep(~there)
 
 
 def _commit(
@@ -122,5 +142,4 @@ def _commit(
         encoder=encoder.name, operating_point_digest=point.digest(), operating_point=asdict(point), night_id=night.night_id,
         model_version_id=model.model_version_id, sealed_at=workspace.now(), mlflow_run_id=run_id,
     )
-    names = CatalogueRow._fields
-    shards.commit_shard(workspace.engine, facts, [CatalogueRow(**{name: getattr(row, name) for name in names}) for row in rows])
+    shards.commit_shard(workspace.engine, facts, rows)

@@ -19,7 +19,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences
 from personalgen.steps.evaluate import Evaluated, draw
 from personalgen.steps.generate import Generated
-from personalgen.steps.night import Night, run_stage
+from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
 from personalgen.steps.release import Released
 from personalgen.steps.workspace import Workspace
@@ -70,6 +70,22 @@ def _report(
     if sheet is not None:
         run.log_image(sheet, key="contact_sheet")
     return Reported(html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary)
+
+
+def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:
+    """Return the night in numbers with where to look next: what the command line prints."""
+    reported = stage_result(night, Reported)
+    config = "--config configs/demo.toml" if workspace.settings.world.name else "--config YOUR.toml"
+    return {
+        **reported.summary, "day": night.day, "source": night.source, "already_done": already_done,
+        "model_name": workspace.settings.store.model_name, "shards": str(workspace.shard_root / "shards"),
+        "report": reported.html, "sheet": reported.sheet,
+        "try_next": [
+            f"personalgen assets latest {config}",
+            f'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1" {config}',
+            f"personalgen assets export out/ {config}",
+        ],
+    }
 
 
 def _summary(

@@ -19,7 +19,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
-from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from, train as train_gan
+from personalgen.training import TrainingPairs, TrainingState, save_discriminator, start_from, train as train_gan
 
 _GRID_USERS, _GRID_IMAGES = 8, 8
 
@@ -31,7 +31,7 @@ class Trained:
     stage: ClassVar[str] = "train"
 
     folder: str
-    """Weights, card, discriminators and basis."""
+    """Weights, card, discriminator and basis."""
     generator_sha256: str
     basis_version: str
     run_id: str
@@ -57,7 +57,7 @@ def training_pairs(workspace: Workspace, data: NightData, basis_folder: Path) ->
     likes = history.weight > 0
     vectors = vectors_before_events(history, basis, features)[likes]
     images, image_of_pair = np.unique(history.item_index[likes], return_inverse=True)
-    return TrainingPairs.of(np.asarray(data.prepared.images)[images], image_of_pair, vectors)
+    return TrainingPairs.of(np.asarray(data.prepared.images)[images], image_of_pair, vectors, history.user_index[likes])
 
 
 def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
@@ -91,7 +91,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     card = save_generator(
         folder / "model", result.generator, basis_version=embedded.train_basis, trained_kimg=result.trained_kimg, facts=facts
     )
-    save_discriminators(folder / "model", folder)
+    save_discriminator(folder / "model", folder)
     save_basis(folder / "model", load_basis(basis_folder))
     return Trained(
         folder=str(folder / "model"), generator_sha256=card.generator_sha256, basis_version=embedded.train_basis,

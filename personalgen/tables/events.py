@@ -36,6 +36,7 @@ STAGED = pa.schema(
 MAX_EVENT_KINDS = 1 << 16
 ITEM_QUARANTINED = -2
 _BAD, _UNKNOWN, _READ, _SILENT = -3, -1, -1, 1
+_LATEST_SECONDS = 100_000_000_000  # the year 5138
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 _BLAMED = {
@@ -48,9 +49,17 @@ _BLAMED = {
     "bad_weight": "weight",
 }
 REASONS = (
-    "", "bad_timestamp", "future", "after as_of", "bad_user_id", "opted out", "bad_item_id", "item_quarantined",
-    "unknown_item", "bad_weight",
-)  # fmt: skip
+    "",
+    "opted out",
+    "bad_timestamp",
+    "future",
+    "after as_of",
+    "bad_user_id",
+    "bad_item_id",
+    "item_quarantined",
+    "unknown_item",
+    "bad_weight",
+)
 AFTER_AS_OF, OPTED_OUT = REASONS.index("after as_of"), REASONS.index("opted out")
 
 
@@ -158,16 +167,16 @@ class _Rows:
     def judge(self, window: Window, known: Known) -> NDArray[np.int64]:
         """Return the position in REASONS of why each row is refused or not read; 0 for a good one.
 
-        The order matters: whether a row is read at all is decided by its time and its user, before its other cells.
+        The order matters: whether a row is read at all is decided by its user and its time, before its other cells.
         """
         user = self.users.mapped(known.silent_users, none=_BAD, other=_READ)
         item = self.items.mapped(known.item_place, none=_BAD, other=_UNKNOWN)
         conditions = (
+            user == _SILENT,
             ~self.timed,
             self.seconds > window.latest,
             self.seconds >= window.as_of,
             user == _BAD,
-            user == _SILENT,
             item == _BAD,
             item == ITEM_QUARANTINED,
             item == _UNKNOWN,
@@ -181,6 +190,8 @@ class _Rows:
             reason = REASONS[reasons[place]]
             name = self.layout.one(_BLAMED[reason]) or self.layout.one("rating")
             detail = f"{name} = {shown(value_at(self.batch.columns[str(name)], place))}"
+            if reason == "future" and self.seconds[place] > _LATEST_SECONDS:
+                detail += ", which looks like milliseconds or smaller; expected seconds"
             yield Fault(int(self.batch.rows[place]), reason, detail, self.users.at(place), self.items.at(place))
 
     def stage(self, good: NDArray[np.bool_], known: Known, staged: Staged) -> pa.RecordBatch:

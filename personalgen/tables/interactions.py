@@ -31,16 +31,18 @@ _LEAST_STD = 0.5
 class RatingStats:
     """Mean and spread of each user's ratings, by user code."""
 
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
     @classmethod
     def of(cls, count: NDArray[np.int64], total: NDArray[np.float64], squares: NDArray[np.float64]) -> "RatingStats":
-        """Return the statistics of sums."""
+        """Return the statistics of sums.
+
+        Sums of float32 ratings in float64 are exact for any real history: whoever always gives 3.3 has exactly that
+        mean, so dislikes nothing, and the order of the rows does not show.
+        """
         mean = total / count
-        # Rounded to float32, like the ratings: a user who always gives 3.3 has exactly that mean, and dislikes nothing;
-        # and the order in which sums were formed no longer shows.
-        return cls(mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32))
+        return cls(mean, np.sqrt(np.maximum(squares / count - mean**2, 0)))
 
     def weights(self, user: NDArray[np.int64], rating: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return signed weights in [-1, -0.5] and [0.5, 1]: a rating below the user's own mean is a dislike.
@@ -48,7 +50,7 @@ class RatingStats:
         The size grows with the distance from the mean in standard deviations, taken as at least 0.5.
         """
         mean = self.mean[user]
-        z = (rating - mean) / np.maximum(self.std[user], np.float32(_LEAST_STD))
+        z = (rating - mean) / np.maximum(self.std[user], _LEAST_STD)
         size = 0.5 + 0.5 * np.minimum(1, np.abs(z))
         return np.where(rating < mean, -size, size).astype(np.float32)
 

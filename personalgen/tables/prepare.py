@@ -169,11 +169,11 @@ def _check(limits: LimitsOptions, image_px: int, as_of: datetime | None, now: da
 def _workspace(out_root: Path) -> Iterator[Path]:
     """Yield an empty, hidden folder under `out_root`; it is gone afterwards, whatever happened."""
     out_root.mkdir(parents=True, exist_ok=True)
-    _sweep(out_root)
-    folder = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=out_root))
-    handle = os.open(folder, os.O_RDONLY)
+    with _locked(out_root):
+        _sweep(out_root)
+        folder = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=out_root))
+        handle = _lock(folder)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield folder
     finally:
         os.close(handle)
@@ -184,12 +184,29 @@ def _sweep(out_root: Path) -> None:
     """Remove the workspaces of runs that were killed: those that no process holds a lock on."""
     for folder in out_root.glob(f"{_WORKSPACE}*"):
         with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)
+            os.close(_lock(folder, fcntl.LOCK_NB))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, for the moments in which runs beside this one must not look."""
+    handle = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(folder: Path, flags: int = 0) -> int:
+    """Return a handle that holds a folder's lock until it is closed, or the process ends in any way."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | flags)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _publish(
@@ -198,19 +215,17 @@ def _publish(
     """Seal the workspace and rename it to the name of its content; return the folder that then stands there."""
     key = [tables.source_digest, tables.as_of.isoformat(), image_px, limits.deciding()]
     target = out_root / digest_of(key)[:16]
-    if read_manifest(target) is None:
-        _sync_files(folder)
-        seal_folder(folder, tables.facts() | {"format": FORMAT, "image_px": image_px, "limits": limits.deciding()})
-        folder.chmod(0o755)
-        if target.exists():  # never sealed, so no stage has read it
-            shutil.rmtree(target)
-        with suppress(OSError):  # another run has just put the same content there
+    _sync_files(folder)
+    seal_folder(folder, tables.facts() | {"format": FORMAT, "image_px": image_px, "limits": limits.deciding()})
+    folder.chmod(0o755)
+    with _locked(out_root):
+        facts = read_manifest(target)
+        if facts is None:
+            if target.exists():  # never sealed, so no stage has read it
+                shutil.rmtree(target)
             folder.rename(target)
-        fsync_folder(out_root)
-    facts = read_manifest(target)
-    if facts is None:
-        raise DataError(f"{target} could not be written. Check the disk and its rights, and run again.")
-    return PreparedTables.from_facts(target, facts)
+            fsync_folder(out_root)
+    return PreparedTables.from_facts(target, facts or tables.facts())
 
 
 def _sync_files(folder: Path) -> None:

@@ -130,9 +130,13 @@ def _table(
         faults.append(str(error))
         return TableLayout(table, {})
     chosen, missing = _choose(mapping, found)
+    what = f"{table!r} ({kind}) in {source.where}"
     if missing:
-        faults.append(_missing_text(f"{table!r} ({kind}) in {source.where}", kind, missing, found))
-    return TableLayout(table, chosen)
+        faults.append(_missing_text(what, kind, missing, found))
+    layout = TableLayout(table, chosen)
+    if twice := [name for name in layout.names() if found.count(name) > 1]:
+        faults.append(f"{what} has more than one column named {', '.join(map(repr, twice))}. Give each its own name.")
+    return layout
 
 
 def _choose(

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.embeddings import ContentNet
-from personalgen.embeddings.content import TAPS
 from personalgen.errors import TrainingError
-from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
+from personalgen.models import Generator, ModelOptions, ema_beta, ema_update
 from personalgen.training.augment import augment, flip
 from personalgen.training.dataset import TrainingPairs
-from personalgen.training.losses import feature_logits_and_penalty, judge, mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.losses import judge, mismatch_loss, relativistic_d_loss, relativistic_g_loss
 from personalgen.training.options import TrainingOptions
 from personalgen.training.state import TrainingState, load_checkpoint, new_state, save_checkpoint
 
@@ -81,16 +78,6 @@ def train(
     return TrainingResult(state.average.cpu().eval(), state.start_kimg + state.seen_img / 1000, finished)
 
 
-@dataclass(frozen=True)
-class Play:
-    """What one game gives both players."""
-
-    d_loss: Tensor
-    """Scalar that the discriminator descends."""
-    g_pull: Tensor
-    """Scalar whose gradient with respect to the fakes is that of the generator's loss."""
-
-
 class Trainer:
     """One step of both players, and the running sums of their losses."""
 
@@ -98,9 +85,8 @@ class Trainer:
         self, pairs: TrainingPairs, spec: ConditionSpec, model: ModelOptions, options: TrainingOptions, device: torch.device
     ) -> None:
         """Build nets and optimizers on `device`."""
-        self.pairs, self.spec, self.options, self.device = pairs, spec, options, device
-        self.frozen = ContentNet(options.feature_px).to(device, memory_format=torch.channels_last) if options.feature_weight else None
-        self.state = new_state(model, spec, options, channels=[width for width, _ in TAPS.values()], device=device)
+        self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
+        self.state = new_state(model, spec, options, device=device)
         self.dtype = pick_precision(options.precision, device)
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
@@ -118,10 +104,10 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             made = state.generator(self._z(len(images)), condition)
             real, fake = augment(images, options.augment), augment(made.float(), options.augment)
-            played = [play(real, fake, condition) for play in self._plays()]
+            loss = self._loss(real, fake, condition)
         for optimizer in (state.d_optimizer, state.g_optimizer):
             optimizer.zero_grad(set_to_none=True)
-        torch.stack([loss for play in played for loss in (play.d_loss, play.g_pull)]).sum().backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in (state.d_optimizer, state.g_optimizer):
             optimizer.step()
         state.seen_img += options.batch_size
@@ -148,60 +134,37 @@ class Trainer:
         self._sums, self._steps, self._since = {}, 0, now
         return metrics
 
-    def _plays(self) -> list[Callable[[Tensor, Tensor, Condition], "Play"]]:
-        """Return the games that take part."""
-        games = [(self.state.pixel, self._pixel_play), (self.state.feature, self._feature_play)]
-        return [game for net, game in games if net is not None]
+    def _loss(self, real: Tensor, fake: Tensor, condition: Condition) -> Tensor:
+        """Return a scalar that hands the discriminator the gradient of its loss, and the generator that of its own.
 
-    def _pixel_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
-        """Play on pixels, with R1 and R2."""
-        net, weight, mismatch_weight = cast("Discriminator", self.state.pixel), self.options.pixel_weight, self.options.mismatch_weight
+        The generator's part is linear in the fakes: their gradient under softplus(D(x) - D(G(z))) is known from R2.
+        """
+        net, options = self.state.discriminator, self.options
 
         def discriminate(x: Tensor) -> tuple[Tensor, Tensor]:
             features = net.features(x)
             return net.score(features, condition), features
 
         on_real, on_fake = judge(discriminate, real), judge(discriminate, fake.detach())
-        penalty = (on_real.penalty + on_fake.penalty).mean()
-        other = condition.take(torch.randperm(len(real)).to(self.device))
-        mismatch = mismatch_loss(on_real.logits, net.score(on_real.features, other))
-        gap = on_real.logits - on_fake.logits
-        d_loss = relativistic_d_loss(on_real.logits, on_fake.logits) + mismatch_weight * mismatch + self._gamma / 2 * penalty
+        mismatch = mismatch_loss(on_real.logits, net.score(on_real.features, self._other_users(condition)))
+        penalty, gap = (on_real.penalty + on_fake.penalty).mean(), on_real.logits - on_fake.logits
+        d_loss = relativistic_d_loss(on_real.logits, on_fake.logits)
         steer = torch.sigmoid(gap).detach()[:, None, None, None] / len(fake)
-        self._add("r1_plus_r2", penalty)
-        self._add("logit_gap", gap.mean())
-        self._add("loss_mismatch", mismatch)
         self._add("loss_d", d_loss)
         self._add("loss_g", relativistic_g_loss(on_real.logits, on_fake.logits))
-        return Play(weight * d_loss, -weight * (steer * on_fake.gradient.detach() * fake).sum())
+        self._add("loss_mismatch", mismatch)
+        self._add("r1_plus_r2", penalty)
+        self._add("logit_gap", gap.mean())
+        g_pull = -(steer * on_fake.gradient.detach() * fake).sum()
+        return d_loss + options.mismatch_weight * mismatch + self._gamma / 2 * penalty + g_pull
 
-    def _feature_play(self, real: Tensor, fake: Tensor, condition: Condition) -> "Play":
-        """Play on frozen features, with telling a user's picture from another's."""
-        net, frozen = cast("FeatureDiscriminator", self.state.feature), cast("ContentNet", self.frozen)
-        with torch.no_grad():
-            real_mixed = net.mixed(frozen.taps(real))
-        fake_mixed = net.mixed(frozen.taps(fake))
-        seen = tuple(x.detach() for x in fake_mixed)
-        dims = real[0].numel()
-        real_logits, r1 = feature_logits_and_penalty(lambda *x: net(x, condition), real_mixed, pixel_dims=dims)
-        fake_logits, r2 = feature_logits_and_penalty(lambda *x: net(x, condition), seen, pixel_dims=dims)
-        other = condition.take(torch.randperm(len(real)).to(self.device))
-        mismatch = mismatch_loss(real_logits, net(real_mixed, other))
-        penalty = (r1 + r2).mean()
-        d_loss = relativistic_d_loss(real_logits, fake_logits) + self._gamma / 2 * penalty
-        with frozen_parameters(net):
-            g_loss = relativistic_g_loss(real_logits.detach(), net(fake_mixed, condition))
-        self._add("r1_plus_r2_feature", penalty)
-        self._add("logit_gap_feature", (real_logits - fake_logits).mean())
-        self._add("loss_mismatch_feature", mismatch)
-        self._add("loss_d_feature", d_loss)
-        self._add("loss_g_feature", g_loss)
-        weight = self.options.feature_weight
-        return Play(weight * (d_loss + self.options.mismatch_weight * mismatch), weight * g_loss)
+    def _other_users(self, condition: Condition) -> Condition:
+        """Return the batch's conditions moved on by one group: everybody gets another person's."""
+        return condition.take(torch.arange(condition.batch_size, device=self.device).roll(self.model.group_size))
 
     def _batch(self) -> tuple[Tensor, Condition]:
         """Return real images and their users' jittered vectors, some of them dropped."""
-        images, vectors = self.pairs.draw(self.options.batch_size)
+        images, vectors = self.pairs.draw(self.options.batch_size, self.model.group_size)
         images = flip(images) if self.options.flip else images
         condition = Condition.vector(self.spec.fields[0].name, vectors).jitter(self.options.condition_jitter)
         dropped = torch.rand(len(images), device=self.device) < self.options.condition_dropout
@@ -254,16 +217,3 @@ def thread_count(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def frozen_parameters(net: nn.Module) -> Iterator[None]:
-    """Let gradients pass through `net` without reaching its parameters."""
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(requires_grad=False)
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(requires_grad=True)

@@ -48,18 +48,3 @@ def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
     Matching-aware discrimination (arXiv:1605.05396, section 4.2) in relativistic form.
     """
     return F.softplus(other_logits - own_logits).mean()
-
-
-def feature_logits_and_penalty(
-    discriminate: Callable[..., Tensor], mixed: tuple[Tensor, ...], *, pixel_dims: int
-) -> tuple[Tensor, Tensor]:
-    """Return (n_scales, B) logits on feature maps and the (B,) penalty on their gradients, in the units of the one on pixels.
-
-    A map with k times as many numbers as the image counts k times: distances between maps grow with their size, and with
-    this factor one gamma serves both discriminators.
-    """
-    logits, pull = torch.func.vjp(discriminate, *mixed)
-    gradients = pull(torch.ones_like(logits))
-    sizes = [gradient[0].numel() / pixel_dims for gradient in gradients]
-    norms = [k * gradient.float().square().sum((1, 2, 3)) for k, gradient in zip(sizes, gradients, strict=True)]
-    return logits, torch.stack(norms).sum(0)

@@ -19,24 +19,18 @@ class TrainingOptions:
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
-    learning_rate: float = 6e-4
+    learning_rate: float = 8e-4
     """Adam's step at the start."""
     final_learning_rate: float = 1e-4
     """Adam's step at the end of `max_kimg` (cosine)."""
     warmup_kimg: float = 1.0
     """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and a warm start would
     be thrown off its weights."""
-    r1_gamma: float = 2.0
-    """Weight of R1 + R2 on pixels at the start."""
-    final_r1_gamma: float = 0.2
-    """Weight of R1 + R2 on pixels at the end (cosine)."""
-    pixel_weight: float = 1.0
-    """Weight of the discriminator on pixels; 0 leaves it out."""
-    feature_weight: float = 0.0
-    """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
-    feature_px: int = 64
-    """Edge to which images are brought for the frozen features."""
-    mismatch_weight: float = 0.5
+    r1_gamma: float = 8.0
+    """Weight of R1 + R2 at the start. Large on purpose: with 0.5 and 2 every person got one picture, whatever z was."""
+    final_r1_gamma: float = 1.5
+    """Weight of R1 + R2 at the end (cosine)."""
+    mismatch_weight: float = 0.2
     """Weight of telling a real image with its own user's vector from the same image with another user's."""
     condition_dropout: float = 0.1
     """Share of rows trained without condition, which guidance needs at sampling."""

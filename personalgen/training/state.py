@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from personalgen.artifacts import atomic_path
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError
-from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_copy, load_generator
+from personalgen.models import Discriminator, Generator, ModelOptions, ema_copy, load_generator
 from personalgen.training.options import TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
-DISCRIMINATORS = "discriminators.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
 BETAS = (0.0, 0.99)
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass
@@ -27,8 +30,7 @@ class TrainingState:
 
     generator: Generator
     average: Generator
-    pixel: Discriminator | None
-    feature: FeatureDiscriminator | None
+    discriminator: Discriminator
     g_optimizer: torch.optim.Adam
     d_optimizer: torch.optim.Adam
     seen_img: int = 0
@@ -36,30 +38,25 @@ class TrainingState:
     """Images seen by the weights that this training started from."""
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def discriminators(self) -> nn.ModuleDict:
-        """Return the discriminators that take part."""
-        parts = {"pixel": self.pixel, "feature": self.feature}
-        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
-
-def new_state(
-    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, channels: list[int], device: torch.device
-) -> TrainingState:
-    """Return a freshly initialised state; `channels` are the widths of the frozen feature maps."""
+def new_state(model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device) -> TrainingState:
+    """Return a freshly initialised state; the weights depend on the seed alone."""
     torch.manual_seed(options.seed)
-    layout = torch.channels_last
-    generator = Generator(model, spec).to(device, memory_format=layout)
-    pixel = Discriminator(model, spec).to(device, memory_format=layout) if options.pixel_weight else None
-    feature = None
-    if options.feature_weight:
-        feature = FeatureDiscriminator(channels, spec, style_dim=model.style_dim).to(device, memory_format=layout)
-    parts = [part for part in (pixel, feature) if part is not None]
-    trainable = [p for part in parts for p in part.parameters() if p.requires_grad]
+    generator = _on(device, Generator(model, spec))
+    discriminator = _on(device, Discriminator(model, spec))
     return TrainingState(
-        generator=generator, average=ema_copy(generator), pixel=pixel, feature=feature,
+        generator=generator, average=ema_copy(generator), discriminator=discriminator,
         g_optimizer=torch.optim.Adam(generator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
-        d_optimizer=torch.optim.Adam(trainable, lr=options.learning_rate, betas=BETAS, foreach=True),
+        d_optimizer=torch.optim.Adam(discriminator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
     )
+
+
+def _on(device: torch.device, net: N) -> N:
+    """Return the net on the device with channels last, in which convolutions run fastest."""
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return net.to(device)
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> Path:
@@ -105,12 +102,13 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     return True
 
 
-def save_discriminators(folder: Path, checkpoint_folder: Path) -> Path:
-    """Copy the discriminators of a checkpoint to `folder`, so that a later training can start from both players."""
+def save_discriminator(folder: Path, checkpoint_folder: Path) -> Path:
+    """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players."""
+    prefix = "discriminator."
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(("pixel.", "feature."))]  # noqa: SIM118 - not a mapping
-        tensors = {name: stream.get_tensor(name) for name in names}
-    path = folder / DISCRIMINATORS
+        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
+        tensors = {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
+    path = folder / DISCRIMINATOR
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
     return path
@@ -120,17 +118,16 @@ def start_from(folder: Path, state: TrainingState) -> None:
     """Fill the nets of `state` from a trained model's folder: a warm start of both players.
 
     Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures and starts
-    the others fresh: growing is a training that starts from a smaller model. Without discriminators in the folder, they
-    start fresh.
+    the others fresh: growing is a training that starts from a smaller model. Without a discriminator in the folder, it
+    starts fresh.
     """
     generator, card = load_generator(folder)
     _fill(state.generator, generator.state_dict())
     _fill(state.average, generator.state_dict())
     state.start_kimg = card.trained_kimg
-    path = folder / DISCRIMINATORS
-    saved = load_file(path) if path.is_file() else {}
-    for name, net in state.discriminators().items():
-        _fill(net, {key.removeprefix(f"{name}."): value.float() for key, value in saved.items() if key.startswith(f"{name}.")})
+    path = folder / DISCRIMINATOR
+    if path.is_file():
+        _fill(state.discriminator, load_file(path))
 
 
 def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
@@ -141,10 +138,9 @@ def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
 
 def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of the state under a stable name."""
-    parts = {"generator": state.generator, "average": state.average, "pixel": state.pixel, "feature": state.feature}
+    parts = {"generator": state.generator, "average": state.average, "discriminator": state.discriminator}
     for name, part in parts.items():
-        if part is not None:
-            yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
+        yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
     for name, optimizer in (("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)):
         for k, parameter in enumerate(optimizer.param_groups[0]["params"]):
             for key, value in sorted(optimizer.state.get(parameter, {}).items()):

@@ -144,6 +144,16 @@ def test_a_weight_wins_over_a_rating(shop):
     assert (layout.one("rating"), layout.one("weight")) == (None, "weight")
 
 
+def test_a_column_that_is_there_twice_is_refused(shop):
+    """Which of the two is meant cannot be known."""
+    source = shop.write()
+    table = pa.parquet.read_table(shop.folder / "items.parquet")
+    doubled = table.append_column("title", table["title"])
+    pa.parquet.write_table(doubled, shop.folder / "items.parquet")
+    assert "'items' (items) in folder" in (message := layout_error(source))
+    assert "has more than one column named 'title'" in message
+
+
 def test_two_files_of_one_name_are_ambiguous(shop):
     """The extension must then be given."""
     source = shop.write()

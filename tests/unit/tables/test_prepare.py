@@ -4,6 +4,7 @@ import fcntl
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -304,11 +305,11 @@ def test_the_users_table_says_who_gets_images(shop):
 def test_events_of_users_who_opted_out_are_not_read(shop):
     """Not trained on, not quarantined; any of a user's rows that says so is enough, and so is one nobody can read."""
     shop.users = {"user_id": ["u1", "u2", "u1", "u3"], "opted_out": ["no", "no", "yes", "perhaps"]}
-    add_events(shop, user_id=["u3"], item_id=["a"], timestamp=[T0])
+    add_events(shop, user_id=["u3", "u1"], item_id=["a", "zz"], timestamp=[T0, None])
     prepared = shop.load()
     assert prepared.interactions().user_ids == ["u2"]
     assert prepared.users[["user_id", "opted_out"]].values.tolist() == [["u1", True], ["u2", False]]
-    assert prepared.tables.n_opted_out_events == 3
+    assert prepared.tables.n_opted_out_events == 4
     assert {one.reason for one in prepared.tables.quarantine} == {"duplicate_user", "bad_opted_out"}
 
 
@@ -340,6 +341,13 @@ def test_without_as_of_the_newest_plausible_event_decides(shop):
     tables = shop.prepare()
     assert tables.as_of == NOW + timedelta(days=1, seconds=1)
     assert (tables.n_interactions, tables.n_after_as_of, tables.n_quarantined) == (5, 0, 1)
+
+
+def test_a_table_in_milliseconds_is_told_so(shop):
+    """The commonest mistake about times is named in the error."""
+    shop.interactions["timestamp"] = [1000 * second for second in shop.interactions["timestamp"]]
+    with pytest.raises(DataError, match=r"future 4 .* looks like milliseconds or smaller; expected seconds"):
+        shop.prepare(limits=STRICT)
 
 
 def test_later_events_change_nothing_about_an_earlier_night(shop):
@@ -456,6 +464,15 @@ def test_leftovers_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(s
         os.close(handle)
 
 
+def test_two_runs_at_once_end_in_one_folder(shop):
+    """Threads that prepare the same content at the same time agree, and leave one sealed folder."""
+    source = shop.write()
+    with ThreadPoolExecutor(3) as pool:
+        tables = list(pool.map(lambda _: shop.prepare(source), range(6)))
+    assert set(tables) == {tables[0]}
+    assert shop.leftovers() == [Path(tables[0].folder).name]
+
+
 def test_a_folder_that_was_never_sealed_is_replaced(shop):
     """Only a manifest makes a folder count."""
     folder = Path(shop.prepare().folder)
@@ -505,6 +522,22 @@ def test_ratings_become_weights_in_any_chunks(shop):
         limits = LimitsOptions(chunk_rows=chunk_rows)
         events = shop.load(limits=limits).interactions()
         assert events.weight.tolist() == [-1.0, 1.0, 0.5, 0.5]
+
+
+def test_large_ratings_lose_no_precision(shop):
+    """Ratings of 10,000 and a bit are weighed as exactly as those of 1 to 5: their squares are summed in float64."""
+    shop.interactions["user_id"] = ["u"] * 4
+    shop.interactions["rating"] = [10_000.0, 10_001.0, 10_002.0, 10_003.0]
+    near = 0.5 + 0.25 / np.std([0, 1, 2, 3])
+    assert shop.load().interactions().weight.tolist() == pytest.approx([-1, -near, near, 1], abs=1e-6)
+
+
+def test_a_user_of_one_opinion_dislikes_nothing(shop):
+    """Seven times 3.3 has the mean 3.3 to the last bit, from float32, float64 and text."""
+    shop.interactions = {"user_id": ["u"] * 7, "item_id": ["a"] * 7, "timestamp": [T0 + row for row in range(7)]}
+    for ratings in (pa.array([3.3] * 7, pa.float32()), pa.array([3.3] * 7), pa.array(["3.3"] * 7)):
+        shop.interactions["rating"] = ratings
+        assert shop.load().interactions().weight.tolist() == [0.5] * 7
 
 
 def test_mapped_columns_are_read_under_their_own_names(shop):

@@ -14,7 +14,7 @@ def test_events_are_sorted_codes(shop):
     shop.interactions = {
         "user_id": ["z", "a", "z", "a", "z"],
         "item_id": ["c", "c", "a", "b", "b"],
-        "timestamp": [T0 + 5, T0 + 9, T0 + 1, T0 + 9, T0 + 1],
+        "timestamp": [T0 + 1, T0 + 9, T0 + 5, T0 + 9, T0 + 5],
         "weight": [1.0, 2.0, 3.0, 4.0, 5.0],
     }
     prepared = shop.load()
@@ -22,9 +22,9 @@ def test_events_are_sorted_codes(shop):
     assert events.user_ids == ["a", "z"]
     assert events.item_ids == prepared.item_ids == ["a", "b", "c"]
     assert events.user_index.tolist() == [0, 0, 1, 1, 1]
-    assert events.item_index.tolist() == [1, 2, 0, 1, 2]
-    assert events.timestamp.tolist() == [T0 + 9, T0 + 9, T0 + 1, T0 + 1, T0 + 5]
-    assert events.weight.tolist() == [4, 2, 3, 5, 1]
+    assert events.item_index.tolist() == [1, 2, 2, 0, 1]
+    assert events.timestamp.tolist() == [T0 + 9, T0 + 9, T0 + 1, T0 + 5, T0 + 5]
+    assert events.weight.tolist() == [4, 2, 1, 3, 5]
     assert len(events) == 5
     dtypes = (events.user_index.dtype, events.item_index.dtype, events.timestamp.dtype, events.weight.dtype)
     assert dtypes == (np.int32, np.int32, np.int64, np.float32)

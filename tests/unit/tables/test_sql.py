@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from personalgen.errors import ConfigError, SourceError
 from personalgen.tables import SourceOptions
 from personalgen.tables.source import open_source
+from personalgen.tables.sql import _explained
 
 
 @pytest.fixture
@@ -122,6 +125,14 @@ def test_a_wrong_url_is_explained_without_its_password(tmp_path, url, word):
     assert word in message
     assert "sesame" not in message
     assert "ses@ame" not in message
+
+
+def test_a_driver_that_quotes_the_password_is_silenced():
+    """Whatever a driver puts into its message, the password is not in ours."""
+    url = sa.make_url("postgresql+psycopg://me:sesame@host/db")
+    with pytest.raises(SourceError) as caught, _explained(url, "the database cannot be opened"):
+        raise SQLAlchemyError("no such host in postgresql://me:sesame@host/db")
+    assert "sesame" not in str(caught.value)
 
 
 def test_a_missing_table_names_the_nearest(database):

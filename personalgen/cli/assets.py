@@ -1,0 +1,94 @@
+"""What was made for whom and why."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, LimitOption, SetOption, show, workspace
+
+assets = typer.Typer(no_args_is_help=True)
+
+_SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "n_events", "score", "seed", "path")
+
+
+@assets.command()
+def latest(
+    config: ConfigOption = None, overrides: SetOption = None, limit: LimitOption = 10,
+    user: Annotated[str | None, typer.Option("--user", help="Only this user's.")] = None,
+    before: Annotated[int | None, typer.Option("--before", help="Only assets older than this id: the next page.")] = None,
+    as_json: JsonOption = False, as_csv: CsvOption = False,
+) -> None:
+    """List the newest assets."""
+    from personalgen.catalogue import read
+
+    with workspace(config, overrides) as opened:
+        rows = [asdict(row) for row in read.latest_assets(opened.engine, limit=limit, before_asset_id=before, user_id=user)]
+    full = as_json or as_csv
+    show([row if full else {name: row[name] for name in _SHORT} for row in rows], as_json=as_json, as_csv=as_csv, empty="no asset yet")
+
+
+@assets.command("show")
+def show_asset(
+    asset_id: int, config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False,
+    save: Annotated[Path | None, typer.Option("--save", help="Also write the picture to this file.")] = None,
+) -> None:
+    """Show one asset: user, model, run, seed, operating point, and the events that weighed most."""
+    from personalgen.steps.assets import image_bytes, lineage
+
+    with workspace(config, overrides) as opened:
+        facts = lineage(opened, asset_id)
+        if save:
+            save.write_bytes(image_bytes(opened, asset_id)[0])
+    if as_json:
+        show([facts], as_json=True)
+    else:
+        typer.echo(lineage_text(facts) + (f"\nsaved to {save}" if save else ""))
+
+
+@assets.command()
+def sql(
+    statement: str, config: ConfigOption = None, overrides: SetOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 1000,
+    as_json: JsonOption = False, as_csv: CsvOption = False,
+) -> None:
+    """Ask one SELECT of the catalogue: views v_assets, v_users, v_runs, and the tables. Nothing can be changed."""
+    from personalgen.catalogue.query import run_sql
+
+    with workspace(config, overrides) as opened:
+        result = run_sql(opened.settings.catalogue_url, statement, max_rows=limit)
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    show(rows, as_json=as_json, as_csv=as_csv, empty="no row")
+    for note in _notes(result.truncated, result.hidden, limit):
+        typer.echo(note, err=True)
+
+
+@assets.command()
+def export(
+    out: Path, config: ConfigOption = None, overrides: SetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also assets that users no longer see.")] = False,
+) -> None:
+    """Write the pictures that users see as files below OUT, with OUT/assets.parquet."""
+    from personalgen.steps.assets import export_assets
+
+    with workspace(config, overrides) as opened:
+        count = export_assets(opened, out, live_only=not everything)
+    typer.echo(f"{count:,} images and assets.parquet written to {out}")
+
+
+def lineage_text(facts: dict[str, Any]) -> str:
+    """Return an asset's lineage as aligned lines."""
+    events = [
+        f"  {event['weight']:+.1%}  {event['title'] or event['item_id']}  (item {event['item_id']}, at {event['timestamp']})"
+        for event in facts["top_events"]
+    ]
+    names = [name for name in facts if name != "top_events"]
+    width = max(map(len, names))
+    return "\n".join([*(f"{name:<{width}}  {facts[name]}" for name in names), f"events that weighed most, of {facts['n_events']}:", *events])
+
+
+def _notes(truncated: bool, hidden: tuple[str, ...], limit: int) -> list[str]:
+    """Return what a person must know about the rows above."""
+    notes = [f"cut at {limit:,} rows or 8 MB: narrow the query or raise --limit"] if truncated else []
+    return notes + ([f"not open to queries, shown as NULL: {', '.join(hidden)}"] if hidden else [])

@@ -1,0 +1,85 @@
+"""Hands out assets: one image with its lineage, or all of them as files with a table."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personalgen.artifacts import atomic_path
+from personalgen.catalogue import read
+from personalgen.catalogue.placed import PlacedAsset, placed_assets
+from personalgen.errors import ConfigError
+from personalgen.generation.shards import read_member
+from personalgen.steps.workspace import Workspace
+
+TABLE = "assets.parquet"
+_SCHEMA = pa.schema([
+    ("asset_id", pa.int64()), ("user_id", pa.string()), ("path", pa.string()), ("model_version", pa.int32()),
+    ("seed", pa.int64()), ("score", pa.float64()), ("variant", pa.int16()),
+])
+
+
+def export_assets(workspace: Workspace, out: Path, *, live_only: bool = True) -> int:
+    """Write every image as a file below `out` and, last, `out`/assets.parquet; return how many there are.
+
+    Columns: asset_id, user_id, path (relative to `out`), model_version, seed, score, variant.
+
+    Raises:
+        ConfigError: `out` is a file.
+        ArtifactError: an image is missing or damaged; no table is written then.
+    """
+    if out.is_file():
+        raise ConfigError(f"{out} is a file; name a folder to export to. Nothing was written.")
+    out.mkdir(parents=True, exist_ok=True)
+    report = workspace.report("export")
+    rows: list[dict[str, Any]] = []
+    for placed in placed_assets(workspace.engine, live_only=live_only):
+        rows.append({**asdict(placed), "path": _write_image(workspace, out, placed)})
+        report(len(rows), 0)
+    with atomic_path(out / TABLE) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+    return len(rows)
+
+
+def image_bytes(workspace: Workspace, asset_id: int) -> tuple[bytes, str]:
+    """Return the encoded image of an asset, checked, and the name of its member.
+
+    Raises:
+        NotFoundError: there is no such asset.
+        ArtifactError: its bytes are missing or damaged.
+    """
+    found = read.asset(workspace.engine, asset_id)
+    data = read_member(
+        workspace.shard_root / found.shard_path, offset=found.shard_offset, byte_length=found.byte_length, crc32=found.crc32
+    )
+    return data, found.member
+
+
+def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
+    """Return one asset and everything it came from, the titles of the events that weighed most included.
+
+    Raises:
+        NotFoundError: there is no such asset.
+    """
+    found = read.asset(workspace.engine, asset_id)
+    facts = {**asdict(found.summary), **{k: v for k, v in asdict(found).items() if k != "summary"}}
+    events = found.summary.top_events
+    events = json.loads(events) if isinstance(events, str) else events
+    titles = read.item_titles(workspace.engine, [event["item_id"] for event in events])
+    facts["top_events"] = [{**event, "title": titles.get(event["item_id"])} for event in events]
+    return facts
+
+
+def _write_image(workspace: Workspace, out: Path, placed: PlacedAsset) -> str:
+    """Write one image; return its path relative to `out`."""
+    data = read_member(
+        workspace.shard_root / placed.shard_path, offset=placed.shard_offset, byte_length=placed.byte_length, crc32=placed.crc32
+    )
+    name = f"images/{placed.asset_id:09d}{Path(placed.member).suffix}"
+    path = out / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return name
