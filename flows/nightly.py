@@ -1,7 +1,8 @@
 """The night, in order. Each task calls one step and hands on references; the order stands here and nowhere else."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, ParamSpec, TypeVar
 
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -10,18 +11,27 @@ from personalgen import steps
 from personalgen.steps import Night, Workspace
 
 # A step that is run again finds its stored result or its checkpoint, so a retry never does a thing twice.
-_RETRIED: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 2, "retry_delay_seconds": [5, 30]}
-_ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+_RETRIED: Final = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 2, "retry_delay_seconds": [5, 30]}
+_ONCE: Final = {"cache_policy": NO_CACHE, "persist_result": False}
+P = ParamSpec("P")
+R = TypeVar("R")
 
-prepare = task(steps.prepare, name="prepare", **_RETRIED)
-embed = task(steps.embed, name="embed", **_RETRIED)
-train = task(steps.train, name="train", **_ONCE)
-evaluate = task(steps.evaluate, name="evaluate", **_RETRIED)
-register = task(steps.register, name="register", **_RETRIED)
-promote = task(steps.promote, name="promote", **_RETRIED)
-generate = task(steps.generate, name="generate", **_RETRIED)
-release = task(steps.release, name="release", **_RETRIED)
-report = task(steps.report, name="report", **_RETRIED)
+
+def _task(step: Callable[P, R], options: Mapping[str, Any]) -> Callable[P, R]:
+    """Return a step as a Prefect task of its name."""
+    made: Callable[P, R] = task(step, name=step.__name__, **options)  # type: ignore[call-overload] # options are mixed
+    return made
+
+
+prepare = _task(steps.prepare, _RETRIED)
+embed = _task(steps.embed, _RETRIED)
+train = _task(steps.train, _ONCE)
+evaluate = _task(steps.evaluate, _RETRIED)
+register = _task(steps.register, _RETRIED)
+promote = _task(steps.promote, _RETRIED)
+generate = _task(steps.generate, _RETRIED)
+release = _task(steps.release, _RETRIED)
+report = _task(steps.report, _RETRIED)
 
 
 @flow(name="nightly", validate_parameters=False, persist_result=False)

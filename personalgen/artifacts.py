@@ -125,7 +125,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist. Rerun the stage that writes it.") from None
     except json.JSONDecodeError as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it.") from None
+        raise ArtifactError(
+            f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it."
+        ) from None
 
 
 def seal_folder(folder: Path, facts: Mapping[str, Any]) -> Path:
@@ -154,7 +156,9 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any] | Non
         if verify:
             Ref(path=str(folder / name), sha256=sha256).open_path()
         elif not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage.")
+            raise ArtifactError(
+                f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage."
+            )
     facts: dict[str, Any] = manifest["facts"]
     return facts
 

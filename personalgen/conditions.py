@@ -1,6 +1,7 @@
 """What a generator may be conditioned on: named tensors with masks, and the specification a model declares of them.
 
-The meeting point of `embeddings`, which makes conditions, and `models`, which read them and know nothing of users. A `ConditionSpec` is stored in the model's card and checked whenever a `Condition` meets a
+The meeting point of `embeddings`, which makes conditions, and `models`, which read them and know nothing of users. A
+`ConditionSpec` is stored in the model's card and checked whenever a `Condition` meets a
 model, so that a vector of another width or meaning is refused instead of being drawn from.
 """
 
@@ -70,7 +71,7 @@ class ConditionSpec:
         if expected != found:
             raise ConditionError(
                 f"the model was trained on {expected} (field: columns), the condition has {found}. "
-                "Embed again with the basis of this model, or pick a model trained on these fields. Nothing was generated."
+                "Embed again with the basis of this model, or pick another model. Nothing was generated."
             )
 
     def null_condition(self, batch_size: int, *, device: torch.device | str = "cpu") -> "Condition":
@@ -82,7 +83,7 @@ class ConditionSpec:
 
 @dataclass(frozen=True)
 class Condition:
-    """A batch of conditions: per field a (B, width) float32 tensor and a (B,) bool mask, True where a value is present."""
+    """A batch of conditions: per field a (B, width) float32 tensor and a (B,) bool mask, True where there is a value."""
 
     values: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
@@ -90,8 +91,12 @@ class Condition:
     def __post_init__(self) -> None:
         """Complete missing masks (all present) and refuse ragged batches."""
         first, *others = self.values.values()
-        if any(other.shape[0] != first.shape[0] for other in others):  # no len(), no set: torch.export would fix the size
-            raise ConditionError(f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}.")
+        if any(
+            other.shape[0] != first.shape[0] for other in others
+        ):  # no len(), no set: torch.export would fix the size
+            raise ConditionError(
+                f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}."
+            )
         full = {name: self.masks.get(name, _present(value)) for name, value in self.values.items()}
         object.__setattr__(self, "masks", full)
 
@@ -117,7 +122,9 @@ class Condition:
 
     def to(self, device: torch.device | str) -> "Condition":
         """Return the condition on another device."""
-        return Condition({k: v.to(device) for k, v in self.values.items()}, {k: m.to(device) for k, m in self.masks.items()})
+        return Condition(
+            {k: v.to(device) for k, v in self.values.items()}, {k: m.to(device) for k, m in self.masks.items()}
+        )
 
     def drop(self, dropped: Tensor) -> "Condition":
         """Return the condition with every field absent in the rows where `dropped` (B,) is True."""

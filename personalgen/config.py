@@ -1,7 +1,7 @@
 """The settings of a run: defaults < TOML < environment < command line, every fault collected before anything starts.
 
-Options live as frozen dataclasses beside the code that owns them; this module builds and checks them and is the only user of
-pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size.
+Options live as frozen dataclasses beside the code that owns them; this module builds and checks them and is the only
+user of pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size.
 """
 
 import difflib

@@ -23,8 +23,8 @@ os.environ.update(
     }
 )
 
-import torch  # noqa: E402 - after the environment is set
-from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
+import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)  # on two cores shared with anything else, more threads are slower and change the last bits
 

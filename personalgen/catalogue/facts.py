@@ -123,33 +123,33 @@ class AssetRow(Protocol):
     """
 
     @property
-    def user_key(self) -> int: ...  # noqa: D102
+    def user_key(self) -> int: ...
     @property
-    def generator_digest(self) -> int: ...  # noqa: D102
+    def generator_digest(self) -> int: ...
     @property
-    def condition_digest(self) -> int: ...  # noqa: D102
+    def condition_digest(self) -> int: ...
     @property
-    def operating_point_digest(self) -> int: ...  # noqa: D102
+    def operating_point_digest(self) -> int: ...
     @property
-    def variant(self) -> int: ...  # noqa: D102
+    def variant(self) -> int: ...
     @property
-    def member(self) -> str: ...  # noqa: D102
+    def member(self) -> str: ...
     @property
-    def shard_offset(self) -> int: ...  # noqa: D102
+    def shard_offset(self) -> int: ...
     @property
-    def byte_length(self) -> int: ...  # noqa: D102
+    def byte_length(self) -> int: ...
     @property
-    def crc32(self) -> int: ...  # noqa: D102
+    def crc32(self) -> int: ...
     @property
-    def seed(self) -> int: ...  # noqa: D102
+    def seed(self) -> int: ...
     @property
-    def score(self) -> float | None: ...  # noqa: D102
+    def score(self) -> float | None: ...
     @property
-    def n_events(self) -> int: ...  # noqa: D102
+    def n_events(self) -> int: ...
     @property
-    def top_events(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    def top_events(self) -> Sequence[Mapping[str, Any]]: ...
     @property
-    def condition(self) -> bytes: ...  # noqa: D102
+    def condition(self) -> bytes: ...
 
 
 class Pointer(NamedTuple):

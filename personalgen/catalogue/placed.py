@@ -30,8 +30,14 @@ class PlacedAsset:
 
 def placed_assets(engine: Engine, *, live_only: bool = True, chunk_rows: int = 10_000) -> Iterator[PlacedAsset]:
     """Yield assets in the order of their bytes; by default those that users see now."""
-    where = {"asset_id": schema.asset, "shard_offset": schema.asset, "member": schema.asset, "byte_length": schema.asset,
-             "crc32": schema.asset, "variant": schema.asset}
+    where = {
+        "asset_id": schema.asset,
+        "shard_offset": schema.asset,
+        "member": schema.asset,
+        "byte_length": schema.asset,
+        "crc32": schema.asset,
+        "variant": schema.asset,
+    }
     columns = [
         schema.shard.c.path.label("shard_path") if name == "shard_path" else where.get(name, v_assets).c[name]
         for name in (field.name for field in fields(PlacedAsset))

@@ -89,7 +89,7 @@ def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
     without_site = ["-S"] if request["engine"] == "sqlite" else []
     roots = str(Path(personalgen.__file__).parent.parent)
     try:
-        done = subprocess.run(  # noqa: S603  (our own interpreter and module)
+        done = subprocess.run(
             [sys.executable, "-s", "-P", *without_site, "-m", _WORKER],
             input=json.dumps(request),
             capture_output=True,

@@ -9,7 +9,10 @@ from personalgen.cli.night import add_steps, nightly
 from personalgen.cli.world import world
 
 app = typer.Typer(
-    name="personalgen", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    name="personalgen",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
     help="Nightly personalised images: history tables to preferences to a conditioned GAN to one image for every user.",
     epilog="Every command takes --debug, which shows the trace of an error.",
 )

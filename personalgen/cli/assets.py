@@ -15,23 +15,38 @@ _SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "
 
 @assets.command()
 def latest(
-    config: ConfigOption = None, overrides: SetOption = None, limit: LimitOption = 10,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = 10,
     user: Annotated[str | None, typer.Option("--user", help="Only this user's.")] = None,
-    before: Annotated[int | None, typer.Option("--before", help="Only assets older than this id: the next page.")] = None,
-    as_json: JsonOption = False, as_csv: CsvOption = False,
+    before: Annotated[
+        int | None, typer.Option("--before", help="Only assets older than this id: the next page.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List the newest assets."""
     from personalgen.catalogue import read
 
     with workspace(config, overrides) as opened:
-        rows = [asdict(row) for row in read.latest_assets(opened.engine, limit=limit, before_asset_id=before, user_id=user)]
+        rows = [
+            asdict(row) for row in read.latest_assets(opened.engine, limit=limit, before_asset_id=before, user_id=user)
+        ]
     full = as_json or as_csv
-    show([row if full else {name: row[name] for name in _SHORT} for row in rows], as_json=as_json, as_csv=as_csv, empty="no asset yet")
+    show(
+        [row if full else {name: row[name] for name in _SHORT} for row in rows],
+        as_json=as_json,
+        as_csv=as_csv,
+        empty="no asset yet",
+    )
 
 
 @assets.command("show")
 def show_asset(
-    asset_id: int, config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False,
+    asset_id: int,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
     save: Annotated[Path | None, typer.Option("--save", help="Also write the picture to this file.")] = None,
 ) -> None:
     """Show one asset: user, model, run, seed, operating point, and the events that weighed most."""
@@ -49,9 +64,12 @@ def show_asset(
 
 @assets.command()
 def sql(
-    statement: str, config: ConfigOption = None, overrides: SetOption = None,
+    statement: str,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 1000,
-    as_json: JsonOption = False, as_csv: CsvOption = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Ask one SELECT of the catalogue: views v_assets, v_users, v_runs, and the tables. Nothing can be changed."""
     from personalgen.catalogue.query import run_sql
@@ -66,7 +84,9 @@ def sql(
 
 @assets.command()
 def export(
-    out: Path, config: ConfigOption = None, overrides: SetOption = None,
+    out: Path,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also assets that users no longer see.")] = False,
 ) -> None:
     """Write the pictures that users see as files below OUT, with OUT/assets.parquet."""
@@ -80,12 +100,18 @@ def export(
 def lineage_text(facts: dict[str, Any]) -> str:
     """Return an asset's lineage as aligned lines."""
     events = [
-        f"  {event['weight']:+.1%}  {event['title'] or event['item_id']}  (item {event['item_id']}, at {event['timestamp']})"
+        f"  {event['weight']:+.1%}  {event['title'] or '?'}  (item {event['item_id']}, at {event['timestamp']})"
         for event in facts["top_events"]
     ]
     names = [name for name in facts if name != "top_events"]
     width = max(map(len, names))
-    return "\n".join([*(f"{name:<{width}}  {facts[name]}" for name in names), f"events that weighed most, of {facts['n_events']}:", *events])
+    return "\n".join(
+        [
+            *(f"{name:<{width}}  {facts[name]}" for name in names),
+            f"events that weighed most, of {facts['n_events']}:",
+            *events,
+        ]
+    )
 
 
 def _notes(truncated: bool, hidden: tuple[str, ...], limit: int) -> list[str]:

@@ -11,6 +11,9 @@ def doctor(config: ConfigOption = None, overrides: SetOption = None, as_json: Js
 
     with workspace(config, overrides, quiet=True) as opened:
         found = examine(opened)
-    show([{"what": each.what, "state": each.state, "found": each.found, "do": each.advice} for each in found], as_json=as_json)
+    show(
+        [{"what": each.what, "state": each.state, "found": each.found, "do": each.advice} for each in found],
+        as_json=as_json,
+    )
     if any(each.state == "wrong" for each in found):
         raise typer.Exit(1)

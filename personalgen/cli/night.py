@@ -2,13 +2,21 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from personalgen.cli.terminal import AsOfOption, ConfigOption, JsonOption, SetOption, parse_instant, quiet_environment, workspace
+from personalgen.cli.terminal import (
+    AsOfOption,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    parse_instant,
+    quiet_environment,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from personalgen.steps import Night, Workspace
@@ -32,7 +40,9 @@ def nightly(
 def add_steps(app: typer.Typer) -> None:
     """Add one command per stage: each runs that stage alone, on the stored results of those before it."""
     for name, (run, text) in _STEPS.items():
-        app.command(name, help=f"{text} Runs one stage of the night, on the stored results of those before it.")(_command(run))
+        app.command(name, help=f"{text} Runs one stage of the night, on the stored results of those before it.")(
+            _command(run)
+        )
 
 
 def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
@@ -81,7 +91,9 @@ def _promote(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
     evaluated = steps.stage_result(night, steps.Evaluated)
-    return steps.promote(opened, night, evaluated, steps.register(opened, night, steps.stage_result(night, steps.Trained), evaluated))
+    return steps.promote(
+        opened, night, evaluated, steps.register(opened, night, steps.stage_result(night, steps.Trained), evaluated)
+    )
 
 
 def _generate(opened: "Workspace", night: "Night") -> Any:
@@ -112,31 +124,35 @@ def stage_text(facts: dict[str, Any]) -> str:
 
 def night_text(summary: dict[str, Any]) -> str:
     """Return what a person wants to know after a night, with three commands to try next."""
-    again = "  (this night was done before: nothing was added)" if summary["already_done"] else ""
-    lines = [
-        "",
-        f"Night of {summary['day']}, {summary['source']}{again}",
-        f"  images      {summary['images_made']:,} made: {summary['users_new']:,} users new to the model, "
-        f"{summary['users_changed']:,} changed, {summary['users_unchanged']:,} keep theirs",
-        f"              {summary['shards']}",
-        f"  champion    {_champion(summary)}",
-        f"  gate        {summary['gate']}",
-        f"  KID         {_number(summary['kid'])} beside a real-against-real floor of {_number(summary['kid_floor'])}"
-        + _before(summary, "kid_before"),
-        f"  fit gain    {_number(summary['fit_gain'])} [{_number(summary['fit_gain_low'])}, {_number(summary['fit_gain_high'])}]: "
-        f"own pictures {_number(summary['fit_generated'])}, control with shuffled users {_number(summary['fit_shuffled'])}"
-        + _before(summary, "fit_gain_before"),
-        f"              held-out real likes gain {_number(summary['fit_real_gain'])}; normalised gain (NPG) {_number(summary['npg'])}"
-        + _before(summary, "npg_before"),
-        f"  rows        {summary['events']:,} events read, {summary['rows_quarantined']:,} rows quarantined, "
-        f"{summary['events_after_as_of']:,} events after as_of left for later",
-        f"  report      {summary['report']}",
-        f"  sheet       {summary['sheet'] or 'none: no model may draw yet'}",
-        "",
-        "Try next:",
-        *(f"  {command}" for command in summary["try_next"]),
+    again = "  (done before: nothing was added)" if summary["already_done"] else ""
+    lines = ["", f"Night of {summary['day']}, {summary['source']}{again}"]
+    lines += [
+        f"  {name:<11} {text}"
+        for name, text in _night_rows({key: _shown(value) for key, value in summary.items()}, summary)
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "Try next:", *(f"  {command}" for command in summary["try_next"])])
+
+
+def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (heading, text) of each line; `shown` holds every fact as text."""
+    yield "images", "{images_made} made: {users_new} users new to the model, {users_changed} changed".format(**shown)
+    yield "", "{users_unchanged} users keep theirs; in {shards}".format(**shown)
+    yield "champion", _champion(summary)
+    yield "gate", shown["gate"]
+    yield "KID", "{kid}; real against real {kid_floor}".format(**shown) + _before(summary, "kid_before")
+    yield (
+        "fit gain",
+        "{fit_gain} [{fit_gain_low}, {fit_gain_high}]".format(**shown) + _before(summary, "fit_gain_before"),
+    )
+    yield "", "own pictures {fit_generated}, control with shuffled users {fit_shuffled}".format(**shown)
+    yield (
+        "",
+        "held-out real likes {fit_real_gain}; normalised (NPG) {npg}".format(**shown) + _before(summary, "npg_before"),
+    )
+    yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown)
+    yield "", "{events_after_as_of} events after as_of left for later".format(**shown)
+    yield "report", shown["report"]
+    yield "sheet", summary["sheet"] or "none: no model may draw yet"
 
 
 def _champion(summary: dict[str, Any]) -> str:
@@ -149,8 +165,13 @@ def _champion(summary: dict[str, Any]) -> str:
 def _before(summary: dict[str, Any], name: str) -> str:
     """Return the figure of what training started from, measured tonight too."""
     value = summary[name]
-    return "" if value is None else f" ({summary['before_is']} before the night: {_number(value)})"
+    return "" if value is None else f"; the {summary['before_is']} before the night {_shown(value)}"
 
 
-def _number(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.3g}"
+def _shown(value: Any) -> str:
+    """Return a fact as text."""
+    if value is None:
+        return "missing"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

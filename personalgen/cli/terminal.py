@@ -1,4 +1,4 @@
-"""What commands share: their options, the workspace, progress on a terminal or in a log, and output as table, JSON or CSV."""
+"""What commands share: options, the workspace, progress on a terminal or in a log, output as table, JSON or CSV."""
 
 import csv
 import io
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from personalgen.steps import Workspace
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False)
+]
 AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Read events before this instant (ISO 8601, UTC).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
@@ -55,7 +57,9 @@ def parse_instant(text: str | None) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started.") from None
+        raise ConfigError(
+            f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started."
+        ) from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
@@ -98,7 +102,9 @@ def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
     return f"{stage:<14} {bar} {done:>9,}/{total:,}  {rate:,.0f}/s  {left / 60:.0f}:{left % 60:02.0f} left"
 
 
-def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing") -> None:
+def show(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing"
+) -> None:
     """Print rows as JSON, CSV or a table."""
     if as_json:
         typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))
@@ -128,7 +134,9 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
     numeric = [all(isinstance(row[name], (int, float)) for row in rows) for name in names]
     lines = [names, *cells]
     return "\n".join(
-        "  ".join(text.rjust(w) if n else text.ljust(w) for text, w, n in zip(line, widths, numeric, strict=True)).rstrip()
+        "  ".join(
+            text.rjust(w) if n else text.ljust(w) for text, w, n in zip(line, widths, numeric, strict=True)
+        ).rstrip()
         for line in lines
     )
 
@@ -146,9 +154,13 @@ def _cell(value: Any, *, cut: bool) -> str:
 def quiet_environment() -> None:
     """Set the switches that keep prefect and mlflow local and quiet; before their import."""
     switches = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-        "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+        "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
     }
     for name, value in switches.items():
         os.environ.setdefault(name, value)

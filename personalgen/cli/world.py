@@ -22,7 +22,8 @@ def write(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
 @world.command("add-day")
 def add_day(
-    config: ConfigOption = None, overrides: SetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     days: Annotated[int, typer.Option(min=1, help="How many days to add.")] = 1,
 ) -> None:
     """Append days of new simulated events, so that the next night has something to do."""
@@ -38,4 +39,6 @@ def add_day(
 
 def _require_world(name: str) -> None:
     if not name:
-        raise ConfigError("world.name is empty: this config reads a real source. Use --config configs/demo.toml. Nothing was changed.")
+        raise ConfigError(
+            "world.name is empty: this config reads a real source. Use --config configs/demo.toml. Nothing was changed."
+        )

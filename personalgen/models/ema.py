@@ -23,6 +23,6 @@ def ema_beta(batch_size: int, *, half_life_img: float, seen_img: float, rampup: 
 @torch.no_grad()
 def ema_update(average: nn.Module, module: nn.Module, beta: float) -> None:
     """Move `average` towards `module` by 1 - beta; buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - beta)  # noqa: SLF001 - public in the docs
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - beta)
     for own, new in zip(average.buffers(), module.buffers(), strict=True):
         own.copy_(new)

@@ -1,5 +1,6 @@
 """The generator: z and a condition in, an image out, in one pass."""
 
+import itertools
 from typing import cast
 
 import torch
@@ -34,8 +35,8 @@ class Generator(nn.Module):
     """R3GAN-style residual generator with scale and shift by the condition in every block.
 
     A learned 4x4 basis, modulated by the style vector, is refined and doubled up to `resolution`. The style vector is a
-    two-layer net of z and the encoded condition. Stages are named by their resolution, so that a net can start from one that
-    was trained on smaller pictures.
+    two-layer net of z and the encoded condition. Stages are named by their resolution, so that a net can start from
+    one that was trained on smaller pictures.
     """
 
     def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
@@ -46,12 +47,14 @@ class Generator(nn.Module):
         widths = options.generator_widths
         self.encoder = ConditionEncoder(spec, options.style_dim)
         self.style = nn.Sequential(
-            linear(options.z_dim + options.style_dim, options.style_dim), nn.SiLU(), linear(options.style_dim, options.style_dim)
+            linear(options.z_dim + options.style_dim, options.style_dim),
+            nn.SiLU(),
+            linear(options.style_dim, options.style_dim),
         )
         self.basis = nn.Parameter(torch.randn(1, widths[0], BASE_PX, BASE_PX))
         self.to_basis = linear(options.style_dim, widths[0])
         self.base = nn.ModuleList([ModulatedBlock(widths[0], options.style_dim) for _ in range(options.blocks)])
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = itertools.pairwise(widths)
         self.stages = nn.ModuleDict({f"px{2 * BASE_PX << k}": Stage(a, b, options) for k, (a, b) in enumerate(pairs)})
         self.to_rgb = conv(widths[-1], 3, 3, gain=0.7)
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personalgen.errors import ConditionError
 from personalgen.conditions import Condition, ConditionSpec
+from personalgen.errors import ConditionError
 
 LEAK = 0.2
 _GAIN = math.sqrt(2 / (1 + LEAK**2))
@@ -55,11 +55,14 @@ class ConditionEncoder(nn.Module):
         for entry in spec.fields:
             if entry.kind != "vector":
                 raise ConditionError(
-                    f"field {entry.name!r} has kind {entry.kind!r}, for which this version has no encoder; use 'vector'."
+                    f"field {entry.name!r} has kind {entry.kind!r}, which this version cannot encode; use 'vector'."
                 )
-        self.nets = nn.ModuleDict({
-            entry.name: nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width)) for entry in spec.fields
-        })
+        self.nets = nn.ModuleDict(
+            {
+                entry.name: nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width))
+                for entry in spec.fields
+            }
+        )
         self.nulls = nn.ParameterDict({entry.name: nn.Parameter(torch.randn(entry.width)) for entry in spec.fields})
 
     def forward(self, condition: Condition) -> Tensor:
@@ -74,9 +77,10 @@ class ConditionEncoder(nn.Module):
 class ModulatedBlock(nn.Module):
     """A residual block without normalisation whose input is scaled and shifted per channel by the style vector.
 
-    After R3GAN (arXiv:2501.05441, section 3.2), with two differences: two dense 3x3 convolutions instead of the inverted
-    grouped bottleneck, because dense ones run faster on CPUs at these widths; and a last convolution that does not start at
-    zero, because with it the first pictures were all alike and stayed so under the discriminator on features.
+    After R3GAN (arXiv:2501.05441, section 3.2), with two differences: two dense 3x3 convolutions instead of the
+    inverted
+    grouped bottleneck, because dense ones run faster on CPUs at these widths; and a last convolution that does not
+    start at zero, because with it the first pictures were all alike and stayed so under the discriminator on features.
     """
 
     def __init__(self, channels: int, style_dim: int) -> None:

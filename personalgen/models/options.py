@@ -31,7 +31,9 @@ class ModelOptions:
     def __post_init__(self) -> None:
         """Refuse a resolution that is not a power of two."""
         if self.resolution not in (8, 16, 32, 64, 128):
-            raise ConfigError(f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built.")
+            raise ConfigError(
+                f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built."
+            )
 
     @property
     def n_stages(self) -> int:

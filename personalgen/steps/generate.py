@@ -1,4 +1,4 @@
-"""Generates the images that are missing: for changed users where the live model stays, for everybody under a new one."""
+"""Generates the images that are missing: for changed users under the live model, for everybody under a new one."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -65,8 +65,15 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
     model = read.model_by_id(workspace.engine, decided.model_version_id)
     plan, summary = _draw(workspace, night, embedded, model, run_id=run.run_id)
     return Generated(
-        version=decided.version, n_assets=summary.n_assets, n_users=len(plan), n_new=plan.n_new, n_changed=plan.n_changed,
-        n_unchanged=plan.n_unchanged, n_shards=summary.n_shards, n_bytes=summary.n_bytes, encoder=summary.encoder,
+        version=decided.version,
+        n_assets=summary.n_assets,
+        n_users=len(plan),
+        n_new=plan.n_new,
+        n_changed=plan.n_changed,
+        n_unchanged=plan.n_unchanged,
+        n_shards=summary.n_shards,
+        n_bytes=summary.n_bytes,
+        encoder=summary.encoder,
         operating_point_digest=digest,
     )
 
@@ -82,9 +89,15 @@ def _draw(
     plan = _plan(workspace, night, table, card)
     encoder = choose_encoder(options.encoder)
     summary = generate_plan(
-        GenerationRequest(plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants),
-        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point), encoder=encoder,
-        root=workspace.shard_root, night_id=night.night_id, shard_size=options.shard_size, progress=workspace.report("generate"),
+        GenerationRequest(
+            plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
+        ),
+        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point),
+        encoder=encoder,
+        root=workspace.shard_root,
+        night_id=night.night_id,
+        shard_size=options.shard_size,
+        progress=workspace.report("generate"),
         commit=lambda shard, rows: _commit(workspace, night, model, run_id, encoder, shard, rows),
     )
     return plan, summary
@@ -104,7 +117,11 @@ def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: Mode
         matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
     options = workspace.settings.generation
     plan = make_plan(
-        keys, table.user_ids, tonight=table.vectors, current=matrix, min_shift=options.min_shift,
+        keys,
+        table.user_ids,
+        tonight=table.vectors,
+        current=matrix,
+        min_shift=options.min_shift,
         regenerate_all=options.regenerate_all,
     )
     plan = _without_existing(workspace, night, table, card, plan)
@@ -116,30 +133,51 @@ def _without_existing(workspace: Workspace, night: Night, table: PreferenceTable
     """Return the plan without users whose images of exactly this preference exist; these become current again."""
     variants, point = workspace.settings.generation.variants, workspace.settings.generation.operating_point.digest()
     digests = np.array([condition_digest(table.vectors[row]) for row in plan.rows], dtype=np.int64)
-    found = np.stack([
-        planning.assets_present(
-            workspace.engine, card.generator_digest, point, user_keys=plan.user_keys, condition_digests=digests,
-            variants=np.full(len(plan), variant, dtype=np.int64),
-        )
-        for variant in range(variants)
-    ])
+    found = np.stack(
+        [
+            planning.assets_present(
+                workspace.engine,
+                card.generator_digest,
+                point,
+                user_keys=plan.user_keys,
+                condition_digests=digests,
+                variants=np.full(len(plan), variant, dtype=np.int64),
+            )
+            for variant in range(variants)
+        ]
+    )
     there = (found != planning.MISSING).all(axis=0)
     pointers = [
-        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(table.vectors[plan.rows[k]])) for k in np.flatnonzero(there)
+        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(table.vectors[plan.rows[k]]))
+        for k in np.flatnonzero(there)
     ]
-    shards.point_current(workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers)
+    shards.point_current(
+        workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
+    )
     return plan.keep(~there)
 
 
 def _commit(
-    workspace: Workspace, night: Night, model: ModelVersion, run_id: str | None, encoder: Encoder, shard: SealedShard,
+    workspace: Workspace,
+    night: Night,
+    model: ModelVersion,
+    run_id: str | None,
+    encoder: Encoder,
+    shard: SealedShard,
     rows: Sequence[AssetRow],
 ) -> None:
     """Catalogue a sealed shard and its rows, as one."""
     point = workspace.settings.generation.operating_point
     facts = ShardFacts(
-        path=shard.path.relative_to(workspace.shard_root).as_posix(), sha256=shard.sha256, byte_length=shard.byte_length,
-        encoder=encoder.name, operating_point_digest=point.digest(), operating_point=asdict(point), night_id=night.night_id,
-        model_version_id=model.model_version_id, sealed_at=workspace.now(), mlflow_run_id=run_id,
+        path=shard.path.relative_to(workspace.shard_root).as_posix(),
+        sha256=shard.sha256,
+        byte_length=shard.byte_length,
+        encoder=encoder.name,
+        operating_point_digest=point.digest(),
+        operating_point=asdict(point),
+        night_id=night.night_id,
+        model_version_id=model.model_version_id,
+        sealed_at=workspace.now(),
+        mlflow_run_id=run_id,
     )
     shards.commit_shard(workspace.engine, facts, rows)

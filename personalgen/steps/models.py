@@ -31,9 +31,14 @@ def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
     names = {version: alias for alias, version in aliases.items()}
     return [
         {
-            "version": each.version, "alias": names.get(each.version, ""),
-            "live": bool(live and live.model_version_id == each.model_version_id), "night_id": each.night_id,
-            **_figures(each), "basis": each.basis_version[:8], "sha256": each.generator_sha256[:12], "created_at": str(each.created_at)[:19],
+            "version": each.version,
+            "alias": names.get(each.version, ""),
+            "live": bool(live and live.model_version_id == each.model_version_id),
+            "night_id": each.night_id,
+            **_figures(each),
+            "basis": each.basis_version[:8],
+            "sha256": each.generator_sha256[:12],
+            "created_at": str(each.created_at)[:19],
         }
         for each in reversed(read.model_versions(workspace.engine, model_name=workspace.settings.store.model_name))
     ]
@@ -51,8 +56,15 @@ def promote_version(workspace: Workspace, version: int, *, reason: str, actor: s
     n_assets = generate_missing(workspace, night, embedded, model)
     point = workspace.settings.generation.operating_point
     decisions.release(
-        workspace.engine, model.model_version_id, operating_point=asdict(point), operating_point_digest=point.digest(),
-        night_id=None, reason=reason, actor=actor, at=workspace.now(), action="manual",
+        workspace.engine,
+        model.model_version_id,
+        operating_point=asdict(point),
+        operating_point_digest=point.digest(),
+        night_id=None,
+        reason=reason,
+        actor=actor,
+        at=workspace.now(),
+        action="manual",
     )
     workspace.registry.reconcile(version)
     return Moved(version, before.version if before else 0, n_assets)
@@ -78,7 +90,9 @@ def newest_night(workspace: Workspace, model: ModelVersion) -> tuple[Night, Embe
     for known in read.nights(workspace.engine):
         folder = workspace.data / "nights" / known.night_key[:16]
         if (folder / "embed" / model.basis_version[:12]).is_dir() and (folder / "embed.json").is_file():
-            return from_json(Night, read_json(folder / "prepare.json")), from_json(Embedded, read_json(folder / "embed.json"))
+            return from_json(Night, read_json(folder / "prepare.json")), from_json(
+                Embedded, read_json(folder / "embed.json")
+            )
     raise NotFoundError(
         f"no night has preferences in the basis of {model.model_name} v{model.version} ({model.basis_version[:8]}). "
         "Nothing was changed."

@@ -1,7 +1,7 @@
 """A night: what identifies it, where its results lie, and how a stage is run once.
 
-A stage's result is a small JSON file in the night's folder, written last. A stage whose file is there is not run again: that is
-how a killed night goes on where it stopped, and why the same night twice changes nothing.
+A stage's result is a small JSON file in the night's folder, written last. A stage whose file is there is not run
+again: that is how a killed night goes on where it stopped, and why the same night twice changes nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -116,7 +116,9 @@ def stage_name(kind: type[Any]) -> str:
 def from_json(kind: type[T], raw: dict[str, Any]) -> T:
     """Return the dataclass that was written as JSON; lists become tuples, keys that are unknown are refused."""
     known = {entry.name for entry in fields(kind)}
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known})
+    return kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known}
+    )
 
 
 def _is_number(value: object) -> bool:

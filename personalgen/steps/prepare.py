@@ -20,8 +20,8 @@ from personalgen.worlds import find_world, write_history
 def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id: str | None = None) -> Night:
     """Return tonight's night: tables validated and sealed, users and items known to the catalogue.
 
-    Without `as_of` the night ends one second after the newest plausible event. The same source content, instant and settings
-    give the same night, however often it is prepared.
+    Without `as_of` the night ends one second after the newest plausible event. The same source content, instant and
+    settings give the same night, however often it is prepared.
 
     Raises:
         SourceError: the source cannot be opened, or lacks a table or column.
@@ -29,8 +29,12 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
     """
     settings = workspace.settings
     tables = prepare_tables(
-        source_of(workspace), limits=settings.limits, image_px=settings.model.resolution,
-        out_root=workspace.data / "prepared", as_of=as_of, now=workspace.now(),
+        source_of(workspace),
+        limits=settings.limits,
+        image_px=settings.model.resolution,
+        out_root=workspace.data / "prepared",
+        as_of=as_of,
+        now=workspace.now(),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     key = night_key(tables, settings.source.name, settings.digest())
@@ -61,25 +65,44 @@ def _again(workspace: Workspace, folder: Path, key: str, flow_run_id: str | None
     known = read.night_by_key(workspace.engine, key)
     if known is not None and known.status != "done":
         facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
-        write.begin_night(workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now())
+        write.begin_night(
+            workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
+        )
     return night
 
 
-def _first_time(workspace: Workspace, tables: PreparedTables, *, key: str, folder: Path, flow_run_id: str | None) -> Night:
+def _first_time(
+    workspace: Workspace, tables: PreparedTables, *, key: str, folder: Path, flow_run_id: str | None
+) -> Night:
     """Return a new night after telling tracking and catalogue of it."""
     settings = workspace.settings
     day = tables.as_of.astimezone(ZoneInfo(settings.store.time_zone)).date()
     with workspace.tracking.parent_run(key, name=f"night-{day}-{key[:8]}") as parent:
         facts = NightFacts(
-            night_key=key, source=settings.source.name, as_of=tables.as_of, day=day, source_digest=tables.source_digest,
-            config_digest=settings.digest(), mlflow_run_id=parent.run_id, prefect_flow_run_id=flow_run_id,
+            night_key=key,
+            source=settings.source.name,
+            as_of=tables.as_of,
+            day=day,
+            source_digest=tables.source_digest,
+            config_digest=settings.digest(),
+            mlflow_run_id=parent.run_id,
+            prefect_flow_run_id=flow_run_id,
         )
         night_id = write.begin_night(workspace.engine, facts, at=workspace.now())
         night = Night(
-            key=key, night_id=night_id, folder=str(folder), prepared=tables.folder, as_of=tables.as_of.isoformat(),
-            day=day.isoformat(), parent_run_id=parent.run_id, source=settings.source.name,
-            n_interactions=tables.n_interactions, n_users=tables.n_users, n_items=tables.n_items,
-            n_quarantined=tables.n_quarantined, n_after_as_of=tables.n_after_as_of,
+            key=key,
+            night_id=night_id,
+            folder=str(folder),
+            prepared=tables.folder,
+            as_of=tables.as_of.isoformat(),
+            day=day.isoformat(),
+            parent_run_id=parent.run_id,
+            source=settings.source.name,
+            n_interactions=tables.n_interactions,
+            n_users=tables.n_users,
+            n_items=tables.n_items,
+            n_quarantined=tables.n_quarantined,
+            n_after_as_of=tables.n_after_as_of,
         )
         _catalogue(workspace, load_prepared(tables.folder), night_id)
         _log(workspace, parent, night, tables)
@@ -92,24 +115,33 @@ def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
     """Write users, items and quarantine counts."""
     users, items = prepared.users, prepared.items
     write.allocate_user_keys(
-        workspace.engine, users["user_id"].tolist(), night_id=night_id,
-        segments=_or_none(users["segment"]), opted_out=[bool(value) for value in users["opted_out"]],
+        workspace.engine,
+        users["user_id"].tolist(),
+        night_id=night_id,
+        segments=_or_none(users["segment"]),
+        opted_out=[bool(value) for value in users["opted_out"]],
     )
     rows = zip(items["item_id"], _or_none(items["title"]), items["image_sha256"], strict=True)
     facts = [ItemFacts(item_id=i, split=split_of(i), title=title, image_sha256=sha) for i, title, sha in rows]
     write.upsert_items(workspace.engine, facts, night_id=night_id)
     path = str(prepared.folder.relative_to(workspace.data) / "quarantine.parquet")
-    write.record_quarantine(workspace.engine, night_id, [
-        QuarantineFacts(source_table=count.table, reason=count.reason, n_rows=count.n_rows, path=path)
-        for count in prepared.tables.quarantine
-    ])
+    write.record_quarantine(
+        workspace.engine,
+        night_id,
+        [
+            QuarantineFacts(source_table=count.table, reason=count.reason, n_rows=count.n_rows, path=path)
+            for count in prepared.tables.quarantine
+        ],
+    )
 
 
 def _log(workspace: Workspace, parent: Run, night: Night, tables: PreparedTables) -> None:
     """Log settings, data digests and counts to the night's runs."""
     parent.log_params(asdict(workspace.settings))
     parent.log_dict(asdict(workspace.settings), name="settings.json")
-    parent.set_tags({"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest})
+    parent.set_tags(
+        {"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest}
+    )
     parent.log_input(night.source[:500], digest=tables.source_digest, source=tables.folder, context="history")
     with workspace.tracking.stage_run("prepare", parent.run_id) as run:
         facts = tables.facts()

@@ -42,7 +42,11 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
     live_id, live_version = (live.model_version_id, live.version) if live else (0, 0)
     chosen = (registered.model_version_id, registered.version) if verdict.promote else (live_id, live_version)
     return Decided(
-        promote=verdict.promote, reasons=verdict.reasons, model_version_id=chosen[0], version=chosen[1], live_before=live_version
+        promote=verdict.promote,
+        reasons=verdict.reasons,
+        model_version_id=chosen[0],
+        version=chosen[1],
+        live_before=live_version,
     )
 
 
@@ -58,9 +62,14 @@ def gate(workspace: Workspace, evaluated: Evaluated) -> Verdict:
 def figures(numbers: Numbers) -> Figures:
     """Return the gate's view of one model's figures; a missing one is NaN, on which the gate holds."""
     return Figures(
-        kid=_get(numbers, "kid"), kid_low=_get(numbers, "kid_low"), kid_high=_get(numbers, "kid_high"),
-        kid_floor=_get(numbers, "kid_floor"), gain=_get(numbers, "fit_gain"), gain_low=_get(numbers, "fit_gain_low"),
-        gain_high=_get(numbers, "fit_gain_high"), n_users=int(numbers.get("n_users", 0)),
+        kid=_get(numbers, "kid"),
+        kid_low=_get(numbers, "kid_low"),
+        kid_high=_get(numbers, "kid_high"),
+        kid_floor=_get(numbers, "kid_floor"),
+        gain=_get(numbers, "fit_gain"),
+        gain_low=_get(numbers, "fit_gain_low"),
+        gain_high=_get(numbers, "fit_gain_high"),
+        n_users=int(numbers.get("n_users", 0)),
     )
 
 

@@ -48,16 +48,25 @@ def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: E
     model_version_id = write.register_model(
         workspace.engine,
         ModelFacts(
-            model_name=model_name, version=version.version, generator_sha256=card.generator_sha256,
-            basis_version=card.basis_version, condition_spec=card.spec.to_dict(), folder=relative,
-            mlflow_run_id=trained.run_id, night_id=night.night_id, verdict={"evaluation": evaluated.challenger},
+            model_name=model_name,
+            version=version.version,
+            generator_sha256=card.generator_sha256,
+            basis_version=card.basis_version,
+            condition_spec=card.spec.to_dict(),
+            folder=relative,
+            mlflow_run_id=trained.run_id,
+            night_id=night.night_id,
+            verdict={"evaluation": evaluated.challenger},
         ),
         at=workspace.now(),
     )
     found = read.model_by_id(workspace.engine, model_version_id)
     run.set_tags({"model_name": model_name, "model_version": found.version})
     return Registered(
-        version=found.version, model_version_id=model_version_id, folder=relative, generator_sha256=card.generator_sha256
+        version=found.version,
+        model_version_id=model_version_id,
+        folder=relative,
+        generator_sha256=card.generator_sha256,
     )
 
 

@@ -40,14 +40,30 @@ def _release(
     workspace: Workspace, night: Night, registered: Registered, decided: Decided, generated: Generated, run: Run
 ) -> Released:
     engine, reason = workspace.engine, "; ".join(decided.reasons)
-    common = {"night_id": night.night_id, "reason": reason, "actor": "gate", "at": workspace.now(), "verdict": asdict(decided)}
+    at, verdict = workspace.now(), asdict(decided)
     if decided.promote:
         point = workspace.settings.generation.operating_point
         decisions.release(
-            engine, registered.model_version_id, operating_point=asdict(point), operating_point_digest=point.digest(), **common
+            engine,
+            registered.model_version_id,
+            operating_point=asdict(point),
+            operating_point_digest=point.digest(),
+            night_id=night.night_id,
+            reason=reason,
+            actor="gate",
+            at=at,
+            verdict=verdict,
         )
     else:
-        decisions.hold(engine, registered.model_version_id, **common)
+        decisions.hold(
+            engine,
+            registered.model_version_id,
+            night_id=night.night_id,
+            reason=reason,
+            actor="gate",
+            at=at,
+            verdict=verdict,
+        )
     live = workspace.live()
     workspace.registry.reconcile(live.version if live else None)
     analyze(engine)

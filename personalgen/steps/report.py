@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,12 @@ class Reported:
 
 
 def report(
-    workspace: Workspace, night: Night, embedded: Embedded, evaluated: Evaluated, decided: Decided, generated: Generated,
+    workspace: Workspace,
+    night: Night,
+    embedded: Embedded,
+    evaluated: Evaluated,
+    decided: Decided,
+    generated: Generated,
     released: Released,
 ) -> Reported:
     """Return the night's report, and mark the night as done."""
@@ -51,25 +56,45 @@ def report(
 
 
 def _report(
-    workspace: Workspace, night: Night, run: Run, embedded: Embedded, evaluated: Evaluated, decided: Decided,
-    generated: Generated, released: Released,
+    workspace: Workspace,
+    night: Night,
+    run: Run,
+    embedded: Embedded,
+    evaluated: Evaluated,
+    decided: Decided,
+    generated: Generated,
+    released: Released,
 ) -> Reported:
     folder = workspace.data / "reports" / f"{night.day}-{night.key[:8]}"
     sheet = _sheet(workspace, night, embedded, decided, folder) if decided.model_version_id else None
     summary = _summary(workspace, night, evaluated, decided, generated, released)
-    pictures = [] if sheet is None else [ReportPicture(
-        "History and generated pictures", sheet, "Left: what weighs most in the history. Right: made for this user, nothing else.",
-    )]
+    pictures = (
+        []
+        if sheet is None
+        else [
+            ReportPicture(
+                "History and generated pictures",
+                sheet,
+                "Left: what weighs most in the history. Right: made for this user, nothing else.",
+            )
+        ]
+    )
     simulated = "Users and events of this source were made up; pictures come from OpenMoji (CC BY-SA 4.0)."
     html = write_report(
-        folder / "report.html", title=f"Night of {night.day}", subtitle=f"{night.source} · events before {night.as_of}",
-        figures=_figures(Path(evaluated.table)), pictures=pictures, counts=summary,
+        folder / "report.html",
+        title=f"Night of {night.day}",
+        subtitle=f"{night.source} · events before {night.as_of}",
+        figures=_figures(Path(evaluated.table)),
+        pictures=pictures,
+        counts=summary,
         simulated=simulated if workspace.settings.world.name else "",
     )
     run.log_artifact(html)
     if sheet is not None:
         run.log_image(sheet, key="contact_sheet")
-    return Reported(html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary)
+    return Reported(
+        html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary
+    )
 
 
 def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:
@@ -77,9 +102,14 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
     reported = stage_result(night, Reported)
     config = "--config configs/demo.toml" if workspace.settings.world.name else "--config YOUR.toml"
     return {
-        **reported.summary, "day": night.day, "source": night.source, "already_done": already_done,
-        "model_name": workspace.settings.store.model_name, "shards": str(workspace.shard_root / "shards"),
-        "report": reported.html, "sheet": reported.sheet,
+        **reported.summary,
+        "day": night.day,
+        "source": night.source,
+        "already_done": already_done,
+        "model_name": workspace.settings.store.model_name,
+        "shards": str(workspace.shard_root / "shards"),
+        "report": reported.html,
+        "sheet": reported.sheet,
         "try_next": [
             f"personalgen assets latest {config}",
             f'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1" {config}',
@@ -94,22 +124,34 @@ def _summary(
     """Return the night in numbers, in the order in which people ask."""
     counts = read.night_counts(workspace.engine, night.night_id)
     return {
-        "images_made": counts.n_created, "users_new": generated.n_new, "users_changed": generated.n_changed,
-        "users_unchanged": generated.n_unchanged, "live_version": released.live_version, "promoted": decided.promote,
-        "gate": "; ".join(decided.reasons), "events": night.n_interactions, "rows_quarantined": night.n_quarantined,
-        "events_after_as_of": night.n_after_as_of, "encoder": generated.encoder, "before_is": evaluated.before_is,
-        "kid": evaluated.challenger.get("kid"), "kid_floor": evaluated.challenger.get("kid_floor"),
-        "kid_before": evaluated.before.get("kid"), "fit_gain": evaluated.challenger.get("fit_gain"),
-        "fit_gain_low": evaluated.challenger.get("fit_gain_low"), "fit_gain_high": evaluated.challenger.get("fit_gain_high"),
-        "fit_generated": evaluated.challenger.get("fit_generated"), "fit_shuffled": evaluated.challenger.get("fit_shuffled"),
-        "fit_real_gain": evaluated.challenger.get("fit_real_gain"), "npg": evaluated.challenger.get("npg"),
-        "npg_before": evaluated.before.get("npg"), "fit_gain_before": evaluated.before.get("fit_gain"),
+        "images_made": counts.n_created,
+        "users_new": generated.n_new,
+        "users_changed": generated.n_changed,
+        "users_unchanged": generated.n_unchanged,
+        "live_version": released.live_version,
+        "promoted": decided.promote,
+        "gate": "; ".join(decided.reasons),
+        "events": night.n_interactions,
+        "rows_quarantined": night.n_quarantined,
+        "events_after_as_of": night.n_after_as_of,
+        "encoder": generated.encoder,
+        "before_is": evaluated.before_is,
+        "kid": evaluated.challenger.get("kid"),
+        "kid_floor": evaluated.challenger.get("kid_floor"),
+        "kid_before": evaluated.before.get("kid"),
+        "fit_gain": evaluated.challenger.get("fit_gain"),
+        "fit_gain_low": evaluated.challenger.get("fit_gain_low"),
+        "fit_gain_high": evaluated.challenger.get("fit_gain_high"),
+        "fit_generated": evaluated.challenger.get("fit_generated"),
+        "fit_shuffled": evaluated.challenger.get("fit_shuffled"),
+        "fit_real_gain": evaluated.challenger.get("fit_real_gain"),
+        "npg": evaluated.challenger.get("npg"),
+        "npg_before": evaluated.before.get("npg"),
+        "fit_gain_before": evaluated.before.get("fit_gain"),
     }
 
 
-def _sheet(
-    workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path
-) -> NDArray[np.uint8]:
+def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path) -> NDArray[np.uint8]:
     """Write and return the contact sheet of the model that drew tonight."""
     data = NightData.of(workspace, night)
     generator, card = load_generator(workspace.model_folder(decided.model_version_id))
@@ -118,12 +160,20 @@ def _sheet(
     shown = table.rows(rows)
     options = workspace.settings.generation
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point)
-    images = draw(sampler, shown, _SHEET_IMAGES).reshape(len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3)
+    images = draw(sampler, shown, _SHEET_IMAGES).reshape(
+        len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3
+    )
     pictures = np.asarray(data.prepared.images)
-    sheet = contact_sheet([
-        SheetRow(f"{user_id} · {n_events} events", pictures[liked_items(data.history, int(row), _SHEET_HISTORY)], generated)
-        for user_id, n_events, row, generated in zip(shown.user_ids, shown.n_events, rows, images, strict=True)
-    ])
+    sheet = contact_sheet(
+        [
+            SheetRow(
+                f"{user_id} · {n_events} events",
+                list(pictures[liked_items(data.history, int(row), _SHEET_HISTORY)]),
+                generated,
+            )
+            for user_id, n_events, row, generated in zip(shown.user_ids, shown.n_events, rows, images, strict=True)
+        ]
+    )
     write_png(folder / "contact_sheet.png", sheet)
     return np.asarray(sheet)
 
@@ -147,8 +197,11 @@ def _figures(path: Path) -> Sequence[Figure]:
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [
         Figure(
-            name=f"{row['name']} ({row['model']})", value=_number(row["value"]), control=_number(row["control"]),
-            control_name=row["control_name"], reading=row["reading"],
+            name=f"{row['name']} ({row['model']})",
+            value=_number(row["value"]),
+            control=_number(row["control"]),
+            control_name=row["control_name"],
+            reading=row["reading"],
         )
         for row in rows
     ]

@@ -19,7 +19,8 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
-from personalgen.training import TrainingPairs, TrainingState, save_discriminator, start_from, train as train_gan
+from personalgen.training import TrainingPairs, TrainingState, save_discriminator, start_from
+from personalgen.training import train as train_gan
 
 _GRID_USERS, _GRID_IMAGES = 8, 8
 
@@ -84,19 +85,36 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         run.log_metrics(metrics, step=seen_img)
 
     result = train_gan(
-        pairs, spec, settings.model, settings.train, folder=folder, warm_start=warm_start, on_snapshot=on_snapshot,
-        log=log, progress=workspace.report("train"),
+        pairs,
+        spec,
+        settings.model,
+        settings.train,
+        folder=folder,
+        warm_start=warm_start,
+        on_snapshot=on_snapshot,
+        log=log,
+        progress=workspace.report("train"),
     )
     facts = _facts(night, data, embedded, start)
     card = save_generator(
-        folder / "model", result.generator, basis_version=embedded.train_basis, trained_kimg=result.trained_kimg, facts=facts
+        folder / "model",
+        result.generator,
+        basis_version=embedded.train_basis,
+        trained_kimg=result.trained_kimg,
+        facts=facts,
     )
     save_discriminator(folder / "model", folder)
     save_basis(folder / "model", load_basis(basis_folder))
     return Trained(
-        folder=str(folder / "model"), generator_sha256=card.generator_sha256, basis_version=embedded.train_basis,
-        run_id=run.run_id, n_pairs=len(pairs.image_of_pair), n_images=len(pairs.images), kimg=settings.train.max_kimg,
-        trained_kimg=result.trained_kimg, img_per_sec=float(np.mean(speeds)) if speeds else 0.0,
+        folder=str(folder / "model"),
+        generator_sha256=card.generator_sha256,
+        basis_version=embedded.train_basis,
+        run_id=run.run_id,
+        n_pairs=len(pairs.image_of_pair),
+        n_images=len(pairs.images),
+        kimg=settings.train.max_kimg,
+        trained_kimg=result.trained_kimg,
+        img_per_sec=float(np.mean(speeds)) if speeds else 0.0,
     )
 
 
@@ -104,9 +122,14 @@ def _facts(night: Night, data: NightData, embedded: Embedded, start: Path | None
     """Return what the card says of the training."""
     held_out = [item for item, train in zip(data.history.item_ids, data.train_items, strict=True) if not train]
     return {
-        "night_key": night.key, "source": night.source, "as_of": night.as_of, "started_from": start.name if start else "scratch",
-        "started_from_sha256": load_card(start).generator_sha256 if start else "", "basis_version": embedded.train_basis,
-        "items_held_out": held_out, "later_share_held_out": data.later_share,
+        "night_key": night.key,
+        "source": night.source,
+        "as_of": night.as_of,
+        "started_from": start.name if start else "scratch",
+        "started_from_sha256": load_card(start).generator_sha256 if start else "",
+        "basis_version": embedded.train_basis,
+        "items_held_out": held_out,
+        "later_share_held_out": data.later_share,
     }
 
 
@@ -119,7 +142,9 @@ def _sample_grid(generator: Generator, users: PreferenceTable) -> "np.ndarray[An
     """Return one row of images per user from latents that are the same at every snapshot."""
     condition: Condition = users.to_condition(generator.spec)
     rows = torch.arange(len(users.user_ids)).repeat_interleave(_GRID_IMAGES)
-    seeds = [derive_seed(users.user_ids[k], variant) for k in range(len(users.user_ids)) for variant in range(_GRID_IMAGES)]
+    seeds = [
+        derive_seed(users.user_ids[k], variant) for k in range(len(users.user_ids)) for variant in range(_GRID_IMAGES)
+    ]
     device = next(generator.parameters()).device
     images = Sampler(generator, device=device).sample(condition.take(rows), seeds)
     return grid(images, _GRID_IMAGES)

@@ -1,4 +1,4 @@
-"""Where a run keeps its things: the folders under home, the catalogue, tracking and registry, opened when first used."""
+"""Where a run keeps its things: folders under home, catalogue, tracking and registry, opened when first used."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -92,6 +92,7 @@ class Workspace:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CatalogueError(
-                    f"another night is running in {self.settings.root}. Wait for it, or choose another home. Nothing was started."
+                    f"another night is running in {self.settings.root}. Wait for it, or choose another home. "
+                    "Nothing was started."
                 ) from None
             yield

@@ -5,4 +5,12 @@ from personalgen.training.loop import TrainingResult, train
 from personalgen.training.options import TrainingOptions
 from personalgen.training.state import TrainingState, save_discriminator, start_from
 
-__all__ = ["TrainingOptions", "TrainingPairs", "TrainingResult", "TrainingState", "save_discriminator", "start_from", "train"]
+__all__ = [
+    "TrainingOptions",
+    "TrainingPairs",
+    "TrainingResult",
+    "TrainingState",
+    "save_discriminator",
+    "start_from",
+    "train",
+]

@@ -1,7 +1,7 @@
-"""Differentiable augmentation of what the discriminators see: indexing and matmuls only, so that it has a double backward.
+"""Differentiable augmentation of what the discriminator sees: indexing and arithmetic, so it has a double backward.
 
-Source: DiffAugment (arXiv:2006.10738); each transform is applied with probability p per image, which keeps the generator from
-imitating it as long as p < 1 (StyleGAN2-ADA, arXiv:2006.06676, section 2.2).
+Source: DiffAugment (arXiv:2006.10738); each transform is applied with probability p per image, which keeps the
+generator from imitating it as long as p < 1 (StyleGAN2-ADA, arXiv:2006.06676, section 2.2).
 """
 
 import torch
@@ -19,7 +19,7 @@ def augment(images: Tensor, probability: float) -> Tensor:
 
 def flip(images: Tensor) -> Tensor:
     """Return the images with a random half of them mirrored."""
-    chosen = torch.rand(len(images), device=images.device) < 0.5  # noqa: PLR2004
+    chosen = torch.rand(len(images), device=images.device) < 0.5
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
@@ -64,5 +64,7 @@ def _cutout(images: Tensor, probability: float) -> Tensor:
     left = torch.randint(-size // 2, width - size // 2, (batch, 1), device=images.device)
     rows = torch.arange(height, device=images.device)[None]
     columns = torch.arange(width, device=images.device)[None]
-    inside = ((rows >= top) & (rows < top + size))[:, :, None] & ((columns >= left) & (columns < left + size))[:, None, :]
+    inside = ((rows >= top) & (rows < top + size))[:, :, None] & ((columns >= left) & (columns < left + size))[
+        :, None, :
+    ]
     return images * (1 - _chance(images, probability) * inside[:, None].to(images.dtype))

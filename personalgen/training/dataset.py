@@ -28,7 +28,10 @@ class TrainingPairs:
 
     @classmethod
     def of(
-        cls, images: NDArray[np.uint8], image_of_pair: NDArray[np.integer], vectors: NDArray[np.float32],
+        cls,
+        images: NDArray[np.uint8],
+        image_of_pair: NDArray[np.integer],
+        vectors: NDArray[np.float32],
         user_of_pair: NDArray[np.integer],
     ) -> "TrainingPairs":
         """Return the pairs from (n_items, R, R, 3) uint8 pictures and per-pair columns sorted by user.
@@ -37,7 +40,9 @@ class TrainingPairs:
             DataError: there is no pair to train on, or a user's pairs are not consecutive.
         """
         if not len(image_of_pair):
-            raise DataError("no training pair: no user liked a training item in the training period. Nothing was trained.")
+            raise DataError(
+                "no training pair: no user liked a training item in the training period. Nothing was trained."
+            )
         if (np.diff(user_of_pair) < 0).any():
             raise DataError("training pairs must be sorted by user. Nothing was trained.")
         _, start, inverse, count = np.unique(user_of_pair, return_index=True, return_inverse=True, return_counts=True)

@@ -46,7 +46,7 @@ def train(
     log: Callable[[Metrics, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingResult:
-    """Train until `max_kimg` (or `max_minutes`) and return the averaged generator; resumes from a checkpoint in `folder`.
+    """Train until `max_kimg` (or `max_minutes`) and return the average; goes on from a checkpoint in `folder`.
 
     `log(metrics, images seen)` gets the losses at every snapshot beside what `on_snapshot(average, kimg)` returned.
 
@@ -82,7 +82,12 @@ class Trainer:
     """One step of both players, and the running sums of their losses."""
 
     def __init__(
-        self, pairs: TrainingPairs, spec: ConditionSpec, model: ModelOptions, options: TrainingOptions, device: torch.device
+        self,
+        pairs: TrainingPairs,
+        spec: ConditionSpec,
+        model: ModelOptions,
+        options: TrainingOptions,
+        device: torch.device,
     ) -> None:
         """Build nets and optimizers on `device`."""
         self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
@@ -95,8 +100,8 @@ class Trainer:
     def step(self) -> None:
         """Train both players on one batch, both from the nets as they were before the step.
 
-        Work is shared: one batch of fakes serves both players, and the generator's pull from the discriminator on pixels is
-        the gradient that R2 has already paid for.
+        Work is shared: one batch of fakes serves both players, and the generator's pull from the discriminator on
+        pixels is the gradient that R2 has already paid for.
         """
         state, options = self.state, self.options
         self._set_schedules()
@@ -107,7 +112,7 @@ class Trainer:
             loss = self._loss(real, fake, condition)
         for optimizer in (state.d_optimizer, state.g_optimizer):
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for optimizer in (state.d_optimizer, state.g_optimizer):
             optimizer.step()
         state.seen_img += options.batch_size
@@ -126,7 +131,7 @@ class Trainer:
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
             raise TrainingError(
-                f"{', '.join(bad)} stopped being finite before image {self.state.seen_img}. The last checkpoint is untouched; "
+                f"{', '.join(bad)} is not finite any more, before image {self.state.seen_img}. The last checkpoint stands; "
                 "lower train.learning_rate or raise train.r1_gamma and run again."
             )
         now = time.monotonic()
@@ -203,7 +208,7 @@ def pick_device(name: str) -> torch.device:
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the compute type of a setting; "auto" takes bfloat16 only where the hardware has it."""
     if name == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if native else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
 

@@ -37,7 +37,7 @@ class Judged(NamedTuple):
 
 def judge(discriminate: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor) -> Judged:
     """Return what `discriminate`, which gives (logits, features), says of images, with its gradient."""
-    logits, pull, features = torch.func.vjp(discriminate, images, has_aux=True)
+    logits, pull, features = torch.func.vjp(discriminate, images, has_aux=True)  # type: ignore[misc] # three with has_aux
     (gradient,) = pull(torch.ones_like(logits))
     return Judged(logits, features, gradient.float().square().sum((1, 2, 3)), gradient)
 

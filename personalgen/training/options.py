@@ -24,8 +24,8 @@ class TrainingOptions:
     final_learning_rate: float = 1e-4
     """Adam's step at the end of `max_kimg` (cosine)."""
     warmup_kimg: float = 1.0
-    """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and a warm start would
-    be thrown off its weights."""
+    """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and without
+    it a warm start would be thrown off its weights."""
     r1_gamma: float = 8.0
     """Weight of R1 + R2 at the start. Large on purpose: with 0.5 and 2 every person got one picture, whatever z was."""
     final_r1_gamma: float = 1.5

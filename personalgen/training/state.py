@@ -39,13 +39,17 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def new_state(model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device) -> TrainingState:
+def new_state(
+    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device
+) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone."""
     torch.manual_seed(options.seed)
     generator = _on(device, Generator(model, spec))
     discriminator = _on(device, Discriminator(model, spec))
     return TrainingState(
-        generator=generator, average=ema_copy(generator), discriminator=discriminator,
+        generator=generator,
+        average=ema_copy(generator),
+        discriminator=discriminator,
         g_optimizer=torch.optim.Adam(generator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
         d_optimizer=torch.optim.Adam(discriminator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
     )
@@ -83,7 +87,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as stream:
-            saved = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+            saved = {name: stream.get_tensor(name) for name in stream.keys()}
             meta = stream.metadata()
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
@@ -106,7 +110,7 @@ def save_discriminator(folder: Path, checkpoint_folder: Path) -> Path:
     """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players."""
     prefix = "discriminator."
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
+        names = [name for name in stream.keys() if name.startswith(prefix)]
         tensors = {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
     path = folder / DISCRIMINATOR
     with atomic_path(path) as temporary:
@@ -117,7 +121,8 @@ def save_discriminator(folder: Path, checkpoint_folder: Path) -> Path:
 def start_from(folder: Path, state: TrainingState) -> None:
     """Fill the nets of `state` from a trained model's folder: a warm start of both players.
 
-    Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures and starts
+    Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures
+    and starts
     the others fresh: growing is a training that starts from a smaller model. Without a discriminator in the folder, it
     starts fresh.
     """
@@ -133,7 +138,9 @@ def start_from(folder: Path, state: TrainingState) -> None:
 def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
     """Copy what has the same name and shape."""
     own = net.state_dict()
-    net.load_state_dict(own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape})
+    net.load_state_dict(
+        own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape}
+    )
 
 
 def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:

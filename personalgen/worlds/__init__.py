@@ -4,10 +4,21 @@ from personalgen.errors import ConfigError
 from personalgen.worlds.base import PlantedUsers, World, WorldItems
 from personalgen.worlds.history import HistoryOptions, add_days, write_history
 from personalgen.worlds.openmoji import OpenMojiWorld
+from personalgen.worlds.shapes import ShapesWorld
 
-__all__ = ["HistoryOptions", "OpenMojiWorld", "PlantedUsers", "World", "WorldItems", "add_days", "find_world", "write_history"]
+__all__ = [
+    "HistoryOptions",
+    "OpenMojiWorld",
+    "PlantedUsers",
+    "ShapesWorld",
+    "World",
+    "WorldItems",
+    "add_days",
+    "find_world",
+    "write_history",
+]
 
-WORLDS: dict[str, type[World]] = {"openmoji": OpenMojiWorld}
+WORLDS: dict[str, type[World]] = {"openmoji": OpenMojiWorld, "shapes": ShapesWorld}
 
 
 def find_world(name: str) -> World:

@@ -1,7 +1,7 @@
 """Planted-taste worlds: catalogues and simulated people whose true tastes are known, behind one protocol.
 
-A world can render its items, draw users and say what each user truly thinks of each item. Everything made of it is marked
-as simulated wherever it shows.
+A world can render its items, draw users and say what each user truly thinks of each item. Everything made of it is
+marked as simulated wherever it shows.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class World(Protocol):
 
 
 def attribute_utility(users: PlantedUsers, items: WorldItems, nats: dict[str, float]) -> NDArray[np.float32]:
-    """Return (n_users, n_items): the sum over attributes of `nats` where the item's value is one that the user loves."""
+    """Return (n_users, n_items): the sum of `nats` over the attributes whose value the user loves."""
     total = np.zeros((len(users.user_ids), len(items.item_ids)), dtype=np.float32)
     for attribute, weight in nats.items():
         values = np.asarray(items.labels[attribute])

@@ -21,8 +21,8 @@ _SCHEMA = """
 create table about(key text primary key, value text not null);
 create table users(user_id text primary key, segment text, created_at integer, opted_out integer not null default 0);
 create table items(item_id text primary key, image text not null, title text, category text, colour text);
-create table interactions(user_id text not null, item_id text not null, timestamp integer not null, weight real not null,
-                          event text not null);
+create table interactions(user_id text not null, item_id text not null, timestamp integer not null, weight real not
+null, event text not null);
 create index interactions_by_time on interactions(timestamp);
 """
 
@@ -62,7 +62,7 @@ class Events:
 
 
 def write_history(world: World, folder: Path, options: HistoryOptions) -> Path:
-    """Write `folder`/history.db and `folder`/images/ once; return the database's path. An existing one is left alone."""
+    """Write `folder`/history.db and `folder`/images/; return the database's path. An existing one is left alone."""
     database = folder / "history.db"
     if database.exists():
         return database
@@ -82,7 +82,9 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
         SourceError: the database is not a simulated history.
     """
     if not database.exists():
-        raise SourceError(f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed.")
+        raise SourceError(
+            f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed."
+        )
     with closing(sqlite3.connect(database)) as connection, connection:
         end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
         rng = np.random.default_rng([options.seed, end])
@@ -116,7 +118,11 @@ def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) 
 
 
 def _draw(
-    world: World, users: PlantedUsers, counts: NDArray[np.int64], period: tuple[int, int], dislike_share: float,
+    world: World,
+    users: PlantedUsers,
+    counts: NDArray[np.int64],
+    period: tuple[int, int],
+    dislike_share: float,
     rng: np.random.Generator,
 ) -> Events:
     """Return counts[u] events of each user u within the period, in time order, no item twice by one user."""
@@ -125,7 +131,7 @@ def _draw(
     rows: list[tuple[int, int, float]] = []
     for user, count in enumerate(counts):
         if count:
-            disliked = int(rng.binomial(count, dislike_share)) if count > 4 else 0  # noqa: PLR2004 - cold users only like
+            disliked = int(rng.binomial(count, dislike_share)) if count > 4 else 0
             liked = _choose(utility[user] + popularity, int(count) - disliked, rng)
             rows += [(user, item, 1.0) for item in liked]
             rows += [(user, item, -1.0) for item in _choose(-utility[user], disliked, rng)]
@@ -143,30 +149,49 @@ def _choose(logits: NDArray[np.floating], count: int, rng: np.random.Generator) 
     return [int(item) for item in np.argpartition(-keys, min(count, len(keys) - 1))[:count]]
 
 
-def _insert_catalogue(connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions) -> None:
+def _insert_catalogue(
+    connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions
+) -> None:
     """Write about, users and items."""
     items = world.items()
-    facts = {"simulated": "true", "world": world.name, "licence": world.licence, "end_timestamp": str(options.end_timestamp)}
+    facts = {
+        "simulated": "true",
+        "world": world.name,
+        "licence": world.licence,
+        "end_timestamp": str(options.end_timestamp),
+    }
     connection.executemany("insert into about values(?, ?)", facts.items())
     opted_out = np.random.default_rng([options.seed, 2]).random(len(users.user_ids)) < options.opted_out_share
     start = options.end_timestamp - options.days * DAY_SEC
     segments = [" + ".join(taste["category"]) for taste in users.tastes]
-    connection.executemany("insert into users values(?, ?, ?, ?)", [
-        (user_id, segment, start, int(out)) for user_id, segment, out in zip(users.user_ids, segments, opted_out, strict=True)
-    ])
+    connection.executemany(
+        "insert into users values(?, ?, ?, ?)",
+        [
+            (user_id, segment, start, int(out))
+            for user_id, segment, out in zip(users.user_ids, segments, opted_out, strict=True)
+        ],
+    )
     blank = ("",) * len(items.item_ids)
     columns = [items.labels.get(name, blank) for name in ("category", "colour")]
-    connection.executemany("insert into items values(?, ?, ?, ?, ?)", [
-        (item_id, f"images/{item_id}.png", title, category, colour)
-        for item_id, title, category, colour in zip(items.item_ids, items.titles, *columns, strict=True)
-    ])
+    connection.executemany(
+        "insert into items values(?, ?, ?, ?, ?)",
+        [
+            (item_id, f"images/{item_id}.png", title, category, colour)
+            for item_id, title, category, colour in zip(items.item_ids, items.titles, *columns, strict=True)
+        ],
+    )
 
 
 def _insert_events(connection: sqlite3.Connection, world: World, users: PlantedUsers, events: Events) -> None:
     """Append interactions."""
     item_ids = world.items().item_ids
-    columns = zip(events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.weight.tolist(), strict=True)
-    connection.executemany("insert into interactions values(?, ?, ?, ?, ?)", [
-        (users.user_ids[user], item_ids[item], timestamp, weight, "like" if weight > 0 else "dislike")
-        for user, item, timestamp, weight in columns
-    ])
+    columns = zip(
+        events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.weight.tolist(), strict=True
+    )
+    connection.executemany(
+        "insert into interactions values(?, ?, ?, ?, ?)",
+        [
+            (users.user_ids[user], item_ids[item], timestamp, weight, "like" if weight > 0 else "dislike")
+            for user, item, timestamp, weight in columns
+        ],
+    )

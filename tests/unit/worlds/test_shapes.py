@@ -62,7 +62,7 @@ def test_pictures_are_shapes_on_white(image_px):
 
 
 def test_edges_are_smooth():
-    """A small picture is nearly a large one averaged down; without smooth edges the difference is above 5."""
+    """A small picture is nearly a large one averaged down; hard edges differ by twice as much as is allowed."""
     world = ShapesWorld(32)
     large = world.render(128).astype(float).reshape(32, 32, 4, 32, 4, 3).mean(axis=(2, 4))
     difference = np.abs(world.render(32) - large).mean(axis=(1, 2, 3))
