@@ -20,11 +20,11 @@ os.environ.update(
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
+    },
 )
 
-import torch
-from hypothesis import HealthCheck, settings
+import torch  # noqa: E402 - after the environment is set
+from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
 
 torch.set_num_threads(1)  # on two cores shared with anything else, more threads are slower and change the last bits
 

@@ -81,7 +81,7 @@ def expression_in(fields: metadata.PackageMetadata) -> str:
 
 def field_of(fields: metadata.PackageMetadata, key: str) -> str:
     """Return one metadata field, empty where the package does not have it."""
-    return fields[key] if key in fields else ""
+    return fields[key] if key in fields else ""  # noqa: SIM401 - PackageMetadata has no `get` in its protocol
 
 
 def fault_of(name: str, expression: str, table: dict[str, Any]) -> str | None:

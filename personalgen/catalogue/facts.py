@@ -123,33 +123,33 @@ class AssetRow(Protocol):
     """
 
     @property
-    def user_key(self) -> int: ...
+    def user_key(self) -> int: ...  # noqa: D102
     @property
-    def generator_digest(self) -> int: ...
+    def generator_digest(self) -> int: ...  # noqa: D102
     @property
-    def condition_digest(self) -> int: ...
+    def condition_digest(self) -> int: ...  # noqa: D102
     @property
-    def operating_point_digest(self) -> int: ...
+    def operating_point_digest(self) -> int: ...  # noqa: D102
     @property
-    def variant(self) -> int: ...
+    def variant(self) -> int: ...  # noqa: D102
     @property
-    def member(self) -> str: ...
+    def member(self) -> str: ...  # noqa: D102
     @property
-    def shard_offset(self) -> int: ...
+    def shard_offset(self) -> int: ...  # noqa: D102
     @property
-    def byte_length(self) -> int: ...
+    def byte_length(self) -> int: ...  # noqa: D102
     @property
-    def crc32(self) -> int: ...
+    def crc32(self) -> int: ...  # noqa: D102
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int: ...  # noqa: D102
     @property
-    def score(self) -> float | None: ...
+    def score(self) -> float | None: ...  # noqa: D102
     @property
-    def n_events(self) -> int: ...
+    def n_events(self) -> int: ...  # noqa: D102
     @property
-    def top_events(self) -> Sequence[Mapping[str, Any]]: ...
+    def top_events(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
     @property
-    def condition(self) -> bytes: ...
+    def condition(self) -> bytes: ...  # noqa: D102
 
 
 class Pointer(NamedTuple):

@@ -49,9 +49,9 @@ class Basis:
     @property
     def version(self) -> str:
         """32 hex digits that change with any number in the basis."""
-        arrays = {name: value.tobytes().hex() for name, value in self._arrays().items()}
+        arrays = {name: value.tobytes().hex() for name, value in self.arrays().items()}
         return digest_of(
-            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays}
+            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays},
         )
 
     def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:
@@ -67,7 +67,8 @@ class Basis:
         """Return user vectors with zero mean and unit variance over the population that fitted the basis."""
         return ((raw - self.center) / self.scale).astype(np.float32)
 
-    def _arrays(self) -> dict[str, Matrix]:
+    def arrays(self) -> dict[str, Matrix]:
+        """Return every matrix by its name."""
         names = ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale")
         return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in names}
 
@@ -109,7 +110,7 @@ def fit_factor_map(content: Matrix, factors: Matrix) -> Matrix:
 
 def save_basis(folder: Path, basis: Basis) -> None:
     """Write arrays, then the card, atomically."""
-    path = write_bytes(folder / ARRAYS, save(basis._arrays()))
+    path = write_bytes(folder / ARRAYS, save(basis.arrays()))
     card = {
         "version": basis.version,
         "encoder": basis.encoder,

@@ -68,7 +68,7 @@ def decode_picture(data: bytes, *, image_px: int, max_pixels: int) -> NDArray[np
                 return _square(image, image_px)
     except Image.DecompressionBombError as error:
         return ImageFault("image_too_large", f"{error}; not decoded")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - untrusted bytes make the decoders raise nearly anything
         cut = _is_cut(data)
         reason = "image_truncated" if cut else "image_undecodable"
         return ImageFault(reason, f"{len(data):,} bytes{', the end is missing' if cut else ''}: {type(error).__name__}")
@@ -106,7 +106,7 @@ def _square(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
     """Return the centre square of an image at `image_px`, RGB."""
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     image.draft(
-        "RGB", (2 * image_px, 2 * image_px)
+        "RGB", (2 * image_px, 2 * image_px),
     )  # a JPEG is decoded at a half, quarter or eighth where that is enough
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2

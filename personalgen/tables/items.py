@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("labels", pa.string()),
         ("image_index", pa.int32()),
         ("image_sha256", pa.string()),
-    ]
+    ],
 )
 _BATCH_ITEMS = 256
 _COPY_IMAGES = 1024
@@ -78,8 +78,8 @@ def read_items(reading: Reading, layout: TableLayout, folder: Path, *, image_px:
     return items, _write_items(folder / ITEMS, [items.kept[place] for place in order])
 
 
-def _take(
-    items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter
+def _take(  # noqa: PLR0917 - one caller, which has just opened the file
+    items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter,
 ) -> Iterator[Fault]:
     """Add a batch's items and append their pixels, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("item_id")]

@@ -40,7 +40,7 @@ class TrainingState:
 
 
 def new_state(
-    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device
+    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device,
 ) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone."""
     torch.manual_seed(options.seed)
@@ -87,7 +87,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as stream:
-            saved = {name: stream.get_tensor(name) for name in stream.keys()}
+            saved = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
             meta = stream.metadata()
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
@@ -110,7 +110,7 @@ def save_discriminator(folder: Path, checkpoint_folder: Path) -> Path:
     """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players."""
     prefix = "discriminator."
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(prefix)]
+        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
         tensors = {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
     path = folder / DISCRIMINATOR
     with atomic_path(path) as temporary:
@@ -139,7 +139,7 @@ def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
     """Copy what has the same name and shape."""
     own = net.state_dict()
     net.load_state_dict(
-        own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape}
+        own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape},
     )
 
 

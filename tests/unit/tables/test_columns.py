@@ -65,7 +65,7 @@ def test_forms_may_be_mixed_in_text():
         pa.array([True]),
         pa.array(["yesterday"]),
         pa.array([b"\xff"]),
-        pa.array([datetime(1969, 12, 31)]),
+        pa.array([datetime(1969, 12, 31)]),  # noqa: DTZ001 - a source without zones
         pa.array([[1]]),
         pa.nulls(1),
         [True],

@@ -362,7 +362,7 @@ def test_later_events_change_nothing_about_an_earlier_night(shop):
 def test_a_time_without_a_zone_is_refused(shop, moment):
     """Naive datetimes mean something else on each machine."""
     with pytest.raises(ConfigError, match="without a zone"):
-        shop.prepare(**{moment: datetime(2020, 1, 1)})
+        shop.prepare(**{moment: datetime(2020, 1, 1)})  # noqa: DTZ001 - the point of the test
 
 
 def test_an_as_of_before_all_events_is_explained(shop):
@@ -382,7 +382,7 @@ def test_too_many_bad_rows_stop_the_run(shop):
         shop.prepare(limits=STRICT)
     assert str(caught.value).startswith(
         "1 of 5 rows of interactions (20.0%) cannot be used; the limit is 5.0%: "
-        "unknown_item 1 (first in row 4: item_id = 'zz' (str))."
+        "unknown_item 1 (first in row 4: item_id = 'zz' (str)).",
     )
     assert str(caught.value).endswith("Nothing was written.")
     assert shop.leftovers() == []
@@ -543,7 +543,7 @@ def test_a_user_of_one_opinion_dislikes_nothing(shop):
 def test_mapped_columns_are_read_under_their_own_names(shop):
     """A source may call everything otherwise."""
     shop.interactions = dict(zip(("who", "what", "when"), shop.interactions.values(), strict=True)) | {
-        "score": [-2] * 4
+        "score": [-2] * 4,
     }
     shop.users = {"who": ["u1"]}
     columns = ColumnMapping(
