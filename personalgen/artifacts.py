@@ -45,7 +45,7 @@ class Ref:
         if found != self.sha256:
             raise ArtifactError(
                 f"{path} has sha256 {found[:12]}…, expected {self.sha256[:12]}…: it changed after it was written. "
-                "Delete it and rerun the stage that made it. Nothing was read from it.",
+                "Delete it and rerun the stage that made it. Nothing was read from it."
             )
         return path
 
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} does not exist. Rerun the stage that writes it.") from None
     except json.JSONDecodeError as error:
         raise ArtifactError(
-            f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it.",
+            f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it."
         ) from None
 
 
@@ -157,7 +157,7 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any] | Non
             Ref(path=str(folder / name), sha256=sha256).open_path()
         elif not (folder / name).is_file():
             raise ArtifactError(
-                f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage.",
+                f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage."
             )
     facts: dict[str, Any] = manifest["facts"]
     return facts

@@ -71,7 +71,7 @@ class ConditionSpec:
         if expected != found:
             raise ConditionError(
                 f"the model was trained on {expected} (field: columns), the condition has {found}. "
-                "Embed again with the basis of this model, or pick another model. Nothing was generated.",
+                "Embed again with the basis of this model, or pick another model. Nothing was generated."
             )
 
     def null_condition(self, batch_size: int, *, device: torch.device | str = "cpu") -> "Condition":
@@ -95,7 +95,7 @@ class Condition:
             other.shape[0] != first.shape[0] for other in others
         ):  # no len(), no set: torch.export would fix the size
             raise ConditionError(
-                f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}.",
+                f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}."
             )
         full = {name: self.masks.get(name, _present(value)) for name, value in self.values.items()}
         object.__setattr__(self, "masks", full)
@@ -123,7 +123,7 @@ class Condition:
     def to(self, device: torch.device | str) -> "Condition":
         """Return the condition on another device."""
         return Condition(
-            {k: v.to(device) for k, v in self.values.items()}, {k: m.to(device) for k, m in self.masks.items()},
+            {k: v.to(device) for k, v in self.values.items()}, {k: m.to(device) for k, m in self.masks.items()}
         )
 
     def drop(self, dropped: Tensor) -> "Condition":

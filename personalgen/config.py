@@ -119,7 +119,7 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
 
 
 def load_settings(
-    path: Path | None = None, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None,
+    path: Path | None = None, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Return the settings of a TOML file, the environment and `key=value` overrides, the later winning.
 

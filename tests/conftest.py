@@ -20,7 +20,7 @@ os.environ.update(
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    },
+    }
 )
 
 import torch  # noqa: E402 - after the environment is set

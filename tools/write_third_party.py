@@ -75,7 +75,7 @@ def render() -> str:
             *(_row(n, entry["licence"], entry["home"], entry["why"]) for n, entry in sorted(table["unlocked"].items())),
             NOTES_HEADER,
             *(_row(name, found.expression, found.note) for name, found in licences.items() if found.note),
-        ],
+        ]
     )
 
 

@@ -32,7 +32,7 @@ def execute_rows(connection: Connection, statement: Insert, rows: Sequence[Mappi
 
 
 def execute_tuples(
-    connection: Connection, statement: Insert, names: Sequence[str], rows: Sequence[tuple[Any, ...]],
+    connection: Connection, statement: Insert, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> int:
     """Execute an INSERT once per row of bare values in the order of `names`; return how many rows it wrote.
 

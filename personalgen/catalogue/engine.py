@@ -29,14 +29,14 @@ def parse_url(url: str) -> URL:
     except ArgumentError:
         raise ConfigError(
             f"catalogue.url ({url.partition(':')[0]}:…) is not a database URL. Write sqlite:///path/to/catalogue.db or "
-            "postgresql+psycopg://user@host/database. Nothing was opened.",
+            "postgresql+psycopg://user@host/database. Nothing was opened."
         ) from None
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
         return parsed
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigError(
-        f"catalogue.url asks for {parsed.drivername}; a catalogue is sqlite or postgresql+psycopg. Nothing was opened.",
+        f"catalogue.url asks for {parsed.drivername}; a catalogue is sqlite or postgresql+psycopg. Nothing was opened."
     )
 
 
@@ -65,7 +65,7 @@ def open_catalogue(url: str, *, read_only: bool = False) -> Engine:
     except ModuleNotFoundError:
         raise ConfigError(
             f"{parsed.render_as_string()} needs the driver psycopg: pip install 'personalgen[postgres]'. "
-            "Nothing was opened.",
+            "Nothing was opened."
         ) from None
 
 
@@ -84,7 +84,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} refused a write: {error.orig}. "
             "Nothing was changed: the transaction was rolled back. If another process holds a lock or the disk is "
-            "full, mend that and run again.",
+            "full, mend that and run again."
         ) from error
 
 
@@ -102,7 +102,7 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     if path is not None and read_only:
         if not path.is_file():
             raise NotFoundError(
-                f"There is no catalogue at {path}. Run `personalgen nightly` first, or mend catalogue.url.",
+                f"There is no catalogue at {path}. Run `personalgen nightly` first, or mend catalogue.url."
             )
         url = url.set(database=f"file:{quote(str(path.resolve()))}", query={"mode": "ro", "uri": "true"})
     elif path is not None:

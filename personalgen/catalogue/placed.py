@@ -43,7 +43,7 @@ def placed_assets(engine: Engine, *, live_only: bool = True, chunk_rows: int = 1
         for name in (field.name for field in fields(PlacedAsset))
     ]
     joined = v_assets.join(schema.asset, schema.asset.c.asset_id == v_assets.c.asset_id).join(
-        schema.shard, schema.shard.c.shard_id == schema.asset.c.shard_id,
+        schema.shard, schema.shard.c.shard_id == schema.asset.c.shard_id
     )
     query = select(*columns).select_from(joined).order_by(schema.asset.c.shard_id, schema.asset.c.shard_offset)
     if live_only:

@@ -75,7 +75,7 @@ def _as_arrays(rows: list[tuple[int, int, bytes]], generator_digest: int) -> Cur
         raise CatalogueError(
             f"user_current holds conditions of {sorted(width // 4 for width in widths)} columns for generator "
             f"{generator_digest}; one width was expected. The catalogue was written by something else. "
-            "Nothing was changed.",
+            "Nothing was changed."
         )
     conditions = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4").astype(np.float32)
     return CurrentConditions(
@@ -93,7 +93,7 @@ def _by_user(users: Keys) -> Iterator[Keys]:
 
 
 def _known(
-    connection: Connection, generator_digest: int, operating_point_digest: int, *, first: int, last: int,
+    connection: Connection, generator_digest: int, operating_point_digest: int, *, first: int, last: int
 ) -> dict[tuple[int, int, int], int]:
     """Return (user, condition, variant) -> asset id for a range of users, served by the natural key's index."""
     table = asset.c

@@ -75,7 +75,7 @@ def _target(url: str) -> dict[str, str]:
     path = sqlite_path(parsed)
     if path is None or not path.is_file():
         raise NotFoundError(
-            f"There is no catalogue at {parsed.database}. Run `personalgen nightly` first, or mend catalogue.url.",
+            f"There is no catalogue at {parsed.database}. Run `personalgen nightly` first, or mend catalogue.url."
         )
     return {"engine": "sqlite", "target": f"file:{quote(str(path.resolve()))}?mode=ro"}
 
@@ -102,7 +102,7 @@ def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
     except subprocess.TimeoutExpired:
         raise QueryError(
             f"The query was cut after {timeout_sec:g} s. Narrow it, for example by night_id, or join on ids. "
-            f"{_UNCHANGED}",
+            f"{_UNCHANGED}"
         ) from None
     if done.returncode < 0:
         raise QueryError(f"The query was killed at a limit of CPU time or memory. Narrow it. {_UNCHANGED}")

@@ -89,7 +89,7 @@ class Authorizer:
         self.hidden: set[str] = set()
 
     def __call__(
-        self, action: int, first: str | None, second: str | None, _database: str | None, _view: str | None,
+        self, action: int, first: str | None, second: str | None, _database: str | None, _view: str | None
     ) -> int:
         """Return SQLITE_OK, SQLITE_IGNORE (the column reads as NULL) or SQLITE_DENY."""
         if action == sqlite3.SQLITE_SELECT:

@@ -131,7 +131,7 @@ def _reasons(errors: type[Exception], authorizer_says: Callable[[], str | None])
     except (errors, UnicodeError, ValueError) as error:
         text = str(error).strip(" .\n").splitlines()
         raise RefusedError(
-            authorizer_says() or f"The database says: {text[0] if text else type(error).__name__}.",
+            authorizer_says() or f"The database says: {text[0] if text else type(error).__name__}."
         ) from error
 
 
@@ -151,7 +151,7 @@ def _postgresql(request: Request) -> Iterator[tuple[list[str], Rows, set[str]]]:
     with (
         _reasons(psycopg.Error, lambda: None),
         psycopg.connect(
-            request["target"], options=options, connect_timeout=max(2, int(request["timeout_sec"])),
+            request["target"], options=options, connect_timeout=max(2, int(request["timeout_sec"]))
         ) as connection,
         connection.cursor(name="personalgen_query") as cursor,
     ):

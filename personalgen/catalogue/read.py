@@ -40,7 +40,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     except DBAPIError as error:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} could not be read: {error.orig}. Check that it is "
-            "reachable and that `personalgen nightly` has made its tables.",
+            "reachable and that `personalgen nightly` has made its tables."
         ) from error
 
 
@@ -80,7 +80,7 @@ def model_by_version(engine: Engine, model_name: str, version: int) -> ModelVers
 def model_by_weights(engine: Engine, generator_sha256: str) -> ModelVersion | None:
     """Return the model version with these weights, or None: ask before making a new version in the registry."""
     return _first(
-        _all(engine, ModelVersion, select(schema.model_version).where(_models.generator_sha256 == generator_sha256)),
+        _all(engine, ModelVersion, select(schema.model_version).where(_models.generator_sha256 == generator_sha256))
     )
 
 
@@ -109,7 +109,7 @@ def night_counts(engine: Engine, night_id: int) -> NightCounts:
     made = select(_assets.model_version_id, func.count().label("n")).where(_assets.night_id == night_id)
     per_model = made.group_by(_assets.model_version_id).subquery()
     named = select(_models.model_name, _models.version, per_model.c.n).join(
-        per_model, per_model.c.model_version_id == _models.model_version_id,
+        per_model, per_model.c.model_version_id == _models.model_version_id
     )
     changed = select(func.count()).where(schema.user_current.c.changed_night_id == night_id)
     aside = select(func.coalesce(func.sum(schema.quarantine.c.n_rows), 0))
@@ -124,7 +124,7 @@ def night_counts(engine: Engine, night_id: int) -> NightCounts:
 
 
 def latest_assets(
-    engine: Engine, *, limit: int = 50, before_asset_id: int | None = None, user_id: str | None = None,
+    engine: Engine, *, limit: int = 50, before_asset_id: int | None = None, user_id: str | None = None
 ) -> tuple[AssetSummary, ...]:
     """Return the newest assets, the newest first; `before_asset_id`, the last id of one page, gives the next.
 

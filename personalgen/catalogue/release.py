@@ -148,12 +148,12 @@ def _replaced_by(connection: Connection, live: int | None) -> int:
 def _last_move(connection: Connection, model_version_id: int) -> Row[Any]:
     """Return the latest decision that made the model live."""
     moves = select(model_promotion).where(
-        model_promotion.c.to_model_version_id == model_version_id, model_promotion.c.action.in_(_MOVES),
+        model_promotion.c.to_model_version_id == model_version_id, model_promotion.c.action.in_(_MOVES)
     )
     found = connection.execute(moves.order_by(model_promotion.c.promotion_id.desc()).limit(1)).first()
     if found is None:
         raise NotFoundError(
             f"Model version {model_version_id} was never live, so there is nothing to roll back to. See "
-            "`personalgen models list`; `models promote` releases a model for the first time. Nothing was changed.",
+            "`personalgen models list`; `models promote` releases a model for the first time. Nothing was changed."
         )
     return found

@@ -84,7 +84,7 @@ def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
         raise CatalogueError(
             f"shard {facts.path} is catalogued with sha256 {found.sha256[:12]}…, now it has {facts.sha256[:12]}…: "
             "a catalogued shard must never be written again. Restore it, or give the new one another path. "
-            "Nothing was changed.",
+            "Nothing was changed."
         )
     return int(found.shard_id)
 
@@ -96,14 +96,14 @@ def _check_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetR
     if known is None or connection.scalar(select(night.c.night_id).where(night.c.night_id == facts.night_id)) is None:
         raise CatalogueError(
             f"shard {facts.path} names night {facts.night_id} and model version {facts.model_version_id}; the "
-            "catalogue does not know both. Begin the night and register the model first. Nothing was changed.",
+            "catalogue does not know both. Begin the night and register the model first. Nothing was changed."
         )
     expected = (known, facts.operating_point_digest)
     wrong = {(row.generator_digest, row.operating_point_digest) for row in rows} - {expected}
     if wrong:
         raise CatalogueError(
             f"shard {facts.path} holds rows of generator and operating point {sorted(wrong)}; those of its model and "
-            f"operating point are {expected}. Nothing was changed.",
+            f"operating point are {expected}. Nothing was changed."
         )
     _check_users(connection, sorted({row.user_key for row in rows}))
 
@@ -116,7 +116,7 @@ def _check_users(connection: Connection, user_keys: Sequence[int]) -> None:
     if known != len(user_keys):
         raise CatalogueError(
             f"{len(user_keys) - known} of {len(user_keys)} user keys are not in the catalogue. Allocate keys with "
-            "allocate_user_keys before generating. Nothing was changed.",
+            "allocate_user_keys before generating. Nothing was changed."
         )
 
 
@@ -150,7 +150,7 @@ def _point(connection: Connection, keys: Sequence[str]) -> Insert:
         bindparam("new_night_id", type_=BigInteger),
     ).where(*matches)
     upsert = insert_into(connection, user_current).from_select(
-        ["generator_digest", "user_key", "asset_id", "condition", "changed_night_id"], found,
+        ["generator_digest", "user_key", "asset_id", "condition", "changed_night_id"], found
     )
     return upsert.on_conflict_do_update(
         index_elements=[user_current.c.generator_digest, user_current.c.user_key],
@@ -175,5 +175,5 @@ def _check_pointers(connection: Connection, generator_digest: int, pointers: Seq
     if wrong:
         raise CatalogueError(
             f"{len(wrong)} of {len(pointers)} pointers do not name a variant 0 of their user and generator, the "
-            f"first being asset {wrong[0].asset_id} for user key {wrong[0].user_key}. Nothing was changed.",
+            f"first being asset {wrong[0].asset_id} for user key {wrong[0].user_key}. Nothing was changed."
         )

@@ -42,7 +42,7 @@ def begin_night(engine: Engine, facts: NightFacts, *, at: datetime) -> int:
 
 
 def finish_night(
-    engine: Engine, night_id: int, *, status: NightStatus, counts: Mapping[str, Any] | None = None, at: datetime,
+    engine: Engine, night_id: int, *, status: NightStatus, counts: Mapping[str, Any] | None = None, at: datetime
 ) -> None:
     """Record how the night ended and what it counted.
 
@@ -137,7 +137,7 @@ def _registered(connection: Connection, facts: ModelFacts) -> int:
     raise CatalogueError(
         f"{facts.model_name} v{facts.version} with weights {facts.generator_sha256[:12]}… cannot be "
         f"registered: the catalogue holds {held}. Look the weights up before asking the registry for a new version. "
-        "Nothing was changed.",
+        "Nothing was changed."
     )
 
 

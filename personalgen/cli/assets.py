@@ -20,7 +20,7 @@ def latest(
     limit: LimitOption = 10,
     user: Annotated[str | None, typer.Option("--user", help="Only this user's.")] = None,
     before: Annotated[
-        int | None, typer.Option("--before", help="Only assets older than this id: the next page."),
+        int | None, typer.Option("--before", help="Only assets older than this id: the next page.")
     ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -110,7 +110,7 @@ def lineage_text(facts: dict[str, Any]) -> str:
             *(f"{name:<{width}}  {facts[name]}" for name in names),
             f"events that weighed most, of {facts['n_events']}:",
             *events,
-        ],
+        ]
     )
 
 

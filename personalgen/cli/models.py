@@ -14,14 +14,14 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for
 
 @models.command("list")
 def list_models(
-    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False,
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False
 ) -> None:
     """List model versions with what is live."""
     from personalgen.steps.models import list_versions
 
     with workspace(config, overrides) as opened:
         show(
-            list_versions(opened), as_json=as_json, as_csv=as_csv, empty="no model version yet: run personalgen nightly",
+            list_versions(opened), as_json=as_json, as_csv=as_csv, empty="no model version yet: run personalgen nightly"
         )
 
 
@@ -33,7 +33,7 @@ def promote(version: int, reason: ReasonOption, config: ConfigOption = None, ove
     with workspace(config, overrides) as opened, opened.only_night():
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
     typer.echo(
-        f"v{moved.live_version} is live (was {_version(moved.before)}); {moved.n_assets:,} images were generated first",
+        f"v{moved.live_version} is live (was {_version(moved.before)}); {moved.n_assets:,} images were generated first"
     )
 
 
@@ -54,7 +54,7 @@ def rollback(
 
 @models.command()
 def history(
-    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False,
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False
 ) -> None:
     """List every promotion, hold and rollback, newest first, with its reason."""
     from personalgen.catalogue import read

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def nightly(
-    config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False,
+    config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
 ) -> None:
     """Run the whole night: from history tables to an image for every user."""
     quiet_environment()
@@ -41,13 +41,13 @@ def add_steps(app: typer.Typer) -> None:
     """Add one command per stage: each runs that stage alone, on the stored results of those before it."""
     for name, (run, text) in _STEPS.items():
         app.command(name, help=f"{text} Runs one stage of the night, on the stored results of those before it.")(
-            _command(run),
+            _command(run)
         )
 
 
 def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
     def command(
-        config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False,
+        config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
     ) -> None:
         from personalgen import steps
 
@@ -75,7 +75,7 @@ def _evaluate(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
     return steps.evaluate(
-        opened, night, steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained),
+        opened, night, steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
     )
 
 
@@ -83,7 +83,7 @@ def _register(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
     return steps.register(
-        opened, night, steps.stage_result(night, steps.Trained), steps.stage_result(night, steps.Evaluated),
+        opened, night, steps.stage_result(night, steps.Trained), steps.stage_result(night, steps.Evaluated)
     )
 
 
@@ -92,7 +92,7 @@ def _promote(opened: "Workspace", night: "Night") -> Any:
 
     evaluated = steps.stage_result(night, steps.Evaluated)
     return steps.promote(
-        opened, night, evaluated, steps.register(opened, night, steps.stage_result(night, steps.Trained), evaluated),
+        opened, night, evaluated, steps.register(opened, night, steps.stage_result(night, steps.Trained), evaluated)
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False),
+    list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False)
 ]
 AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Read events before this instant (ISO 8601, UTC).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -58,7 +58,7 @@ def parse_instant(text: str | None) -> datetime | None:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started.",
+            f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started."
         ) from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
@@ -103,7 +103,7 @@ def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
 
 
 def show(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing",
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing"
 ) -> None:
     """Print rows as JSON, CSV or a table."""
     if as_json:

@@ -40,5 +40,5 @@ def add_day(
 def _require_world(name: str) -> None:
     if not name:
         raise ConfigError(
-            "world.name is empty: this config reads a real source. Use --config configs/demo.toml. Nothing was changed.",
+            "world.name is empty: this config reads a real source. Use --config configs/demo.toml. Nothing was changed."
         )

@@ -51,7 +51,7 @@ class Basis:
         """32 hex digits that change with any number in the basis."""
         arrays = {name: value.tobytes().hex() for name, value in self.arrays().items()}
         return digest_of(
-            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays},
+            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays}
         )
 
     def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:

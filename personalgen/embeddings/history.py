@@ -51,7 +51,7 @@ def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float
 
 
 def raw_user_vectors(
-    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None,
+    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None
 ) -> Matrix:
     """Return (n_users, dim): the shrunk decayed mean of liked items less a part of the mean of disliked ones.
 
@@ -125,7 +125,7 @@ def vectors_before_events(history: History, basis: Basis, features: Matrix) -> M
 
 
 def _fill_user(
-    out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis,
+    out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis
 ) -> None:
     """Write the raw vectors before each of one user's events."""
     options, dim = basis.options, basis.options.dim
@@ -145,7 +145,7 @@ def _fill_user(
 
 
 def _weighted_sums(
-    history: History, item_vectors: Matrix, weight: NDArray[np.float64],
+    history: History, item_vectors: Matrix, weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return per user the weighted sum of item vectors (n_users, dim) and the total weight (n_users,)."""
     shape = (len(history.user_ids), len(history.item_ids))
@@ -182,6 +182,6 @@ def _top_events(history: History, weight: NDArray[np.float64], count: int) -> tu
                     "weight": round(float(own[k]) / total, 4),
                 }
                 for k in order
-            ),
+            )
         )
     return tuple(tops)

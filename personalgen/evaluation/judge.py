@@ -79,7 +79,7 @@ class ContentJudge:
         if len(items) < MIN_JUDGE_ITEMS:
             raise DataError(
                 f"The judge needs at least {MIN_JUDGE_ITEMS} items of the judge split, found {len(items)}. "
-                "Give more items. The evaluation is missing; nothing was measured.",
+                "Give more items. The evaluation is missing; nothing was measured."
             )
         features = np.asarray(items.features, np.float64)
         self.mean_ = features.mean(axis=0)
@@ -107,7 +107,7 @@ def weighted_rows(user_items: csr_array) -> csr_array:
     if (sizes == 0).any() or (likes.data <= 0).any():
         raise DataError(
             f"Likes need positive weights and at least one per user, found {int((sizes == 0).sum())} users without and "
-            f"{int((likes.data <= 0).sum())} weights at or below zero. Leave these out. Nothing was measured.",
+            f"{int((likes.data <= 0).sum())} weights at or below zero. Leave these out. Nothing was measured."
         )
     likes.data /= np.repeat(likes.sum(axis=1), sizes)
     return likes
@@ -122,7 +122,7 @@ def _whitening(centred: FloatArray, dims: int) -> FloatArray:
     dims = min(dims, int((variance > _TINY * max(variance[0], _TINY)).sum()))
     if dims < 1:
         raise DataError(
-            "The judge's items all look the same to its net. Check that their images differ. Nothing was measured.",
+            "The judge's items all look the same to its net. Check that their images differ. Nothing was measured."
         )
     shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
     shrunk = (1 - shrinkage) * variance[:dims] + shrinkage * variance.sum() / centred.shape[1]

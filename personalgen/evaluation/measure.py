@@ -55,7 +55,7 @@ class Yardstick:
         if features.ndim != 3 or len(features) != self.n_users:
             raise DataError(
                 f"Expected features (n_users={self.n_users}, images_per_user, d) in the order of selection.user_index, "
-                f"found {features.shape}. Generate for exactly these users. Nothing was measured.",
+                f"found {features.shape}. Generate for exactly these users. Nothing was measured."
             )
 
 
@@ -109,7 +109,7 @@ class Evaluation:
 
 
 def build_yardstick(
-    selection: Selection, items: Pictures, *, options: EvaluationOptions, judge: Judge | None = None,
+    selection: Selection, items: Pictures, *, options: EvaluationOptions, judge: Judge | None = None
 ) -> Yardstick:
     """Return the yardstick from `selection` and the judge features of its rows; without `judge`, judge A is fitted.
 
@@ -126,7 +126,7 @@ def build_yardstick(
 
 
 def measure(
-    features: NDArray[Any], yardstick: Yardstick, *, options: EvaluationOptions, images: NDArray[np.uint8] | None = None,
+    features: NDArray[Any], yardstick: Yardstick, *, options: EvaluationOptions, images: NDArray[np.uint8] | None = None
 ) -> Evaluation:
     """Return the measurement of one model from the features (n_users, k, d) of each evaluated user's pictures.
 
@@ -153,12 +153,12 @@ def _require_apart(selection: Selection, items: Pictures) -> None:
     if len(items) != len(selection.item_index):
         raise DataError(
             f"Expected judge features of the {len(selection.item_index)} rows of selection.item_index, found "
-            f"{len(items)}. Compute them for exactly these rows. Nothing was measured.",
+            f"{len(items)}. Compute them for exactly these rows. Nothing was measured."
         )
     wrong = int((~selection.is_judge[selection.profile_likes.indices]).sum())
     wrong += int(selection.is_judge[selection.held_out_likes.indices].sum())
     if wrong:
         raise DataError(
             f"Profiles must be built on judge items and the ceiling on test items, found {wrong} likes of the wrong "
-            "split: the ceiling would contain itself. Mend the selection. Nothing was measured.",
+            "split: the ceiling would contain itself. Mend the selection. Nothing was measured."
         )

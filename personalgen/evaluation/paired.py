@@ -61,7 +61,7 @@ def compare(
     if challenger.shape != champion.shape:
         raise DataError(
             f"Both models must be compared on the same users and z, found features {challenger.shape} and "
-            f"{champion.shape}. Generate both for the same selection. Nothing was compared.",
+            f"{champion.shape}. Generate both for the same selection. Nothing was compared."
         )
     of_challenger, of_champion = (None, None) if images is None else images
     scores = yardstick.scores(challenger, of_challenger) - yardstick.scores(champion, of_champion)
@@ -86,7 +86,7 @@ def fit_difference(score_difference: FloatArray, options: EvaluationOptions) -> 
 
 
 def kid_difference(
-    challenger: NDArray[Any], champion: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions,
+    challenger: NDArray[Any], champion: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions
 ) -> Interval:
     """Return the difference of KID with its interval; leaving out a user takes both models' pictures of that user."""
     real, groups = yardstick.real_features(), yardstick.users_of_rows(challenger)

@@ -160,10 +160,10 @@ def _require_scores(generated: NDArray[Any], real: NDArray[Any]) -> None:
     if generated.shape != (n_users, n_users) or real.shape != generated.shape:
         raise DataError(
             f"Scores must be two square (n_users, n_users) arrays, found {generated.shape} and {real.shape}. "
-            "Score the pictures of every user for every user. Nothing was measured.",
+            "Score the pictures of every user for every user. Nothing was measured."
         )
     if n_users < MIN_USERS:
         raise DataError(
             f"Personal fit needs at least {MIN_USERS} users with held-out likes, found {n_users}. "
-            "Give more history. The evaluation is missing; nothing was measured.",
+            "Give more history. The evaluation is missing; nothing was measured."
         )

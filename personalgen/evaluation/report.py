@@ -72,7 +72,7 @@ def write_report(
     `simulated` is shown as a banner above everything: say there what is made up. `counts` are small facts, in order.
     """
     page = report_html(
-        title=title, figures=figures, pictures=pictures, counts=counts or {}, subtitle=subtitle, simulated=simulated,
+        title=title, figures=figures, pictures=pictures, counts=counts or {}, subtitle=subtitle, simulated=simulated
     )
     return write_bytes(path, page.encode())
 

@@ -91,7 +91,7 @@ def select_held_out(
 
 
 def _likes(
-    shape: tuple[int, int], user_index: NDArray[Any], item_index: NDArray[Any], weight: NDArray[Any], keep: MaskArray,
+    shape: tuple[int, int], user_index: NDArray[Any], item_index: NDArray[Any], weight: NDArray[Any], keep: MaskArray
 ) -> csr_array:
     """Return (n_users, n_items) summed weights of the kept interactions."""
     entries = (weight[keep].astype(np.float64), (user_index[keep], item_index[keep]))
@@ -121,5 +121,5 @@ def _require_users(n_found: int, min_likes: int) -> None:
         raise DataError(
             f"An evaluation needs at least {MIN_USERS} users with {min_likes} or more held-out likes on judge items "
             f"and as many on test items, found {n_found}. Give more history, lower evaluation.min_likes or hold out a "
-            "larger share of events. The evaluation is missing; nothing was measured.",
+            "larger share of events. The evaluation is missing; nothing was measured."
         )

@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
         pa.field("n_events", pa.int32(), nullable=False),
         pa.field("top_events", pa.string(), nullable=False),
         pa.field("condition", pa.binary(), nullable=False),
-    ],
+    ]
 )
 
 _EVENTS_TO_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode

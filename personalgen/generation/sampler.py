@@ -48,7 +48,7 @@ class Sampler:
         """
         if condition.batch_size != len(seeds):
             raise InternalError(
-                f"{condition.batch_size} conditions came with {len(seeds)} seeds. Nothing was generated.",
+                f"{condition.batch_size} conditions came with {len(seeds)} seeds. Nothing was generated."
             )
         self.generator.spec.check(condition)
         edge = self.generator.resolution
@@ -67,7 +67,7 @@ class Sampler:
         if not torch.isfinite(x.sum()):  # one value that is not finite makes the sum so
             raise InternalError(
                 "the generator returned values that are not finite: its training diverged. Roll back to an earlier "
-                "model version (personalgen models rollback). No image of this batch was written.",
+                "model version (personalgen models rollback). No image of this batch was written."
             )
         return to_uint8(x)
 

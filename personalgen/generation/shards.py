@@ -109,7 +109,7 @@ def seal(path: Path, packed: PackedShard, *, sidecar: pa.Table | None = None) ->
     except OSError as error:
         raise ArtifactError(
             f"shard {path} ({len(packed.data):,} bytes) could not be written: {error}. Free some space or mend the "
-            "disk, then rerun the night: it continues with this shard. Nothing was sealed.",
+            "disk, then rerun the night: it continues with this shard. Nothing was sealed."
         ) from error
     return SealedShard(path=path, sha256=sha256, byte_length=len(packed.data), entries=packed.entries)
 
@@ -130,12 +130,12 @@ def read_member(path: Path, *, offset: int, byte_length: int, crc32: int) -> byt
             data = os.pread(stream.fileno(), byte_length, offset)
     except OSError as error:
         raise ArtifactError(
-            f"shard {path} cannot be read: {error}. Restore it from a backup; no image was read.",
+            f"shard {path} cannot be read: {error}. Restore it from a backup; no image was read."
         ) from error
     if len(data) != byte_length or zlib.crc32(data) != crc32:
         raise ArtifactError(
             f"shard {path} holds other bytes at {offset}..{offset + byte_length} than were catalogued ({len(data)} "
-            f"read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore it from a backup; nothing was read.",
+            f"read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore it from a backup; nothing was read."
         )
     return data
 
@@ -194,7 +194,7 @@ def _header(member: Member) -> bytes:
     if not 0 < len(name) <= _NAME_BYTES or size >= _SIZE_LIMIT:
         raise InternalError(
             f"member {member.name!r} of {size:,} bytes does not fit a ustar header (name of 1 to {_NAME_BYTES} bytes, "
-            "less than 8 GiB). Nothing was written.",
+            "less than 8 GiB). Nothing was written."
         )
     octal = b"%011o\0" % size
     header = bytearray(_TEMPLATE)

@@ -63,10 +63,10 @@ class Discriminator(nn.Module):
         self.stages = nn.ModuleDict(
             {
                 f"px{options.resolution >> k}": nn.Sequential(
-                    *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2),
+                    *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2)
                 )
                 for k, (c, c_next) in enumerate(pairs)
-            },
+            }
         )
         self.last = ResidualBlock(widths[-1])
         self.spread = GroupSpread(options.group_size)

@@ -55,13 +55,13 @@ class ConditionEncoder(nn.Module):
         for entry in spec.fields:
             if entry.kind != "vector":
                 raise ConditionError(
-                    f"field {entry.name!r} has kind {entry.kind!r}, which this version cannot encode; use 'vector'.",
+                    f"field {entry.name!r} has kind {entry.kind!r}, which this version cannot encode; use 'vector'."
                 )
         self.nets = nn.ModuleDict(
             {
                 entry.name: nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width))
                 for entry in spec.fields
-            },
+            }
         )
         self.nulls = nn.ParameterDict({entry.name: nn.Parameter(torch.randn(entry.width)) for entry in spec.fields})
 

@@ -32,7 +32,7 @@ class ModelOptions:
         """Refuse a resolution that is not a power of two."""
         if self.resolution not in (8, 16, 32, 64, 128):
             raise ConfigError(
-                f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built.",
+                f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built."
             )
 
     @property

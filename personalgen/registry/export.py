@@ -39,7 +39,7 @@ class Exportable:
             raise RegistryError(
                 f"a model to register needs eval mode (training={self.module.training}), examples of one batch size of "
                 f"at least 2 (found {sorted(rows)}) and a name per input ({len(self.input_names)} names for "
-                f"{len(self.example_inputs)} inputs). Nothing was registered.",
+                f"{len(self.example_inputs)} inputs). Nothing was registered."
             )
 
 
@@ -94,12 +94,12 @@ def _check_round_trip(export: Exportable, loaded: nn.Module) -> None:
     except (AssertionError, RuntimeError) as error:
         raise RegistryError(
             f"the exported model refuses a batch of {len(inputs[0])} rows ({error}): its forward turned the batch size "
-            "into a constant, for example by len(tensor); use tensor.shape[0]. Nothing was registered.",
+            "into a constant, for example by len(tensor); use tensor.shape[0]. Nothing was registered."
         ) from error
     if not torch.allclose(expected, found, atol=_TOLERANCE):
         worst = (expected - found).abs().max().item()
         raise RegistryError(
-            f"the exported model draws other images (off by up to {worst:.3g}). Nothing was registered.",
+            f"the exported model draws other images (off by up to {worst:.3g}). Nothing was registered."
         )
 
 

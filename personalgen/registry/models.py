@@ -55,7 +55,7 @@ class ModelRegistry:
     model_name: str
 
     def register(
-        self, folder: Path, *, run_id: str, export: Exportable, tags: Mapping[str, str] | None = None,
+        self, folder: Path, *, run_id: str, export: Exportable, tags: Mapping[str, str] | None = None
     ) -> ModelVersion:
         """Return the version of the generator in `folder`, made where this run has none with these weights.
 
@@ -77,7 +77,7 @@ class ModelRegistry:
             with process_wide(self.tracking.uri):
                 all_tags = {**(tags or {}), DIGEST_TAG: sha256}
                 return _version(
-                    self._client.create_model_version(self.model_name, _SCHEME + model_id, run_id, all_tags),
+                    self._client.create_model_version(self.model_name, _SCHEME + model_id, run_id, all_tags)
                 )
 
     def list_versions(self) -> list[ModelVersion]:
@@ -93,7 +93,7 @@ class ModelRegistry:
         for found in self._search(f"name = '{self.model_name}' and version_number = {int(version)}"):
             return found
         raise NotFoundError(
-            f"{self.model_name} has no version {version}; see personalgen models list. Nothing was changed.",
+            f"{self.model_name} has no version {version}; see personalgen models list. Nothing was changed."
         )
 
     def fetch(self, version: int, *, into: Path | None = None) -> Path:
@@ -107,7 +107,7 @@ class ModelRegistry:
         if checked_digest(folder) != found.generator_sha256:
             raise ArtifactError(
                 f"{folder} does not hold the weights of {self.model_name} version {version}. Restore it from a backup, "
-                "or roll back to another version. Nothing was read from it.",
+                "or roll back to another version. Nothing was read from it."
             )
         return folder
 
@@ -210,10 +210,10 @@ class ModelRegistry:
         from mlflow.models import Model
 
         logged = self._client.create_logged_model(
-            self.tracking.experiment_id, name=FOLDER, source_run_id=run_id, tags={DIGEST_TAG: sha256}, model_type=FOLDER,
+            self.tracking.experiment_id, name=FOLDER, source_run_id=run_id, tags={DIGEST_TAG: sha256}, model_type=FOLDER
         )
         described = Model(
-            artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id,
+            artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id
         )
         with tempfile.TemporaryDirectory() as temporary:
             save_pt2(export, Path(temporary) / "model", mlflow_model=described)
@@ -252,7 +252,7 @@ def checked_digest(folder: Path) -> str:
     if found != named:
         raise ArtifactError(
             f"{weights} has sha256 {found[:12]}…, {folder / CARD} names {str(named)[:12]}…: they do not belong "
-            "together. Rerun train. Nothing was registered or loaded.",
+            "together. Rerun train. Nothing was registered or loaded."
         )
     return found
 

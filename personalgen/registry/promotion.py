@@ -28,7 +28,7 @@ class GateOptions:
         if not 0 < self.confidence < 1 or any(math.isnan(value) for value in astuple(self)):
             raise ConfigError(
                 f"gate.confidence must lie between 0 and 1 and every threshold must be a number; found {self}. "
-                "Nothing was promoted.",
+                "Nothing was promoted."
             )
 
 
@@ -84,7 +84,7 @@ class Verdict:
 
 
 def decide(
-    challenger: Figures | None, champion: Figures | None, paired: PairedDifference | None, options: GateOptions,
+    challenger: Figures | None, champion: Figures | None, paired: PairedDifference | None, options: GateOptions
 ) -> Verdict:
     """Return whether the challenger is promoted.
 
@@ -138,7 +138,7 @@ def _judge(name: str, difference: Difference, *, better: int, options: GateOptio
 
 
 def _faults(
-    challenger: Figures | None, champion: Figures | None, paired: PairedDifference | None, options: GateOptions,
+    challenger: Figures | None, champion: Figures | None, paired: PairedDifference | None, options: GateOptions
 ) -> tuple[str, ...]:
     """Return why nothing can be decided, if so."""
     if challenger is None:

@@ -87,10 +87,10 @@ class Run:
         """
         if image.dtype != np.uint8 or image.ndim != 3:
             raise RegistryError(
-                f"image {key!r} is {image.shape} {image.dtype}, expected (H, W, 3) uint8. It was not logged.",
+                f"image {key!r} is {image.shape} {image.dtype}, expected (H, W, 3) uint8. It was not logged."
             )
         self.client.log_image(
-            self.run_id, image, key=key, step=step, timestamp=int(self._clock() * 1000), synchronous=True,
+            self.run_id, image, key=key, step=step, timestamp=int(self._clock() * 1000), synchronous=True
         )
 
     def log_artifact(self, path: Path, *, folder: str | None = None) -> None:
@@ -111,7 +111,7 @@ class Run:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         data_set = Dataset(
-            name=name, digest=digest[:_DIGEST_CHARS], source_type="local", source=canonical_json({"uri": source}),
+            name=name, digest=digest[:_DIGEST_CHARS], source_type="local", source=canonical_json({"uri": source})
         )
         tags = [InputTag("mlflow.data.context", context)]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(data_set, tags)])

@@ -88,7 +88,7 @@ def _experiment_id(client: "MlflowClient", uri: str, *, name: str, artifact_root
     if found.lifecycle_stage != "active":
         raise RegistryError(
             f"the experiment {name!r} was deleted in MLflow. Restore it (mlflow experiments restore -x "
-            f"{found.experiment_id}) or set another name. Nothing was logged.",
+            f"{found.experiment_id}) or set another name. Nothing was logged."
         )
     return str(found.experiment_id)
 

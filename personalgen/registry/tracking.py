@@ -102,7 +102,7 @@ class Tracking:
         """Return the id of the oldest run with all of `tags`, or None."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         runs = self.client.search_runs(
-            [self.experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1,
+            [self.experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1
         )
         return str(runs[0].info.run_id) if runs else None
 

@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("score", pa.float64()),
         ("variant", pa.int16()),
-    ],
+    ]
 )
 
 

@@ -53,7 +53,7 @@ class NightData:
     def later(self) -> NDArray[np.bool_]:
         """(n_events,) True for the last share of each user's events, which training never sees."""
         return np.asarray(
-            later_events(self.history.user_index, self.history.timestamp, self.later_share), dtype=np.bool_,
+            later_events(self.history.user_index, self.history.timestamp, self.later_share), dtype=np.bool_
         )
 
     @property

@@ -68,7 +68,7 @@ def _packages(_: Workspace) -> Iterator[Finding]:
         there = importlib.util.find_spec(module) is not None
         advice = "" if there else "pip install 'personalgen[demo]'"
         yield Finding(
-            f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice,
+            f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice
         )
 
 
@@ -99,7 +99,7 @@ def _home(workspace: Workspace) -> Iterator[Finding]:
     )
     enough = free >= _LEAST_FREE_BYTES
     yield Finding(
-        "free disk", "ok" if enough else "wrong", f"{free / 2**30:.1f} GiB", "" if enough else "free at least 2 GiB",
+        "free disk", "ok" if enough else "wrong", f"{free / 2**30:.1f} GiB", "" if enough else "free at least 2 GiB"
     )
 
 
@@ -133,7 +133,7 @@ def _source(workspace: Workspace) -> Iterator[Finding]:
     elif settings.source.path:
         there = Path(settings.source.path).is_dir()
         yield Finding(
-            "source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist",
+            "source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist"
         )
     else:
         yield Finding("source", "ok", settings.source.name)

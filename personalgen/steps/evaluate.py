@@ -118,7 +118,7 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
 
 
 def _features(
-    workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick,
+    workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
 ) -> NDArray[np.float32]:
     """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z."""
     generator, card = load_generator(folder)
@@ -145,7 +145,7 @@ def _judged(workspace: Workspace, images: NDArray[np.uint8]) -> NDArray[np.float
         report(done[0], len(images))
 
     return judge_features(
-        images, px=options.feature_px, batch_size=options.batch_size, threads=options.threads, progress=progress,
+        images, px=options.feature_px, batch_size=options.batch_size, threads=options.threads, progress=progress
     )
 
 

@@ -79,7 +79,7 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
 
 
 def _draw(
-    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, *, run_id: str | None,
+    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, *, run_id: str | None
 ) -> tuple[Plan, GenerationSummary]:
     """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again."""
     options = workspace.settings.generation
@@ -90,7 +90,7 @@ def _draw(
     encoder = choose_encoder(options.encoder)
     summary = generate_plan(
         GenerationRequest(
-            plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants,
+            plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
         ),
         sampler=Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point),
         encoder=encoder,
@@ -144,7 +144,7 @@ def _without_existing(workspace: Workspace, night: Night, table: PreferenceTable
                 variants=np.full(len(plan), variant, dtype=np.int64),
             )
             for variant in range(variants)
-        ],
+        ]
     )
     there = (found != planning.MISSING).all(axis=0)
     pointers = [
@@ -152,7 +152,7 @@ def _without_existing(workspace: Workspace, night: Night, table: PreferenceTable
         for k in np.flatnonzero(there)
     ]
     shards.point_current(
-        workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers,
+        workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
     )
     return plan.keep(~there)
 

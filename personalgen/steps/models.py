@@ -91,11 +91,11 @@ def newest_night(workspace: Workspace, model: ModelVersion) -> tuple[Night, Embe
         folder = workspace.data / "nights" / known.night_key[:16]
         if (folder / "embed" / model.basis_version[:12]).is_dir() and (folder / "embed.json").is_file():
             return from_json(Night, read_json(folder / "prepare.json")), from_json(
-                Embedded, read_json(folder / "embed.json"),
+                Embedded, read_json(folder / "embed.json")
             )
     raise NotFoundError(
         f"no night has preferences in the basis of {model.model_name} v{model.version} ({model.basis_version[:8]}). "
-        "Nothing was changed.",
+        "Nothing was changed."
     )
 
 

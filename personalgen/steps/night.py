@@ -86,7 +86,7 @@ def stage_result(night: Night, kind: type[T]) -> T:
     if not path.is_file():
         raise NotFoundError(
             f"{name} has not run yet for the night of {night.day} ({night.key[:12]}). "
-            f"Run `personalgen {name}` with the same config first. Nothing was changed.",
+            f"Run `personalgen {name}` with the same config first. Nothing was changed."
         )
     return from_json(kind, read_json(path))
 
@@ -117,7 +117,7 @@ def from_json(kind: type[T], raw: dict[str, Any]) -> T:
     """Return the dataclass that was written as JSON; lists become tuples, keys that are unknown are refused."""
     known = {entry.name for entry in fields(kind)}
     return kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known},
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known}
     )
 
 

@@ -66,13 +66,13 @@ def _again(workspace: Workspace, folder: Path, key: str, flow_run_id: str | None
     if known is not None and known.status != "done":
         facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
         write.begin_night(
-            workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now(),
+            workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
         )
     return night
 
 
 def _first_time(
-    workspace: Workspace, tables: PreparedTables, *, key: str, folder: Path, flow_run_id: str | None,
+    workspace: Workspace, tables: PreparedTables, *, key: str, folder: Path, flow_run_id: str | None
 ) -> Night:
     """Return a new night after telling tracking and catalogue of it."""
     settings = workspace.settings
@@ -140,7 +140,7 @@ def _log(workspace: Workspace, parent: Run, night: Night, tables: PreparedTables
     parent.log_params(asdict(workspace.settings))
     parent.log_dict(asdict(workspace.settings), name="settings.json")
     parent.set_tags(
-        {"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest},
+        {"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest}
     )
     parent.log_input(night.source[:500], digest=tables.source_digest, source=tables.folder, context="history")
     with workspace.tracking.stage_run("prepare", parent.run_id) as run:

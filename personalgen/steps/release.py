@@ -28,16 +28,16 @@ class Released:
 
 
 def release(
-    workspace: Workspace, night: Night, registered: Registered, decided: Decided, generated: Generated,
+    workspace: Workspace, night: Night, registered: Registered, decided: Decided, generated: Generated
 ) -> Released:
     """Return what is live after the decision is written; comes after the images exist, so that nobody sees a gap."""
     return run_stage(
-        workspace, night, Released, lambda run: _release(workspace, night, registered, decided, generated, run),
+        workspace, night, Released, lambda run: _release(workspace, night, registered, decided, generated, run)
     )
 
 
 def _release(
-    workspace: Workspace, night: Night, registered: Registered, decided: Decided, generated: Generated, run: Run,
+    workspace: Workspace, night: Night, registered: Registered, decided: Decided, generated: Generated, run: Run
 ) -> Released:
     engine, reason = workspace.engine, "; ".join(decided.reasons)
     at, verdict = workspace.now(), asdict(decided)

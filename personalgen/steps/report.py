@@ -76,7 +76,7 @@ def _report(
                 "History and generated pictures",
                 sheet,
                 "Left: what weighs most in the history. Right: made for this user, nothing else.",
-            ),
+            )
         ]
     )
     simulated = "Users and events of this source were made up; pictures come from OpenMoji (CC BY-SA 4.0)."
@@ -93,7 +93,7 @@ def _report(
     if sheet is not None:
         run.log_image(sheet, key="contact_sheet")
     return Reported(
-        html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary,
+        html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary
     )
 
 
@@ -119,7 +119,7 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
 
 
 def _summary(
-    workspace: Workspace, night: Night, evaluated: Evaluated, decided: Decided, generated: Generated, released: Released,
+    workspace: Workspace, night: Night, evaluated: Evaluated, decided: Decided, generated: Generated, released: Released
 ) -> dict[str, Any]:
     """Return the night in numbers, in the order in which people ask."""
     counts = read.night_counts(workspace.engine, night.night_id)
@@ -161,7 +161,7 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
     options = workspace.settings.generation
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point)
     images = draw(sampler, shown, _SHEET_IMAGES).reshape(
-        len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3,
+        len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3
     )
     pictures = np.asarray(data.prepared.images)
     sheet = contact_sheet(
@@ -172,7 +172,7 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
                 generated,
             )
             for user_id, n_events, row, generated in zip(shown.user_ids, shown.n_events, rows, images, strict=True)
-        ],
+        ]
     )
     write_png(folder / "contact_sheet.png", sheet)
     return np.asarray(sheet)

@@ -93,6 +93,6 @@ class Workspace:
             except BlockingIOError:
                 raise CatalogueError(
                     f"another night is running in {self.settings.root}. Wait for it, or choose another home. "
-                    "Nothing was started.",
+                    "Nothing was started."
                 ) from None
             yield

@@ -24,7 +24,7 @@ _MAX_SECONDS = 1 << 62
 _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _FLAGS = {"true": True, "t": True, "yes": True, "y": True, "1": True, "": False} | dict.fromkeys(
-    ("false", "f", "no", "n", "0"), False,
+    ("false", "f", "no", "n", "0"), False
 )
 
 
@@ -91,7 +91,7 @@ def to_floats(column: Column) -> NDArray[np.float64]:
     column = _plain(column)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return np.asarray(
-            column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False), dtype=np.float64,
+            column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False), dtype=np.float64
         )
     return _per_distinct(column, _float, np.float64)
 
@@ -243,7 +243,7 @@ def _per_distinct(column: pa.Array, convert: Callable[[Any], float], dtype: type
 def _optional(values: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return (values with 0 where None, mask of those that are not None)."""
     return _int64(0 if value is None else value for value in values), np.array(
-        [v is not None for v in values], dtype=bool,
+        [v is not None for v in values], dtype=bool
     )
 
 

@@ -27,7 +27,7 @@ def text_words(values: Sequence[str | None]) -> Words:
 def record_words(records: Iterable[Sequence[str | None]]) -> Words:
     """Return (n, 2) uint64: 128 bits of blake2b of each record of texts."""
     return text_words(
-        ["".join(f"{-1 if one is None else len(one)}:{one or ''}" for one in record) for record in records],
+        ["".join(f"{-1 if one is None else len(one)}:{one or ''}" for one in record) for record in records]
     )
 
 

@@ -31,7 +31,7 @@ STAGED = pa.schema(
         ("timestamp", pa.int64()),
         ("event", pa.int32()),
         ("value", pa.float32()),
-    ],
+    ]
 )
 MAX_EVENT_KINDS = 1 << 16
 ITEM_QUARANTINED = -2
@@ -223,7 +223,7 @@ class _Rows:
             raise DataError(
                 f"column {name!r} of interactions has over {MAX_EVENT_KINDS:,} distinct values, for example "
                 f"{shown(kinds[-1])}; expected kinds of event, such as view. Map another column to "
-                'source.columns.interactions.event, or set it to "". Nothing was written.',
+                'source.columns.interactions.event, or set it to "". Nothing was written.'
             )
         return np.array([used[code] for code in codes.tolist()], dtype=np.int64)
 
@@ -248,7 +248,7 @@ def _codes(user_code: dict[str, int], users: IdColumn, good: NDArray[np.bool_]) 
 
 
 def _keys(
-    user: NDArray[np.int64], item: NDArray[np.int64], seconds: NDArray[np.int64], event: NDArray[np.int64],
+    user: NDArray[np.int64], item: NDArray[np.int64], seconds: NDArray[np.int64], event: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
     """Return (n, 2) words that differ where the rows differ: user and item, then 47 bits of time and 16 of event."""
     return np.stack([(user << 32) | item, (seconds << 16) | event], axis=1).astype(np.uint64)

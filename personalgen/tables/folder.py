@@ -84,7 +84,7 @@ class FolderSource:
         hint = f" (nearest: {near!r})" if (near := nearest(table, here)) else ""
         raise SourceError(
             f"{self.where} has no table {table!r}{hint}: expected {table}{' or '.join(_SUFFIXES[:2])}. "
-            f"Found: {', '.join(here) or 'no Parquet or CSV file'}.",
+            f"Found: {', '.join(here) or 'no Parquet or CSV file'}."
         )
 
     def _parts(self, folder: Path) -> list[Path]:

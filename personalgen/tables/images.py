@@ -106,7 +106,7 @@ def _square(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
     """Return the centre square of an image at `image_px`, RGB."""
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     image.draft(
-        "RGB", (2 * image_px, 2 * image_px),
+        "RGB", (2 * image_px, 2 * image_px)
     )  # a JPEG is decoded at a half, quarter or eighth where that is enough
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2

@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         ("timestamp", pa.int64()),
         ("weight", pa.float32()),
         ("event", pa.string()),
-    ],
+    ]
 )
 _KEYS_AT_A_TIME = 1 << 20
 _LEAST_STD = 0.5

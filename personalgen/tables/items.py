@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("labels", pa.string()),
         ("image_index", pa.int32()),
         ("image_sha256", pa.string()),
-    ],
+    ]
 )
 _BATCH_ITEMS = 256
 _COPY_IMAGES = 1024
@@ -79,7 +79,7 @@ def read_items(reading: Reading, layout: TableLayout, folder: Path, *, image_px:
 
 
 def _take(  # noqa: PLR0917 - one caller, which has just opened the file
-    items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter,
+    items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter
 ) -> Iterator[Fault]:
     """Add a batch's items and append their pixels, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("item_id")]

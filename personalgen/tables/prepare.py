@@ -113,7 +113,7 @@ class _Job:
         if as_of is not None:
             return Window(as_of=ceil_seconds(as_of), latest=latest)
         newest = newest_event(
-            self.reading.source, self.layout.interactions, latest=latest, chunk_rows=limits.chunk_rows,
+            self.reading.source, self.layout.interactions, latest=latest, chunk_rows=limits.chunk_rows
         )
         return Window(as_of=(latest if newest is None else newest) + 1, latest=latest)
 
@@ -130,7 +130,7 @@ class _Job:
             raise DataError(
                 f"All {staged.n_rows:,} interactions in {self.reading.source.where} lie at or after as_of = "
                 f"{datetime.fromtimestamp(window.as_of, UTC).isoformat()} or belong to users who opted out. "
-                "Give a later as_of. Nothing was written.",
+                "Give a later as_of. Nothing was written."
             )
         self._check_table("interactions", staged.n_considered, total.n_rows)
         return staged, total
@@ -141,13 +141,13 @@ class _Job:
         if not n_rows:
             raise DataError(
                 f"The {table} table in {where} is empty; expected at least one row. Fill it, or name "
-                f"another under source.{table}. Nothing was written.",
+                f"another under source.{table}. Nothing was written."
             )
         quarantine.check_share(table, n_rows=n_rows, limit=self.reading.limits.max_quarantine_share)
         if not n_usable:
             raise DataError(
                 f"None of the {n_rows:,} rows of {table} in {where} can be used: "
-                f"{quarantine.summary(table)}. Nothing was written.",
+                f"{quarantine.summary(table)}. Nothing was written."
             )
 
 
@@ -210,7 +210,7 @@ def _lock(folder: Path, flags: int = 0) -> int:
 
 
 def _publish(
-    folder: Path, out_root: Path, tables: PreparedTables, image_px: int, limits: LimitsOptions,
+    folder: Path, out_root: Path, tables: PreparedTables, image_px: int, limits: LimitsOptions
 ) -> PreparedTables:
     """Seal the workspace and rename it to the name of its content; return the folder that then stands there."""
     key = [tables.source_digest, tables.as_of.isoformat(), image_px, limits.deciding()]

@@ -58,7 +58,7 @@ class PreparedTables:
         own = {field.name: facts[field.name] for field in fields(cls) if field.name in facts}
         counts = tuple(QuarantineCount(**count) for count in facts["quarantine"])
         return cls(
-            **own | {"folder": str(folder), "as_of": datetime.fromisoformat(facts["as_of"]), "quarantine": counts},
+            **own | {"folder": str(folder), "as_of": datetime.fromisoformat(facts["as_of"]), "quarantine": counts}
         )
 
 

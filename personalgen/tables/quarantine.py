@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
         ("item_id", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
-    ],
+    ]
 )
 _FLUSH_ROWS = 50_000
 
@@ -65,7 +65,7 @@ class QuarantineWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
             self._flush()
@@ -101,7 +101,7 @@ class QuarantineWriter:
         raise DataError(
             f"{refused:,} of {n_rows:,} rows of {table} ({refused / n_rows:.1%}) cannot be used; the limit is "
             f"{limit:.1%}: {self.summary(table)}. Mend the rows or the column mapping, or raise "
-            "limits.max_quarantine_share. Nothing was written.",
+            "limits.max_quarantine_share. Nothing was written."
         )
 
     def summary(self, table: str) -> str:

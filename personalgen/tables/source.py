@@ -121,7 +121,7 @@ def nearest(name: str, found: Sequence[str]) -> str | None:
 
 
 def _table(
-    source: Source, kind: str, table: str, mapping: InteractionColumns | ItemColumns | UserColumns, faults: list[str],
+    source: Source, kind: str, table: str, mapping: InteractionColumns | ItemColumns | UserColumns, faults: list[str]
 ) -> TableLayout:
     """Return a table's layout, adding to `faults` what is missing."""
     try:
@@ -140,7 +140,7 @@ def _table(
 
 
 def _choose(
-    mapping: InteractionColumns | ItemColumns | UserColumns, found: Sequence[str],
+    mapping: InteractionColumns | ItemColumns | UserColumns, found: Sequence[str]
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Return (source columns by canonical name, the needed names that are absent).
 

@@ -108,7 +108,7 @@ def _parse(url: str) -> sa.URL:
     except (ArgumentError, ValueError):
         raise SourceError(
             f"source.url {_redacted(url)!r} is not a SQLAlchemy URL: expected "
-            "dialect+driver://user:password@host/database, or sqlite:///file.db. Nothing was read.",
+            "dialect+driver://user:password@host/database, or sqlite:///file.db. Nothing was read."
         ) from None
     if "+" not in parsed.drivername and parsed.drivername != "sqlite":
         better = _DRIVERS.get(parsed.drivername, f"{parsed.drivername}+DRIVER")
@@ -124,12 +124,12 @@ def _engine(url: sa.URL) -> sa.Engine:
     except (ImportError, ArgumentError) as error:
         raise SourceError(
             f"source.url {_shown(url)} needs a driver that is not installed: {error}. Install it, for PostgreSQL with "
-            "pip install 'personalgen[postgres]', or name another. Nothing was read.",
+            "pip install 'personalgen[postgres]', or name another. Nothing was read."
         ) from None
     if engine.dialect.is_async:
         raise SourceError(
             f"source.url {_shown(url)} names an asynchronous driver. Name a synchronous one, such as "
-            "postgresql+psycopg. Nothing was read.",
+            "postgresql+psycopg. Nothing was read."
         )
     return engine
 
@@ -145,7 +145,7 @@ def _read_only(url: sa.URL) -> sa.URL:
     path = Path(url.database or ":memory:")
     if not path.is_file():
         raise SourceError(
-            f"{_shown(url)} names {path}, which is not a file. Mend source.url. Nothing was read or created.",
+            f"{_shown(url)} names {path}, which is not a file. Mend source.url. Nothing was read or created."
         )
     return url.set(database=f"file:{quote(str(path.resolve()))}", query={**url.query, "mode": "ro", "uri": "true"})
 

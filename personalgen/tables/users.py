@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         ("segment", pa.string()),
         ("created_at", pa.int64()),
         ("opted_out", pa.bool_()),
-    ],
+    ]
 )
 
 
@@ -71,7 +71,7 @@ def write_users(path: Path, users: list[User]) -> RowSum:
     total.add(
         record_words(
             (u.user_id, u.segment, None if u.created_at is None else str(u.created_at), str(u.opted_out)) for u in users
-        ),
+        )
     )
     return total
 

@@ -65,6 +65,6 @@ def _cutout(images: Tensor, probability: float) -> Tensor:
     rows = torch.arange(height, device=images.device)[None]
     columns = torch.arange(width, device=images.device)[None]
     inside = ((rows >= top) & (rows < top + size))[:, :, None] & ((columns >= left) & (columns < left + size))[
-        :, None, :,
+        :, None, :
     ]
     return images * (1 - _chance(images, probability) * inside[:, None].to(images.dtype))

@@ -41,7 +41,7 @@ class TrainingPairs:
         """
         if not len(image_of_pair):
             raise DataError(
-                "no training pair: no user liked a training item in the training period. Nothing was trained.",
+                "no training pair: no user liked a training item in the training period. Nothing was trained."
             )
         if (np.diff(user_of_pair) < 0).any():
             raise DataError("training pairs must be sorted by user. Nothing was trained.")

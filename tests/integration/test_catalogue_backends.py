@@ -62,7 +62,7 @@ def postgresql():
     data = str(folder / "data")
     settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
     as_server_user(
-        str(programs / "initdb"), "-D", data, "-U", "pg", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
+        str(programs / "initdb"), "-D", data, "-U", "pg", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"
     )
     as_server_user(str(programs / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start")
     try:
@@ -393,7 +393,7 @@ def test_a_changed_user_keeps_the_previous_asset(engine, stocked):
     shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys[:1], taste=2))
     with engine.connect() as connection:
         previous = connection.scalars(
-            select(schema.user_current.c.previous_asset_id).order_by(schema.user_current.c.user_key),
+            select(schema.user_current.c.previous_asset_id).order_by(schema.user_current.c.user_key)
         )
         assert previous.all() == [first, None]
 
@@ -437,7 +437,7 @@ def test_present_assets_are_found_by_their_natural_key(engine, stocked, monkeypa
 
     def present(point):
         return planning.assets_present(
-            engine, digest_of(1), point, user_keys=users, condition_digests=conditions, variants=variants,
+            engine, digest_of(1), point, user_keys=users, condition_digests=conditions, variants=variants
         )
 
     found = present(POINT_DIGEST)
@@ -636,7 +636,7 @@ def n_sleeping(url):
     engine = open_catalogue(url)
     with engine.connect() as connection:
         found = connection.scalar(
-            text("SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"),
+            text("SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()")
         )
     engine.dispose()
     return found

@@ -320,7 +320,7 @@ def test_two_processes_can_make_the_store_at_once(tmp_path):
         tracking = Tracking("sqlite:///{tmp_path}/mlflow.db", Path("{tmp_path}/a"), "personalgen")
         with tracking.parent_run("night") as run:
             print(tracking.experiment_id)
-        """,
+        """
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(2)]

@@ -83,7 +83,7 @@ def test_module_level_imports_are_told_from_lazy_ones():
         "if True:\n    from d import e\n"
         "if TYPE_CHECKING:\n    import x\n"
         "class K:\n    import f\n    def m(self):\n        import y\n"
-        "def g():\n    import z\n",
+        "def g():\n    import z\n"
     )
     assert set(imported_at_module_level(tree)) == {"a", "b", "c", "d", "d.e", "f"}
 

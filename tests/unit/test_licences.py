@@ -146,10 +146,10 @@ def test_model_files_have_allowed_licences():
 def test_share_alike_text_and_attribution_are_there():
     """What is made from OpenMoji carries its licence text and its attribution."""
     assert "Attribution-ShareAlike 4.0 International" in (ROOT / "LICENSES" / "CC-BY-SA-4.0.txt").read_text(
-        encoding="utf-8",
+        encoding="utf-8"
     )
     assert "OpenMoji – the open-source emoji and icon project. License: CC BY-SA 4.0" in (ROOT / "NOTICE").read_text(
-        "utf-8",
+        "utf-8"
     )
 
 

@@ -41,7 +41,7 @@ def current_revision(engine: Engine) -> str | None:
     except DBAPIError as error:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} cannot be opened: {error.orig}. "
-            "Check catalogue.url. Nothing was changed.",
+            "Check catalogue.url. Nothing was changed."
         ) from error
 
 
@@ -57,7 +57,7 @@ def require_current(engine: Engine) -> None:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} is at revision {revision}, this program reads "
             f"{head_revision()}. Any command that writes, such as `personalgen nightly`, brings it there. "
-            "Nothing was changed.",
+            "Nothing was changed."
         )
 
 
@@ -117,7 +117,7 @@ def _refuse_unknown(engine: Engine, revision: str | None) -> None:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} is at revision {revision!r}, which this version of "
             f"personalgen does not know (its newest is {head_revision()!r}). A newer version wrote it: install "
-            "that one, or point catalogue.url at another database. Nothing was changed.",
+            "that one, or point catalogue.url at another database. Nothing was changed."
         )
 
 
@@ -132,7 +132,7 @@ def _only_one(engine: Engine) -> Iterator[None]:
         lock = path.with_name(f"{path.name}.migrate.lock").open("w")
     except OSError as error:
         raise CatalogueError(
-            f"The catalogue {path} cannot be made or changed: {error}. Nothing was changed.",
+            f"The catalogue {path} cannot be made or changed: {error}. Nothing was changed."
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -148,7 +148,7 @@ def _set_wal(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} cannot be switched to WAL: {error}. Nothing was changed.",
+            f"The catalogue {engine.url.render_as_string()} cannot be switched to WAL: {error}. Nothing was changed."
         ) from error
     finally:
         connection.close()

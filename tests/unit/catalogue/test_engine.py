@@ -15,7 +15,7 @@ def count_users(engine):
 
 
 @pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30_000)],
+    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30_000)]
 )
 def test_sqlite_is_durable_patient_and_checks_references(engine, pragma, value):
     """A SQLite catalogue uses WAL, syncs at each commit, enforces foreign keys and waits for locks."""
@@ -29,7 +29,7 @@ def test_postgresql_always_means_psycopg():
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://host/c", "postgresql+asyncpg://pg@host/c", "catalogue.db", "sqlite+aiosqlite:///x"],
+    "url", ["mysql://host/c", "postgresql+asyncpg://pg@host/c", "catalogue.db", "sqlite+aiosqlite:///x"]
 )
 def test_another_database_is_refused(url):
     """A URL that is neither SQLite nor PostgreSQL by psycopg is a ConfigError."""
@@ -53,7 +53,7 @@ def test_the_folder_of_a_new_catalogue_is_made(tmp_path):
 def test_a_database_in_memory_has_no_file():
     """The file of a database in memory or of a server is None."""
     assert [sqlite_path(parse_url(url)) for url in ("sqlite://", "sqlite:///:memory:", "postgresql://h/c")] == [
-        None,
+        None
     ] * 3
 
 

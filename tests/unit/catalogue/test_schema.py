@@ -109,5 +109,5 @@ def test_the_flags_of_an_asset_cost_nothing_unless_asked_for(engine):
 def test_a_day_is_found_through_its_night(engine):
     """Asking v_assets for one day reads the assets of that day's nights."""
     assert "ix_asset_night_id_score (night_id=?)" in plan(
-        engine, "SELECT COUNT(*) FROM v_assets WHERE day = '2026-01-01'",
+        engine, "SELECT COUNT(*) FROM v_assets WHERE day = '2026-01-01'"
     )

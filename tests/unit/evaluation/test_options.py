@@ -16,7 +16,7 @@ def test_defaults_are_valid_and_frozen():
 def test_all_faults_come_in_one_message():
     """Two settings out of range are named together, with what was found."""
     with pytest.raises(
-        ConfigError, match=r"batch_size must be at least 1, found 0.*confidence must be in .* found 1\.5",
+        ConfigError, match=r"batch_size must be at least 1, found 0.*confidence must be in .* found 1\.5"
     ):
         EvaluationOptions(batch_size=0, confidence=1.5)
 

@@ -38,14 +38,14 @@ class Shop:
             "user_id": ["u1", "u1", "u2", "u2"],
             "item_id": ["a", "b", "b", "c"],
             "timestamp": [T0, T0 + 10, T0 + 20, T0 + 30],
-        },
+        }
     )
     items: dict[str, Any] = field(
         default_factory=lambda: {
             "item_id": ["a", "b", "c"],
             "image": ["images/a.png", "images/b.png", "images/c.png"],
             "title": ["Apple", "Bear", "Cat"],
-        },
+        }
     )
     users: dict[str, Any] | None = None
     kind: str = "parquet"

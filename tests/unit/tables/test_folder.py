@@ -131,7 +131,7 @@ def test_an_empty_name_means_not_read(shop):
     with open_source(source) as opened:
         assert read_layout(opened, source).interactions.one("event") is None
     assert "''" in layout_error(
-        replace(source, columns=ColumnMapping(users=UserColumns(), items=ItemColumns(image=""))),
+        replace(source, columns=ColumnMapping(users=UserColumns(), items=ItemColumns(image="")))
     )
 
 

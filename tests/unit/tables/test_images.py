@@ -73,7 +73,7 @@ def test_a_picture_of_the_right_size_is_unchanged():
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0)), ("PA", None), ("P", None), ("RGBA-half", None)],
+    ("mode", "colour"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0)), ("PA", None), ("P", None), ("RGBA-half", None)]
 )
 def test_transparency_lies_over_white(mode, colour):
     """What is transparent becomes white, whatever colour hides beneath it."""

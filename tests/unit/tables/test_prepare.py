@@ -382,7 +382,7 @@ def test_too_many_bad_rows_stop_the_run(shop):
         shop.prepare(limits=STRICT)
     assert str(caught.value).startswith(
         "1 of 5 rows of interactions (20.0%) cannot be used; the limit is 5.0%: "
-        "unknown_item 1 (first in row 4: item_id = 'zz' (str)).",
+        "unknown_item 1 (first in row 4: item_id = 'zz' (str))."
     )
     assert str(caught.value).endswith("Nothing was written.")
     assert shop.leftovers() == []
@@ -543,7 +543,7 @@ def test_a_user_of_one_opinion_dislikes_nothing(shop):
 def test_mapped_columns_are_read_under_their_own_names(shop):
     """A source may call everything otherwise."""
     shop.interactions = dict(zip(("who", "what", "when"), shop.interactions.values(), strict=True)) | {
-        "score": [-2] * 4,
+        "score": [-2] * 4
     }
     shop.users = {"who": ["u1"]}
     columns = ColumnMapping(

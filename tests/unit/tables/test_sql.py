@@ -100,7 +100,7 @@ def test_a_file_that_is_no_database_says_so(tmp_path):
     """The database's own words are in the message."""
     (tmp_path / "a.db").write_text("hello " * 1000)
     assert "file is not a database" in refusal(
-        SourceOptions(url=f"sqlite:///{tmp_path}/a.db", image_root=str(tmp_path)),
+        SourceOptions(url=f"sqlite:///{tmp_path}/a.db", image_root=str(tmp_path))
     )
 
 

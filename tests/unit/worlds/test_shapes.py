@@ -145,7 +145,7 @@ def test_the_world_is_a_source_like_any_other(tmp_path):
     )
     now = datetime.fromtimestamp(options.end_timestamp, UTC)
     tables = prepare_tables(
-        source, limits=LimitsOptions(), image_px=16, out_root=tmp_path / "prepared", as_of=None, now=now,
+        source, limits=LimitsOptions(), image_px=16, out_root=tmp_path / "prepared", as_of=None, now=now
     )
     assert (tables.n_items, tables.n_users, tables.n_quarantined) == (48, 30, 0)
     assert (load_prepared(tables.folder).images == world.render(16)).all()

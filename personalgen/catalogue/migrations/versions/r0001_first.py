@@ -110,7 +110,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["night_id"], ["night.night_id"], name=op.f("fk_quarantine_night_id")),
         sa.PrimaryKeyConstraint("quarantine_id", name=op.f("pk_quarantine")),
         sa.UniqueConstraint(
-            "night_id", "source_table", "reason", name=op.f("uq_quarantine_night_id_source_table_reason"),
+            "night_id", "source_table", "reason", name=op.f("uq_quarantine_night_id_source_table_reason")
         ),
         sqlite_autoincrement=True,
     )
@@ -138,7 +138,7 @@ def upgrade() -> None:
         sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("release_id = 1", name=op.f("ck_live_release_one_row")),
         sa.ForeignKeyConstraint(
-            ["model_version_id"], ["model_version.model_version_id"], name=op.f("fk_live_release_model_version_id"),
+            ["model_version_id"], ["model_version.model_version_id"], name=op.f("fk_live_release_model_version_id")
         ),
         sa.ForeignKeyConstraint(["night_id"], ["night.night_id"], name=op.f("fk_live_release_night_id")),
         sa.PrimaryKeyConstraint("release_id", name=op.f("pk_live_release")),
@@ -191,7 +191,7 @@ def upgrade() -> None:
         sa.Column("mlflow_run_id", sa.String(length=32)),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["model_version_id"], ["model_version.model_version_id"], name=op.f("fk_shard_model_version_id"),
+            ["model_version_id"], ["model_version.model_version_id"], name=op.f("fk_shard_model_version_id")
         ),
         sa.ForeignKeyConstraint(["night_id"], ["night.night_id"], name=op.f("fk_shard_night_id")),
         sa.PrimaryKeyConstraint("shard_id", name=op.f("pk_shard")),
@@ -209,7 +209,7 @@ def upgrade() -> None:
         sa.Column("changed_night_id", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["asset_id"], ["asset.asset_id"], name=op.f("fk_user_current_asset_id")),
         sa.ForeignKeyConstraint(
-            ["changed_night_id"], ["night.night_id"], name=op.f("fk_user_current_changed_night_id"),
+            ["changed_night_id"], ["night.night_id"], name=op.f("fk_user_current_changed_night_id")
         ),
         sa.ForeignKeyConstraint(["user_key"], ["user.user_key"], name=op.f("fk_user_current_user_key")),
         sa.PrimaryKeyConstraint("generator_digest", "user_key", name=op.f("pk_user_current")),
