@@ -124,7 +124,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist. Rerun the stage that writes it.") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{path} is not valid JSON ({error}). Delete it and rerun the stage that writes it."
         ) from None

@@ -112,7 +112,9 @@ class Settings:
 
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "": ("home", "store"),
+    "world": ("folder",),
     "train": ("device", "threads", "max_minutes"),
+    "evaluation": ("threads",),
     "limits": ("chunk_rows",),
     "source": ("url", "path", "image_root"),
 }
@@ -208,9 +210,9 @@ def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> It
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:
     """Return a hint at the nearest key, here or in any section."""
-    close = difflib.get_close_matches(key, known, n=1)
+    everywhere = {name.rpartition(".")[2]: name for name, _, _ in describe()}
+    close = [] if key in everywhere else difflib.get_close_matches(key, known, n=1)
     if close:
         return f" (did you mean {prefix}{close[0]}?)"
-    everywhere = {name.rpartition(".")[2]: name for name, _, _ in describe()}
     close = difflib.get_close_matches(key, list(everywhere), n=1)
     return f" (did you mean {everywhere[close[0]]}?)" if close else f" (known here: {', '.join(known)})"

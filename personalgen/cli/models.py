@@ -2,11 +2,21 @@
 
 import getpass
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, SetOption, show, workspace
+from personalgen.cli.terminal import (
+    AsOfOption,
+    ConfigOption,
+    CsvOption,
+    JsonOption,
+    SetOption,
+    parse_instant,
+    show,
+    workspace,
+)
 
 models = typer.Typer(no_args_is_help=True)
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.")]
@@ -63,6 +73,17 @@ def history(
         keep = ("at", "action", "from_version", "to_version", "actor", "reason")
         rows = [{name: asdict(row)[name] for name in keep} for row in read.promotions(opened.engine)]
         show(rows, as_json=as_json, as_csv=as_csv, empty="no decision yet")
+
+
+@models.command()
+def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None) -> None:
+    """Write tonight's trained generator below OUT, for `snapshot = "OUT"` in another config."""
+    from personalgen.steps import prepare
+    from personalgen.steps.models import write_snapshot
+
+    with workspace(config, overrides) as opened:
+        card = write_snapshot(opened, prepare(opened, as_of=parse_instant(as_of)), out)
+    typer.echo(f"{out}: {card.trained_kimg:,.0f} kimg, sha256 {card.generator_sha256[:12]}")
 
 
 def _version(version: int) -> str:

@@ -97,9 +97,9 @@ def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
     if not total:
         return f"{stage:<14} {done:>9,}  {rate:,.0f}/s"
     filled = int(_BAR_COLUMNS * min(done / total, 1))
-    left = (total - done) / rate if rate else 0.0
+    minutes, seconds = divmod(round((total - done) / rate) if rate else 0, 60)
     bar = "█" * filled + "·" * (_BAR_COLUMNS - filled)
-    return f"{stage:<14} {bar} {done:>9,}/{total:,}  {rate:,.0f}/s  {left / 60:.0f}:{left % 60:02.0f} left"
+    return f"{stage:<14} {bar} {done:>9,}/{total:,}  {rate:,.0f}/s  {minutes}:{seconds:02} left"
 
 
 def show(
@@ -146,7 +146,7 @@ def _cell(value: Any, *, cut: bool) -> str:
     if value is None:
         return ""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
-    if isinstance(value, float):
+    if cut and isinstance(value, float):
         text = f"{value:.4g}"
     return f"{text[:59]}…" if cut and len(text) > 60 else text
 

@@ -46,9 +46,14 @@ def save_generator(
     basis_version: str,
     trained_kimg: float,
     facts: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> ModelCard:
-    """Write weights, then card, atomically; return the card."""
-    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    """Write weights, then card, atomically; return the card.
+
+    With `half`, weights are stored as float16: half the bytes, differences of about 1/1000, another identity.
+    """
+    dtype = torch.float16 if half else torch.float32
+    state = {name: value.detach().cpu().to(dtype).contiguous() for name, value in generator.state_dict().items()}
     path = write_bytes(folder / WEIGHTS, save(state))
     card = ModelCard(
         generator_sha256=sha256_file(path),

@@ -11,6 +11,9 @@ from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models.layers import ConditionEncoder, ResidualBlock, conv, leaky, linear
 from personalgen.models.options import ModelOptions
 
+_SMOOTH = 0.05
+"""Added to variances under the root: R1 takes its second derivative, which has no bound where equal pictures meet."""
+
 
 class Projection(nn.Module):
     """A logit from features and a condition: w.f + <f, Vc> / sqrt(d) (Miyato and Koyama, arXiv:1802.05637, eq. 3)."""
@@ -45,7 +48,7 @@ class GroupSpread(nn.Module):
         batch, channels, height, width = x.shape
         size = self.size if batch % self.size == 0 else batch
         groups = x.float().reshape(batch // size, size, channels, height, width)
-        spread = (groups.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+        spread = (groups.var(1, unbiased=False) + _SMOOTH).sqrt().mean((1, 2, 3))
         column = spread.repeat_interleave(size).reshape(batch, 1, 1, 1).expand(batch, 1, height, width)
         return torch.cat([x, column.to(x.dtype)], dim=1)
 

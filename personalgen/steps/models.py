@@ -1,17 +1,24 @@
 """People's decisions about model versions: the manual override of the gate, and the way back."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from personalgen.artifacts import read_json
 from personalgen.catalogue import read
 from personalgen.catalogue import release as decisions
 from personalgen.catalogue.rows import ModelVersion
+from personalgen.embeddings import load_basis, save_basis
 from personalgen.errors import NotFoundError
+from personalgen.models import ModelCard, load_generator, save_generator
 from personalgen.steps.embed import Embedded
+from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.generate import generate_missing
-from personalgen.steps.night import Night, from_json
+from personalgen.steps.night import Night, from_json, stage_result
+from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
+from personalgen.training import save_discriminator
+from personalgen.worlds import find_world
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,33 @@ def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: 
     live = read.model_by_id(workspace.engine, found)
     workspace.registry.reconcile(live.version)
     return Moved(live.version, before.version if before else 0, 0)
+
+
+def write_snapshot(workspace: Workspace, night: Night, out: Path) -> ModelCard:
+    """Write tonight's trained generator, discriminator and basis below `out`, in half precision, as a place to start from.
+
+    The card holds what made it: settings, split, licence of the source, and the figures where they were measured.
+
+    Raises:
+        NotFoundError: nothing was trained tonight.
+    """
+    trained = stage_result(night, Trained)
+    folder = Path(trained.folder)
+    generator, card = load_generator(folder)
+    measured, world = (night.path / "evaluate.json").is_file(), workspace.settings.world.name
+    facts = {
+        **card.facts,
+        "settings_digest": workspace.settings.digest(),
+        "train": asdict(workspace.settings.train),
+        "simulated_world": world,
+        "licence": find_world(world).licence if world else "",
+        "figures": stage_result(night, Evaluated).challenger if measured else {},
+    }
+    save_discriminator(out, folder.parent, half=True)
+    save_basis(out, load_basis(folder))
+    return save_generator(
+        out, generator, basis_version=card.basis_version, trained_kimg=card.trained_kimg, facts=facts, half=True
+    )
 
 
 def newest_night(workspace: Workspace, model: ModelVersion) -> tuple[Night, Embedded]:

@@ -78,7 +78,7 @@ def read_items(reading: Reading, layout: TableLayout, folder: Path, *, image_px:
     return items, _write_items(folder / ITEMS, [items.kept[place] for place in order])
 
 
-def _take(  # noqa: PLR0917 - one caller, which has just opened the file
+def _take(
     items: Items, batch: Batch, layout: TableLayout, reading: Reading, image_px: int, pixels: BufferedWriter
 ) -> Iterator[Fault]:
     """Add a batch's items and append their pixels, yielding the faults of the rows that are refused."""

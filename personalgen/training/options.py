@@ -19,16 +19,16 @@ class TrainingOptions:
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
-    learning_rate: float = 8e-4
+    learning_rate: float = 5e-4
     """Adam's step at the start."""
     final_learning_rate: float = 1e-4
     """Adam's step at the end of `max_kimg` (cosine)."""
     warmup_kimg: float = 1.0
     """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and without
     it a warm start would be thrown off its weights."""
-    r1_gamma: float = 8.0
-    """Weight of R1 + R2 at the start. Large on purpose: with 0.5 and 2 every person got one picture, whatever z was."""
-    final_r1_gamma: float = 1.5
+    r1_gamma: float = 2.0
+    """Weight of R1 + R2 at the start."""
+    final_r1_gamma: float = 0.3
     """Weight of R1 + R2 at the end (cosine)."""
     mismatch_weight: float = 0.2
     """Weight of telling a real image with its own user's vector from the same image with another user's."""

@@ -106,12 +106,17 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     return True
 
 
-def save_discriminator(folder: Path, checkpoint_folder: Path) -> Path:
-    """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players."""
+def save_discriminator(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path:
+    """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players.
+
+    With `half`, weights are stored as float16.
+    """
     prefix = "discriminator."
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
         names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
         tensors = {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
+    if half:
+        tensors = {name: value.half() for name, value in tensors.items()}
     path = folder / DISCRIMINATOR
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)

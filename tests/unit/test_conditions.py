@@ -1,0 +1,119 @@
+import pytest
+import torch
+
+from personalgen.conditions import Condition, ConditionSpec, FieldSpec
+from personalgen.errors import ConditionError
+
+SPEC = ConditionSpec((FieldSpec("taste", "vector", 3), FieldSpec("mood", "vector", 2)))
+
+
+@pytest.fixture
+def condition():
+    """Return four rows of two fields; the second row has no mood."""
+    values = {"taste": torch.arange(12.0).reshape(4, 3), "mood": torch.arange(8.0).reshape(4, 2)}
+    return Condition(values, {"mood": torch.tensor([True, False, True, True])})
+
+
+def test_fields_without_mask_are_present(condition):
+    """A mask that is not given is True in every row."""
+    assert condition.masks["taste"].tolist() == [True] * 4
+    assert condition.masks["mood"].tolist() == [True, False, True, True]
+    assert (condition.batch_size, condition.widths) == (4, {"taste": 3, "mood": 2})
+
+
+def test_ragged_batches_are_refused():
+    """Fields of three and of two rows are no batch; the message counts them."""
+    with pytest.raises(ConditionError, match=r"one batch size, found \[3, 2\]"):
+        Condition({"a": torch.zeros(3, 1), "b": torch.zeros(2, 1)})
+
+
+@pytest.mark.parametrize("index", [[2, 0], torch.tensor([2, 0])])
+def test_take_picks_rows_with_their_masks(condition, index):
+    """Values and masks stay together, in the order asked for, repeats included."""
+    taken = condition.take(index)
+    assert taken.values["taste"].tolist() == [[6, 7, 8], [0, 1, 2]]
+    assert condition.take([1, 1]).masks["mood"].tolist() == [False, False]
+    assert condition.take(slice(1, 3)).values["mood"].tolist() == [[2, 3], [4, 5]]
+    assert condition.take([]).batch_size == 0
+
+
+def test_drop_makes_every_field_absent_in_the_chosen_rows(condition):
+    """A dropped row has no field; absent stays absent; the original is as it was."""
+    dropped = condition.drop(torch.tensor([False, False, False, True]))
+    assert dropped.masks["taste"].tolist() == [True, True, True, False]
+    assert dropped.masks["mood"].tolist() == [True, False, True, False]
+    assert condition.masks["taste"].all()
+
+
+def test_jitter_adds_noise_of_the_stated_size():
+    """10,000 values of noise have the asked standard deviation within five standard errors: false alarm below 1e-5."""
+    torch.manual_seed(0)
+    mask = torch.zeros(100, dtype=torch.bool)
+    noisy = Condition.vector("taste", torch.ones(100, 100), mask).jitter(0.3)
+    noise = noisy.values["taste"] - 1
+    assert float(noise.std()) == pytest.approx(0.3, abs=5 * 0.3 / 20_000**0.5)
+    assert float(noise.mean()) == pytest.approx(0, abs=5 * 0.3 / 100)
+    assert torch.equal(noisy.masks["taste"], mask)
+
+
+def test_no_jitter_changes_nothing(condition):
+    """Scale 0 gives the same values."""
+    assert torch.equal(condition.jitter(0.0).values["taste"], condition.values["taste"])
+
+
+def test_the_null_condition_fits_and_has_no_field():
+    """It has the widths of its specification and every mask False."""
+    null = SPEC.null_condition(5)
+    SPEC.check(null)
+    assert null.batch_size == 5
+    assert not any(mask.any() for mask in null.masks.values())
+
+
+def test_a_condition_that_fits_passes(condition):
+    """The order of fields does not matter."""
+    SPEC.check(condition)
+    SPEC.check(Condition({name: condition.values[name] for name in ("mood", "taste")}))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"taste": 4, "mood": 2}, "{'taste': 4, 'mood': 2}"),
+        ({"taste": 3}, "{'taste': 3}"),
+        ({"taste": 3, "mood": 2, "hat": 1}, "{'taste': 3, 'mood': 2, 'hat': 1}"),
+    ],
+    ids=["other width", "missing field", "unknown field"],
+)
+def test_a_condition_that_does_not_fit_is_refused(values, found):
+    """The message says what the model knows, what came, what to do and that nothing was generated."""
+    condition = Condition({name: torch.zeros(1, width) for name, width in values.items()})
+    with pytest.raises(ConditionError) as caught:
+        SPEC.check(condition)
+    message = str(caught.value)
+    assert "{'taste': 3, 'mood': 2}" in message
+    assert found in message
+    assert "Embed again" in message
+    assert message.endswith("Nothing was generated.")
+
+
+def test_a_specification_survives_its_json_form():
+    """What a card stores gives the same specification back."""
+    assert ConditionSpec.from_dict(SPEC.to_dict()) == SPEC
+    assert ConditionSpec.vector("taste", 3).to_dict() == {
+        "fields": [{"name": "taste", "kind": "vector", "width": 3, "longest": 1, "null": "learned"}]
+    }
+
+
+def test_an_unknown_kind_of_field_is_refused():
+    """A card of a later version is an error that lists the known kinds."""
+    raw = SPEC.to_dict()
+    raw["fields"][1]["kind"] = "smell"
+    with pytest.raises(ConditionError, match=r"'mood' has kind 'smell'.*'vector', 'label', 'set', 'sequence'"):
+        ConditionSpec.from_dict(raw)
+
+
+def test_moving_a_condition_keeps_values_and_masks(condition):
+    """`to` gives an equal condition on the other device."""
+    moved = condition.to("cpu")
+    assert all(torch.equal(moved.values[name], condition.values[name]) for name in condition.values)
+    assert all(torch.equal(moved.masks[name], condition.masks[name]) for name in condition.masks)
