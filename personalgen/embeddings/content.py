@@ -4,7 +4,7 @@ This net belongs to the training side. It never judges: evaluation uses another 
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from personalgen.errors import ConfigError
 
 CONTENT_ENCODER = "efficientnet-lite0"
 FEATURE_DIM = 1280
+TAPS = {4: (40, 10.0), 10: (112, 8.5), 15: (320, 3.5)}
+"""Blocks after which training reads feature maps (strides 8, 16 and 32): channels, and the standard deviation of their
+values over stickers, by which they are divided."""
+TAP_CHANNELS = tuple(channels for channels, _ in TAPS.values())
 
 
 class ContentNet(nn.Module):
@@ -35,6 +39,17 @@ class ContentNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, 1280) pooled features of (B, 3, H, W) images in [-1, 1]."""
         return cast("Tensor", self.net.extract_features(self._resized(images)).mean((2, 3)))  # type: ignore[operator]
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps after `TAPS`, shallow to deep, of about unit variance; differentiable."""
+        net: Any = self.net
+        x = net._swish(net._bn0(net._conv_stem(self._resized(images))))  # noqa: SLF001 - the package has no public taps
+        maps = []
+        for k, block in enumerate(net._blocks):  # noqa: SLF001
+            x = block(x)
+            if k in TAPS:
+                maps.append(x / TAPS[k][1])
+        return maps
 
     def _resized(self, images: Tensor) -> Tensor:
         if images.shape[-1] == self.feature_px:

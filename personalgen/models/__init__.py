@@ -4,6 +4,7 @@ from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.models.card import ModelCard, load_card, load_generator, save_generator
 from personalgen.models.discriminator import Discriminator
 from personalgen.models.ema import ema_beta, ema_copy, ema_update
+from personalgen.models.feature_discriminator import FeatureDiscriminator
 from personalgen.models.generator import Generator, VectorGenerator
 from personalgen.models.options import ModelOptions
 
@@ -11,6 +12,7 @@ __all__ = [
     "Condition",
     "ConditionSpec",
     "Discriminator",
+    "FeatureDiscriminator",
     "FieldSpec",
     "Generator",
     "ModelCard",

@@ -71,10 +71,16 @@ def load_card(folder: Path) -> ModelCard:
     """Return the card in `folder`.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is none, or this version cannot read it.
     """
     raw = read_json(folder / CARD)
-    return ModelCard(**{**raw, "options": ModelOptions(**raw["options"]), "spec": ConditionSpec.from_dict(raw["spec"])})
+    try:
+        parsed = {"options": ModelOptions(**raw["options"]), "spec": ConditionSpec.from_dict(raw["spec"])}
+        return ModelCard(**{**raw, **parsed})
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{folder / CARD} is not a model card of this version: {error}. Nothing was loaded."
+        ) from error
 
 
 def load_generator(folder: Path, *, device: torch.device | str = "cpu") -> tuple[Generator, ModelCard]:

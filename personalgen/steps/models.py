@@ -17,7 +17,7 @@ from personalgen.steps.generate import generate_missing
 from personalgen.steps.night import Night, from_json, stage_result
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
-from personalgen.training import save_discriminator
+from personalgen.training import save_discriminators
 from personalgen.worlds import find_world
 
 
@@ -89,7 +89,7 @@ def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: 
 
 
 def write_snapshot(workspace: Workspace, night: Night, out: Path) -> ModelCard:
-    """Write tonight's trained generator, discriminator and basis below `out`, in half precision, as a place to start from.
+    """Write tonight's generator, discriminators and basis below `out`, in half precision, as a place to start from.
 
     The card holds what made it: settings, split, licence of the source, and the figures where they were measured.
 
@@ -108,7 +108,7 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path) -> ModelCard:
         "licence": find_world(world).licence if world else "",
         "figures": stage_result(night, Evaluated).challenger if measured else {},
     }
-    save_discriminator(out, folder.parent, half=True)
+    save_discriminators(out, folder.parent, half=True)
     save_basis(out, load_basis(folder))
     return save_generator(
         out, generator, basis_version=card.basis_version, trained_kimg=card.trained_kimg, facts=facts, half=True

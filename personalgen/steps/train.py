@@ -19,7 +19,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
-from personalgen.training import TrainingPairs, TrainingState, save_discriminator, start_from
+from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from
 from personalgen.training import train as train_gan
 
 _GRID_USERS, _GRID_IMAGES = 8, 8
@@ -103,7 +103,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         trained_kimg=result.trained_kimg,
         facts=facts,
     )
-    save_discriminator(folder / "model", folder)
+    save_discriminators(folder / "model", folder)
     save_basis(folder / "model", load_basis(basis_folder))
     return Trained(
         folder=str(folder / "model"),

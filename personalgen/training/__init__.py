@@ -3,14 +3,14 @@
 from personalgen.training.dataset import TrainingPairs
 from personalgen.training.loop import TrainingResult, train
 from personalgen.training.options import TrainingOptions
-from personalgen.training.state import TrainingState, save_discriminator, start_from
+from personalgen.training.state import TrainingState, save_discriminators, start_from
 
 __all__ = [
     "TrainingOptions",
     "TrainingPairs",
     "TrainingResult",
     "TrainingState",
-    "save_discriminator",
+    "save_discriminators",
     "start_from",
     "train",
 ]

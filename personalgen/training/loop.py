@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
+from personalgen.embeddings import ContentNet
 from personalgen.errors import TrainingError
-from personalgen.models import Generator, ModelOptions, ema_beta, ema_update
+from personalgen.models import FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
 from personalgen.training.augment import augment, flip
 from personalgen.training.dataset import TrainingPairs
-from personalgen.training.losses import judge, mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.losses import judge, judge_features, mismatch_loss, relativistic_d_loss, relativistic_g_loss
 from personalgen.training.options import TrainingOptions
 from personalgen.training.state import TrainingState, load_checkpoint, new_state, save_checkpoint
 
@@ -92,6 +94,7 @@ class Trainer:
         """Build nets and optimizers on `device`."""
         self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
         self.state = new_state(model, spec, options, device=device)
+        self.frozen = ContentNet(options.feature_px).to(device) if options.feature_weight else None
         self.dtype = pick_precision(options.precision, device)
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
@@ -109,7 +112,9 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             made = state.generator(self._z(len(images)), condition)
             real, fake = augment(images, options.augment), augment(made.float(), options.augment)
-            loss = self._loss(real, fake, condition)
+            loss = self._pixel_loss(real, fake, condition)
+            if options.feature_weight:
+                loss = loss + options.feature_weight * self._feature_loss(real, fake, condition)
         for optimizer in (state.d_optimizer, state.g_optimizer):
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -139,7 +144,7 @@ class Trainer:
         self._sums, self._steps, self._since = {}, 0, now
         return metrics
 
-    def _loss(self, real: Tensor, fake: Tensor, condition: Condition) -> Tensor:
+    def _pixel_loss(self, real: Tensor, fake: Tensor, condition: Condition) -> Tensor:
         """Return a scalar that hands the discriminator the gradient of its loss, and the generator that of its own.
 
         The generator's part is linear in the fakes: their gradient under softplus(D(x) - D(G(z))) is known from R2.
@@ -162,6 +167,27 @@ class Trainer:
         self._add("logit_gap", gap.mean())
         g_pull = -(steer * on_fake.gradient.detach() * fake).sum()
         return d_loss + options.mismatch_weight * mismatch + self._gamma / 2 * penalty + g_pull
+
+    def _feature_loss(self, real: Tensor, fake: Tensor, condition: Condition) -> Tensor:
+        """Return the same for the discriminator on frozen features; the generator's part passes the frozen net."""
+        net, frozen = cast("FeatureDiscriminator", self.state.feature_discriminator), cast("ContentNet", self.frozen)
+
+        def discriminate(*mixed: Tensor) -> Tensor:
+            return net(mixed, condition)
+
+        with torch.no_grad():
+            real_mixed = net.mixed(frozen.taps(real))
+        fake_mixed = net.mixed(frozen.taps(fake))
+        dims = real[0].numel()
+        real_logits, r1 = judge_features(discriminate, real_mixed, pixel_dims=dims)
+        fake_logits, r2 = judge_features(discriminate, tuple(x.detach() for x in fake_mixed), pixel_dims=dims)
+        penalty, d_loss = (r1 + r2).mean(), relativistic_d_loss(real_logits, fake_logits)
+        with frozen_parameters(net):
+            g_loss = relativistic_g_loss(real_logits.detach(), net(fake_mixed, condition))
+        self._add("loss_d_feature", d_loss)
+        self._add("loss_g_feature", g_loss)
+        self._add("r1_plus_r2_feature", penalty)
+        return d_loss + self._gamma / 2 * penalty + g_loss
 
     def _other_users(self, condition: Condition) -> Condition:
         """Return the batch's conditions moved on by one group: everybody gets another person's."""
@@ -222,3 +248,16 @@ def thread_count(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def frozen_parameters(net: nn.Module) -> Iterator[None]:
+    """Let gradients pass through `net` without reaching its parameters."""
+    learning = [p for p in net.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -48,3 +48,17 @@ def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
     Matching-aware discrimination (arXiv:1605.05396, section 4.2) in relativistic form.
     """
     return F.softplus(other_logits - own_logits).mean()
+
+
+def judge_features(
+    discriminate: Callable[..., Tensor], mixed: tuple[Tensor, ...], *, pixel_dims: int
+) -> tuple[Tensor, Tensor]:
+    """Return (n_scales, B) logits on feature maps and the (B,) penalty on their gradients, in the units of pixels.
+
+    A map with k times as many numbers as the image counts k times: distances between maps grow with their size, and
+    with this factor one gamma serves both discriminators.
+    """
+    logits, pull = torch.func.vjp(discriminate, *mixed)
+    gradients = pull(torch.ones_like(logits))
+    norms = [g[0].numel() / pixel_dims * g.float().square().sum((1, 2, 3)) for g in gradients]
+    return logits, torch.stack(norms).sum(0)

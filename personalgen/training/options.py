@@ -30,6 +30,10 @@ class TrainingOptions:
     """Weight of R1 + R2 at the start."""
     final_r1_gamma: float = 0.3
     """Weight of R1 + R2 at the end (cosine)."""
+    feature_weight: float = 1.0
+    """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
+    feature_px: int = 64
+    """Edge to which images are brought for the frozen features."""
     mismatch_weight: float = 0.2
     """Weight of telling a real image with its own user's vector from the same image with another user's."""
     condition_dropout: float = 0.1

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from personalgen.artifacts import atomic_path
 from personalgen.conditions import ConditionSpec
+from personalgen.embeddings.content import TAP_CHANNELS
 from personalgen.errors import ArtifactError
-from personalgen.models import Discriminator, Generator, ModelOptions, ema_copy, load_generator
+from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_copy, load_generator
 from personalgen.training.options import TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
-DISCRIMINATOR = "discriminator.safetensors"
+DISCRIMINATORS = "discriminators.safetensors"
+_JUDGES = ("discriminator.", "feature_discriminator.")
 BETAS = (0.0, 0.99)
 
 N = TypeVar("N", bound=nn.Module)
@@ -31,6 +33,7 @@ class TrainingState:
     generator: Generator
     average: Generator
     discriminator: Discriminator
+    feature_discriminator: FeatureDiscriminator | None
     g_optimizer: torch.optim.Adam
     d_optimizer: torch.optim.Adam
     seen_img: int = 0
@@ -46,12 +49,18 @@ def new_state(
     torch.manual_seed(options.seed)
     generator = _on(device, Generator(model, spec))
     discriminator = _on(device, Discriminator(model, spec))
+    feature_discriminator = None
+    if options.feature_weight:
+        feature_discriminator = _on(device, FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim))
+    judged = [net for net in (discriminator, feature_discriminator) if net is not None]
+    learning = [p for net in judged for p in net.parameters() if p.requires_grad]
     return TrainingState(
         generator=generator,
         average=ema_copy(generator),
         discriminator=discriminator,
+        feature_discriminator=feature_discriminator,
         g_optimizer=torch.optim.Adam(generator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
-        d_optimizer=torch.optim.Adam(discriminator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
+        d_optimizer=torch.optim.Adam(learning, lr=options.learning_rate, betas=BETAS, foreach=True),
     )
 
 
@@ -106,20 +115,17 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     return True
 
 
-def save_discriminator(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path:
-    """Copy the discriminator of a checkpoint to `folder`, so that a later training can start from both players.
+def save_discriminators(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path:
+    """Copy the discriminators of a checkpoint to `folder`, so that a later training can start from both players.
 
     With `half`, weights are stored as float16.
     """
-    prefix = "discriminator."
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
-        tensors = {name.removeprefix(prefix): stream.get_tensor(name) for name in names}
-    if half:
-        tensors = {name: value.half() for name, value in tensors.items()}
-    path = folder / DISCRIMINATOR
+        names = [name for name in stream.keys() if name.startswith(_JUDGES)]  # noqa: SIM118 - not a mapping
+        tensors = {name: stream.get_tensor(name) for name in names}
+    path = folder / DISCRIMINATORS
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        save_file({name: value.half() if half else value for name, value in tensors.items()}, temporary)
     return path
 
 
@@ -128,16 +134,18 @@ def start_from(folder: Path, state: TrainingState) -> None:
 
     Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures
     and starts
-    the others fresh: growing is a training that starts from a smaller model. Without a discriminator in the folder, it
-    starts fresh.
+    the others fresh: growing is a training that starts from a smaller model. Discriminators that the folder lacks
+    start fresh.
     """
     generator, card = load_generator(folder)
     _fill(state.generator, generator.state_dict())
     _fill(state.average, generator.state_dict())
     state.start_kimg = card.trained_kimg
-    path = folder / DISCRIMINATOR
-    if path.is_file():
-        _fill(state.discriminator, load_file(path))
+    path = folder / DISCRIMINATORS
+    saved = load_file(path) if path.is_file() else {}
+    for prefix, net in zip(_JUDGES, (state.discriminator, state.feature_discriminator), strict=True):
+        if net is not None:
+            _fill(net, {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)})
 
 
 def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
@@ -150,9 +158,15 @@ def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
 
 def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of the state under a stable name."""
-    parts = {"generator": state.generator, "average": state.average, "discriminator": state.discriminator}
+    parts = {
+        "generator": state.generator,
+        "average": state.average,
+        "discriminator": state.discriminator,
+        "feature_discriminator": state.feature_discriminator,
+    }
     for name, part in parts.items():
-        yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
+        if part is not None:
+            yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
     for name, optimizer in (("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)):
         for k, parameter in enumerate(optimizer.param_groups[0]["params"]):
             for key, value in sorted(optimizer.state.get(parameter, {}).items()):
