@@ -6,13 +6,21 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import State
 
 from personalgen import steps
+from personalgen.errors import UserError
 from personalgen.steps import Night, Workspace
 
-# A step that is run again finds its stored result or its checkpoint, so a retry never does a thing twice.
-_RETRIED: Final = {"cache_policy": NO_CACHE, "persist_result": False, "retries": 2, "retry_delay_seconds": [5, 30]}
+
+def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
+    """Return whether another try may help: what the caller must mend stays as it is, and fails at once."""
+    return not isinstance(state.result(raise_on_failure=False), UserError)
+
+
 _ONCE: Final = {"cache_policy": NO_CACHE, "persist_result": False}
+# A step that is run again finds its stored result or its checkpoint, so a retry never does a thing twice.
+_RETRIED: Final = {**_ONCE, "retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": may_pass}
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -173,7 +173,7 @@ class Trainer:
         net, frozen = cast("FeatureDiscriminator", self.state.feature_discriminator), cast("ContentNet", self.frozen)
 
         def discriminate(*mixed: Tensor) -> Tensor:
-            return net(mixed, condition)
+            return cast("Tensor", net(mixed, condition))
 
         with torch.no_grad():
             real_mixed = net.mixed(frozen.taps(real))
@@ -187,7 +187,8 @@ class Trainer:
         self._add("loss_d_feature", d_loss)
         self._add("loss_g_feature", g_loss)
         self._add("r1_plus_r2_feature", penalty)
-        return d_loss + self._gamma / 2 * penalty + g_loss
+        loss: Tensor = d_loss + self._gamma / 2 * penalty + g_loss
+        return loss
 
     def _other_users(self, condition: Condition) -> Condition:
         """Return the batch's conditions moved on by one group: everybody gets another person's."""

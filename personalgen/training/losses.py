@@ -58,7 +58,7 @@ def judge_features(
     A map with k times as many numbers as the image counts k times: distances between maps grow with their size, and
     with this factor one gamma serves both discriminators.
     """
-    logits, pull = torch.func.vjp(discriminate, *mixed)
+    logits, pull = torch.func.vjp(discriminate, *mixed)[:2]
     gradients = pull(torch.ones_like(logits))
     norms = [g[0].numel() / pixel_dims * g.float().square().sum((1, 2, 3)) for g in gradients]
     return logits, torch.stack(norms).sum(0)
