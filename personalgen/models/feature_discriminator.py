@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.models.discriminator import Projection
+from personalgen.models.discriminator import GroupSpread, Projection
 from personalgen.models.layers import LEAK, ConditionEncoder, conv
 
 
@@ -22,11 +22,13 @@ class FeatureDiscriminator(nn.Module):
     their inputs instead of by spectral normalisation and a hinge, under which our generator collapsed to one picture.
     """
 
-    def __init__(self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, width: int = 64) -> None:
+    def __init__(
+        self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, group_size: int, width: int = 64
+    ) -> None:
         super().__init__()
         self.encoder = ConditionEncoder(spec, style_dim)
         self.mixes = nn.ModuleList([conv(c, width, 1, gain=1.0, bias=False) for c in channels]).requires_grad_(False)
-        self.heads = nn.ModuleList([_head(width) for _ in channels])
+        self.heads = nn.ModuleList([_head(width, group_size) for _ in channels])
         self.logits = nn.ModuleList([Projection(width, style_dim) for _ in channels])
 
     def mixed(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -48,6 +50,12 @@ class FeatureDiscriminator(nn.Module):
         return torch.stack(logits)
 
 
-def _head(width: int) -> nn.Sequential:
-    """Return the two convolutions of one scale."""
-    return nn.Sequential(conv(width, width, 3), nn.LeakyReLU(LEAK), conv(width, width, 3), nn.LeakyReLU(LEAK))
+def _head(width: int, group_size: int) -> nn.Sequential:
+    """Return the two convolutions of one scale; the second also sees how far one person's pictures differ."""
+    return nn.Sequential(
+        conv(width, width, 3),
+        nn.LeakyReLU(LEAK),
+        GroupSpread(group_size),
+        conv(width + 1, width, 3),
+        nn.LeakyReLU(LEAK),
+    )

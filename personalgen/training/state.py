@@ -51,7 +51,9 @@ def new_state(
     discriminator = _on(device, Discriminator(model, spec))
     feature_discriminator = None
     if options.feature_weight:
-        feature_discriminator = _on(device, FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim))
+        feature_discriminator = _on(
+            device, FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim, group_size=model.group_size)
+        )
     judged = [net for net in (discriminator, feature_discriminator) if net is not None]
     learning = [p for net in judged for p in net.parameters() if p.requires_grad]
     return TrainingState(
