@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
-from prefect import flow, runtime, task
+from prefect import State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import State
 
 from personalgen import steps
 from personalgen.errors import UserError

@@ -1,9 +1,16 @@
 """What every test needs: quiet trackers, a Prefect home of its own, one thread, one Hypothesis profile."""
 
 import atexit
+import io
+import json
 import os
 import shutil
+import sqlite3
+import struct
 import tempfile
+import zlib
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 # Before anything imports mlflow or prefect: both read these once.
@@ -23,8 +30,11 @@ os.environ.update(
     }
 )
 
-import torch  # noqa: E402 - after the environment is set
+import pytest  # noqa: E402 - after the environment is set
+import torch  # noqa: E402 - likewise
 from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
+
+from personalgen.artifacts import sha256_file  # noqa: E402 - likewise
 
 torch.set_num_threads(1)  # on two cores shared with anything else, more threads are slower and change the last bits
 
@@ -35,3 +45,186 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+
+# --- whole nights, for tests/flows and whoever looks at their results; most tests import nothing of this --------------
+
+TINY = Path(__file__).parent / "flows" / "tiny.toml"
+N_ITEMS = 128
+DIRT = {
+    ("interactions", "bad_timestamp"): 1,
+    ("interactions", "duplicate"): 5,
+    ("interactions", "future"): 3,
+    ("interactions", "unknown_item"): 4,
+    ("items", "image_too_large"): 1,
+    ("items", "image_truncated"): 1,
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a home holds: rows by table, and the digest of every file that is no database, lock or log."""
+
+    catalogue: dict
+    tracking: dict
+    files: dict
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home, and the simulated history that its nights read."""
+
+    path: Path
+    world: Path
+
+    def options(self, *overrides):
+        """Return the options of a command that works in this home."""
+        pairs = (f"home={self.path}", f"world.folder={self.world}", *overrides)
+        return ["--config", str(TINY), *(part for pair in pairs for part in ("--set", pair))]
+
+    def workspace(self, *overrides, **display):
+        """Return the workspace that such a command opens."""
+        from personalgen.config import load_settings
+        from personalgen.steps import Workspace
+
+        return Workspace(load_settings(TINY, self.options(*overrides)[3::2]), **display)
+
+    def tell(self, *arguments, overrides=()):
+        """Run the command line in this home."""
+        from personalgen.cli import main
+
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            code = main([*arguments, *self.options(*overrides)])
+        return Told(code, out.getvalue(), err.getvalue())
+
+    def ask(self, statement):
+        """Return rows of the catalogue as dicts, past every layer of ours."""
+        with read_only(self.path / "data" / "catalogue.db") as connection:
+            return [dict(row) for row in connection.execute(statement)]
+
+    def state(self):
+        """Return all that is there now."""
+        kept = [p for p in self.path.rglob("*") if p.is_file() and ".prefect" not in p.parts and ".db" not in p.name]
+        return State(
+            catalogue=all_rows(self.path / "data" / "catalogue.db"),
+            tracking=all_rows(self.path / "mlflow.db"),
+            files={str(p.relative_to(self.path)): sha256_file(p) for p in kept if not p.name.endswith(".lock")},
+        )
+
+
+@contextmanager
+def read_only(database):
+    """Yield a connection to a SQLite file past every layer of ours; nothing can be changed."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+def all_rows(database):
+    """Return every row of every table of a SQLite database as dicts, in an order of their own."""
+    if not database.exists():
+        return {}
+    with read_only(database) as connection:
+        names = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
+        rows = {name: [dict(row) for row in connection.execute(f'select * from "{name}"')] for name in names}
+        return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory):
+    """Folder of a small simulated history with a few bad rows; copy it before letting time pass in it."""
+    from personalgen.config import load_settings
+    from personalgen.worlds import ShapesWorld, write_history
+
+    folder = tmp_path_factory.mktemp("world")
+    database = write_history(ShapesWorld(N_ITEMS), folder, load_settings(TINY).world.history)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executescript("""
+            insert into interactions select * from interactions order by timestamp limit 5;
+            insert into interactions select 'sim-00001', 'shape-00001', 4000000000 + value, 1, 'like'
+              from json_each('[0, 1, 2]');
+            insert into interactions select 'sim-00002', 'shape-99999', 1699999000 + value, 1, 'like'
+              from json_each('[0, 1, 2, 3]');
+            insert into interactions values('sim-00003', 'shape-00003', 'yesterday', 1, 'like');
+        """)
+    write_huge_png(folder / "images" / "shape-00010.png", edge=20_000)
+    cut = folder / "images" / "shape-00011.png"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bad_rows():
+    """The bad rows of the tiny world by table and reason, but for the events on its two items without a picture."""
+    return DIRT
+
+
+def write_huge_png(path, *, edge):
+    """Write a valid one-bit PNG of edge x edge white pixels, some 50 kB, without ever holding it in memory."""
+    squeeze, row = zlib.compressobj(), b"\0" + b"\xff" * (edge // 8)
+    data = b"".join([*(squeeze.compress(row * 100) for _ in range(edge // 100)), squeeze.flush()])
+    header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory, tiny_world):
+    """Return a function that makes an empty home, on the shared history or on a copy of its own."""
+
+    def make(*, own_world=False):
+        path = tmp_path_factory.mktemp("home")
+        if own_world:
+            shutil.copytree(tiny_world, path / "world")
+        return Home(path, path / "world" if own_world else tiny_world)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def first_night(new_home):
+    """The command `nightly`, twice, from an empty home: what it told and left, each time."""
+    home = new_home(own_world=True)
+    nights = [(home.tell("nightly", "--json"), home.state()) for _ in range(2)]
+    return FirstNight(home, *nights[0], *nights[1])
+
+
+@dataclass(frozen=True)
+class FirstNight:
+    """A home after its first night; later nights of other fixtures may have followed."""
+
+    home: Home
+    told: Told
+    state: State
+    told_again: Told
+    state_again: State
+
+    @property
+    def summary(self):
+        """What `nightly --json` printed."""
+        return json.loads(self.told.out)
+
+
+@pytest.fixture(scope="session")
+def plain_nightly():
+    """The nightly flow's own function over the steps themselves: its order, without Prefect's server."""
+    from flows import nightly as module
+    from personalgen.steps.night import STAGES
+
+    def run(workspace):
+        with pytest.MonkeyPatch.context() as patch:
+            for name in STAGES:
+                patch.setattr(module, name, getattr(module, name).fn)
+            return module.nightly.fn(workspace)
+
+    return run

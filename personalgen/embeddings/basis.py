@@ -132,7 +132,10 @@ def load_basis(folder: Path) -> Basis:
         raise ArtifactError(f"{path} is missing or is not the one that {folder / CARD} describes. Restore the folder.")
     arrays = load(path.read_bytes())
     options = EmbeddingOptions(**card["options"])
-    return Basis(options=options, encoder=card["encoder"], item_ids=tuple(card["item_ids"]), **arrays)
+    basis = Basis(options=options, encoder=card["encoder"], item_ids=tuple(card["item_ids"]), **arrays)
+    if basis.version != card["version"]:
+        raise ArtifactError(f"{folder / CARD} was changed: its content is not that of its version. Restore the folder.")
+    return basis
 
 
 def encoder_name(options: EmbeddingOptions) -> str:

@@ -17,8 +17,8 @@ from personalgen.errors import ConfigError
 CONTENT_ENCODER = "efficientnet-lite0"
 FEATURE_DIM = 1280
 TAPS = {2: (24, 10.0), 4: (40, 10.0), 10: (112, 8.5), 15: (320, 3.5)}
-"""Blocks after which training reads feature maps (strides 4, 8, 16 and 32): channels, and the standard deviation of their
-values over stickers, by which they are divided."""
+"""Blocks after which training reads feature maps (strides 4, 8, 16 and 32): channels, and the standard deviation of
+their values over stickers, by which they are divided."""
 TAP_CHANNELS = tuple(channels for channels, _ in TAPS.values())
 
 

@@ -44,7 +44,7 @@ def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float
 
     The anchor is the user's last event, not tonight: time passing by itself changes nobody's preference.
     """
-    newest = np.zeros(len(history.user_ids), dtype=np.int64)
+    newest = np.full(len(history.user_ids), np.iinfo(np.int64).min)
     np.maximum.at(newest, history.user_index, history.timestamp)
     age_days = (newest[history.user_index] - history.timestamp) / DAY_SEC
     return np.asarray(history.weight * 2.0 ** (-age_days / half_life_days), dtype=np.float64)
@@ -131,16 +131,16 @@ def _fill_user(
     options, dim = basis.options, basis.options.dim
     times, weights = history.timestamp[rows], history.weight[rows]
     sums, totals = np.zeros((2, dim)), np.zeros(2)
-    known, clock = 0, 0
+    known, clock = 0, int(times[0]) if len(times) else 0
     for k, now in enumerate(times):
         while times[known] < now:
-            fade = 2.0 ** (-(times[known] - clock) / (DAY_SEC * options.half_life_days)) if clock else 1.0
+            fade = 2.0 ** (-(times[known] - clock) / (DAY_SEC * options.half_life_days))
             sums, totals, clock = sums * fade, totals * fade, int(times[known])
             side = 0 if weights[known] > 0 else 1
             sums[side] += abs(weights[known]) * items[known]
             totals[side] += abs(weights[known])
             known += 1
-        mean = (sums[0] + options.shrinkage * basis.center) / (totals[0] + options.shrinkage)
+        mean = (sums[0] + options.shrinkage * basis.center) / max(totals[0] + options.shrinkage, 1e-12)
         out[k] = mean - options.dislike_weight * sums[1] / max(totals[1] + options.shrinkage, 1e-12)
 
 

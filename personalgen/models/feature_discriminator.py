@@ -23,7 +23,7 @@ class FeatureDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, group_size: int, width: int = 64
+        self, channels: Sequence[int], spec: ConditionSpec, *, style_dim: int, group_size: int, width: int = 32
     ) -> None:
         super().__init__()
         self.encoder = ConditionEncoder(spec, style_dim)

@@ -23,6 +23,7 @@ from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
 from personalgen.steps.release import Released
 from personalgen.steps.workspace import Workspace
+from personalgen.worlds import find_world
 
 _SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
 
@@ -79,7 +80,7 @@ def _report(
             )
         ]
     )
-    simulated = "Users and events of this source were made up; pictures come from OpenMoji (CC BY-SA 4.0)."
+    world = workspace.settings.world.name
     html = write_report(
         folder / "report.html",
         title=f"Night of {night.day}",
@@ -87,7 +88,7 @@ def _report(
         figures=_figures(Path(evaluated.table)),
         pictures=pictures,
         counts=summary,
-        simulated=simulated if workspace.settings.world.name else "",
+        simulated=f"Users and events of this source were made up. {find_world(world).licence}" if world else "",
     )
     run.log_artifact(html)
     if sheet is not None:

@@ -86,7 +86,10 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
             f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed."
         )
     with closing(sqlite3.connect(database)) as connection, connection:
-        end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
+        try:
+            end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
+        except (sqlite3.DatabaseError, TypeError):
+            raise SourceError(f"{database} is not a simulated history. Nothing was changed.") from None
         rng = np.random.default_rng([options.seed, end])
         users = world.sample_users(options.n_users, options.seed)
         active = rng.random(options.n_users) < active_share
