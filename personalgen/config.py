@@ -136,7 +136,10 @@ def load_settings(
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"--set {override!r} is not of the form key=value, for example --set train.max_kimg=5.")
+            raise ConfigError(
+                f"--set {override!r} is not of the form key=value, for example --set train.max_kimg=5. "
+                "Nothing was started."
+            )
         _put(merged, key.strip().split("."), _parse(text), where=f"--set {key}")
     return build_settings(merged)
 

@@ -15,7 +15,7 @@ class GateOptions:
     """What a challenger must show."""
 
     max_kid_over_floor: float = 0.5
-    """First promotion only: KID (x 1000) may exceed the real-against-real floor by at most this much."""
+    """First promotion only: KID may exceed the real-against-real floor by at most this much."""
     min_gain: float = 0.0
     """First promotion only: the lower end of the preference gain's interval must exceed this."""
     confidence: float = 0.95

@@ -55,7 +55,7 @@ def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: De
 
 def generate_missing(workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion) -> int:
     """Return how many images were made so that every user of the night has one of this model."""
-    return _draw(workspace, night, embedded, model, run_id=None)[1].n_assets
+    return _draw(workspace, night, embedded, model, run_id=None)[2]
 
 
 def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, run: Run) -> Generated:
@@ -63,7 +63,7 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
     if not decided.model_version_id:
         return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", digest)
     model = read.model_by_id(workspace.engine, decided.model_version_id)
-    plan, summary = _draw(workspace, night, embedded, model, run_id=run.run_id)
+    plan, summary, _ = _draw(workspace, night, embedded, model, run_id=run.run_id)
     return Generated(
         version=decided.version,
         n_assets=summary.n_assets,
@@ -80,14 +80,17 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
 
 def _draw(
     workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, *, run_id: str | None
-) -> tuple[Plan, GenerationSummary]:
-    """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again."""
+) -> tuple[Plan, GenerationSummary, int]:
+    """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again.
+
+    The third result counts the images that the catalogue did not know yet.
+    """
     options = workspace.settings.generation
     sweep_temporaries(workspace.shard_root / "shards")
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
     table = preferences(night, embedded, card.basis_version)
     plan = _plan(workspace, night, table, card)
-    encoder = choose_encoder(options.encoder)
+    encoder, n_new = choose_encoder(options.encoder), []
     summary = generate_plan(
         GenerationRequest(
             plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
@@ -98,9 +101,9 @@ def _draw(
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
-        commit=lambda shard, rows: _commit(workspace, night, model, run_id, encoder, shard, rows),
+        commit=lambda shard, rows: n_new.append(_commit(workspace, night, model, run_id, encoder, shard, rows)),
     )
-    return plan, summary
+    return plan, summary, sum(n_new)
 
 
 def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard) -> Plan:
@@ -165,8 +168,8 @@ def _commit(
     encoder: Encoder,
     shard: SealedShard,
     rows: Sequence[AssetRow],
-) -> None:
-    """Catalogue a sealed shard and its rows, as one."""
+) -> int:
+    """Catalogue a sealed shard and its rows, as one; return how many images are new."""
     point = workspace.settings.generation.operating_point
     facts = ShardFacts(
         path=shard.path.relative_to(workspace.shard_root).as_posix(),
@@ -180,4 +183,4 @@ def _commit(
         sealed_at=workspace.now(),
         mlflow_run_id=run_id,
     )
-    shards.commit_shard(workspace.engine, facts, rows)
+    return shards.commit_shard(workspace.engine, facts, rows).n_new

@@ -47,7 +47,7 @@ def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
             "sha256": each.generator_sha256[:12],
             "created_at": str(each.created_at)[:19],
         }
-        for each in reversed(read.model_versions(workspace.engine, model_name=workspace.settings.store.model_name))
+        for each in read.model_versions(workspace.engine, model_name=workspace.settings.store.model_name)
     ]
 
 
@@ -73,7 +73,7 @@ def promote_version(workspace: Workspace, version: int, *, reason: str, actor: s
         at=workspace.now(),
         action="manual",
     )
-    workspace.registry.reconcile(version)
+    workspace.follow_live()
     return Moved(version, before.version if before else 0, n_assets)
 
 
@@ -84,7 +84,7 @@ def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: 
     to = read.model_by_version(workspace.engine, name, version).model_version_id if version is not None else None
     found = decisions.rollback(workspace.engine, reason=reason, actor=actor, at=workspace.now(), to=to)
     live = read.model_by_id(workspace.engine, found)
-    workspace.registry.reconcile(live.version)
+    workspace.follow_live()
     return Moved(live.version, before.version if before else 0, 0)
 
 

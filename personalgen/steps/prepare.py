@@ -76,6 +76,7 @@ def _first_time(
 ) -> Night:
     """Return a new night after telling tracking and catalogue of it."""
     settings = workspace.settings
+    workspace.follow_live()
     day = tables.as_of.astimezone(ZoneInfo(settings.store.time_zone)).date()
     with workspace.tracking.parent_run(key, name=f"night-{day}-{key[:8]}") as parent:
         facts = NightFacts(

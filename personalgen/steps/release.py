@@ -64,8 +64,8 @@ def _release(
             at=at,
             verdict=verdict,
         )
-    live = workspace.live()
-    workspace.registry.reconcile(live.version if live else None)
+    workspace.follow_live()
     analyze(engine)
+    live = workspace.live()
     run.set_tags({"live_version": live.version if live else "none"})
     return Released(live_version=live.version if live else 0, moved=decided.promote, n_reused=generated.n_unchanged)

@@ -71,6 +71,11 @@ class Workspace:
         """Return what users see now, or None before the first release."""
         return read.live_release(self.engine)
 
+    def follow_live(self) -> None:
+        """Make the registry's alias follow what is live: the catalogue is the truth, and a kill may lie between."""
+        live = self.live()
+        self.registry.reconcile(live.version if live else None)
+
     def model_folder(self, model_version_id: int) -> Path:
         """Return where a registered generator, its card and its basis lie."""
         return self.settings.under_home(read.model_by_id(self.engine, model_version_id).folder)

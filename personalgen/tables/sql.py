@@ -178,7 +178,8 @@ def _explained(url: sa.URL, what: str) -> Iterator[None]:
         reason = re.sub(r"\s+", " ", told).strip().rstrip(".")
         if url.password:
             reason = reason.replace(str(url.password), "***")
-        raise SourceError(f"{_shown(url)}: {what}: {reason}. Check the URL, the table and your rights.") from None
+        advice = "Check the URL, the table and your rights. Nothing was written."
+        raise SourceError(f"{_shown(url)}: {what}: {reason}. {advice}") from None
 
 
 def _shown(url: sa.URL) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from personalgen.artifacts import digest_of, short_digest
-from personalgen.errors import DataError
+from personalgen.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,16 @@ class TrainingPairs:
         return TrainingPairs(*(column.to(device) for column in columns))
 
     def draw(self, batch_size: int, group_size: int) -> tuple[Tensor, Tensor]:
-        """Return a random batch: (B, 3, R, R) float32 in [-1, 1] and (B, dim) vectors; each group is one user's."""
+        """Return a random batch: (B, 3, R, R) float32 in [-1, 1] and (B, dim) vectors; each group is one user's.
+
+        Raises:
+            ConfigError: groups do not divide the batch.
+        """
+        if batch_size % group_size:
+            raise ConfigError(
+                f"train.batch_size is {batch_size}; expected a multiple of model.group_size, which is {group_size}. "
+                "Nothing was trained."
+            )
         first = torch.randint(len(self.image_of_pair), (batch_size // group_size,)).repeat_interleave(group_size)
         chance = torch.rand(len(first))
         first, chance = first.to(self.images.device), chance.to(self.images.device)
@@ -66,5 +75,5 @@ class TrainingPairs:
 
     def digest(self) -> str:
         """Return 32 hex digits of the content."""
-        parts = (self.images, self.image_of_pair, self.vectors)
+        parts = (self.images, self.image_of_pair, self.vectors, self.start_of_pair)
         return digest_of([short_digest(part.cpu().numpy().tobytes()) for part in parts])

@@ -44,6 +44,16 @@ def test_a_write_replaces_the_file_as_a_whole(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
+def test_the_temporary_file_becomes_the_file(tmp_path):
+    """A rename, not a copy: at no time is half of the new content under the name."""
+    path = write_bytes(tmp_path / "a.bin", b"old")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+        written = temporary.stat().st_ino
+    assert path.stat().st_ino == written
+
+
 def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path):
     """What stood there before stands there after, byte for byte."""
     path = write_bytes(tmp_path / "a.bin", b"old")

@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from personalgen.conditions import Condition
+from personalgen.models import Generator, ModelOptions, VectorGenerator
+
+
+@pytest.fixture
+def generator(options, spec):
+    """Return a fresh generator."""
+    return Generator(options, spec)
+
+
+@pytest.fixture
+def z(options):
+    """Return eight latents."""
+    return torch.randn(8, options.z_dim, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("resolution", [8, 16, 64])
+def test_pictures_have_the_models_resolution(spec, condition, resolution):
+    """(B, 3, R, R) float32 with a stage for each doubling above 4 px."""
+    options = ModelOptions(resolution=resolution, z_dim=6, style_dim=16, width=4, max_width=8)
+    generator = Generator(options, spec)
+    images = generator(torch.randn(8, 6), condition)
+    assert (images.shape, images.dtype) == ((8, 3, resolution, resolution), torch.float32)
+    assert list(generator.stages) == [f"px{8 << k}" for k in range(options.n_stages)]
+    assert (generator.z_dim, generator.resolution, generator.spec) == (6, resolution, spec)
+
+
+def test_first_pictures_are_neither_flat_nor_wild(generator, z, condition):
+    """Before training, pixels spread over about [-1, 1]."""
+    assert 0.1 < float(generator(z, condition).detach().std()) < 3
+
+
+def test_both_z_and_condition_decide_the_picture(generator, z, condition):
+    """With one of them fixed the pictures still differ."""
+    same_z = generator(z[:1].expand(8, -1), condition)
+    same_condition = generator(z, condition.take([0] * 8))
+    assert float(same_z.detach().std(0).mean()) > 1e-2
+    assert float(same_condition.detach().std(0).mean()) > 1e-2
+
+
+def test_a_row_depends_on_its_own_inputs_alone(generator, z, condition):
+    """The net has no batch statistics: one by one gives what the batch gives."""
+    together = generator(z, condition)
+    alone = torch.cat([generator(z[k : k + 1], condition.take([k])) for k in range(8)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_length_of_z_does_not_matter_to_the_style(generator, z, condition):
+    """The style has unit variance, so a far z gives a picture of the same contrast."""
+    near, far = (generator(scale * z, condition).detach() for scale in (1, 100))
+    assert float(far.std()) < 3 * float(near.std())
+
+
+def test_weights_depend_on_the_seed_alone(options, spec):
+    """The same seed builds the same net, another seed another."""
+    nets = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        nets.append(Generator(options, spec).state_dict())
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
+    assert not torch.equal(nets[0]["basis"], nets[2]["basis"])
+
+
+def test_every_weight_is_learned(generator, z, condition):
+    """Each parameter gets a gradient, the absent field's row included."""
+    generator(z, condition.drop(torch.tensor([True, False] * 4))).square().sum().backward()
+    without = [name for name, weight in generator.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert without == []
+
+
+def test_the_exported_form_draws_the_same_pictures_clipped(generator, z, condition):
+    """Plain tensors in the order of the specification, all present."""
+    images = VectorGenerator(generator)(3 * z, condition.values["taste"])
+    torch.testing.assert_close(images, generator(3 * z, condition).clamp(-1, 1))
+
+
+def test_a_missing_or_surplus_value_is_refused(generator, z, condition):
+    """The exported form takes one value per field."""
+    with pytest.raises(ValueError, match="zip"):
+        VectorGenerator(generator)(z, condition.values["taste"], condition.values["taste"])
+
+
+def test_the_null_condition_is_what_training_drops_to(generator, z, spec):
+    """A dropped row and the null condition draw the same picture: guidance subtracts what was trained."""
+    dropped = Condition.vector("taste", torch.randn(8, 5)).drop(torch.ones(8, dtype=torch.bool))
+    assert torch.equal(generator(z, dropped), generator(z, spec.null_condition(8)))

@@ -1,0 +1,20 @@
+import pytest
+
+from personalgen.errors import ConfigError
+from personalgen.models import ModelOptions
+
+
+@pytest.mark.parametrize("resolution", [0, 4, 33, 48, 256])
+def test_a_resolution_that_nets_cannot_have_is_refused(resolution):
+    """Only powers of two from 8 to 128 can be doubled up from 4."""
+    with pytest.raises(ConfigError, match=f"resolution is {resolution}; expected 8, 16, 32, 64 or 128"):
+        ModelOptions(resolution=resolution)
+
+
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64, 128])
+def test_widths_double_towards_small_pictures_up_to_the_limit(resolution):
+    """One width per resolution from 4 up, the last being the full resolution's."""
+    options = ModelOptions(resolution=resolution, width=10, max_width=35, discriminator_width=5)
+    assert 4 << options.n_stages == resolution
+    assert options.generator_widths[::-1] == (10, 20, 35, 35, 35, 35)[: options.n_stages + 1]
+    assert options.discriminator_widths == (5, 10, 20, 35, 35, 35)[: options.n_stages + 1]

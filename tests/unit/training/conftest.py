@@ -1,0 +1,44 @@
+"""A data set of noise, and nets that take a step in milliseconds."""
+
+import numpy as np
+import pytest
+import torch
+
+from personalgen.conditions import ConditionSpec
+from personalgen.models import ModelOptions
+from personalgen.training import TrainingOptions, TrainingPairs
+
+
+@pytest.fixture
+def spec():
+    """Return the specification of five numbers."""
+    return ConditionSpec.vector("taste", 5)
+
+
+@pytest.fixture
+def model():
+    """Return options of an 8 px model with groups of two."""
+    return ModelOptions(resolution=8, z_dim=6, style_dim=16, width=8, max_width=8, discriminator_width=8, group_size=2)
+
+
+@pytest.fixture
+def options():
+    """Return options of four steps of eight images, without the discriminator on frozen features."""
+    return TrainingOptions(
+        max_kimg=0.032, batch_size=8, device="cpu", precision="fp32", threads=1, warmup_kimg=0.0, feature_weight=0.0
+    )
+
+
+@pytest.fixture
+def pairs():
+    """Return 20 pairs of four users over six pictures."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    vectors = rng.normal(size=(20, 5)).astype(np.float32)
+    return TrainingPairs.of(images, rng.integers(0, 6, 20), vectors, np.repeat(np.arange(4), 5))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Draw the same numbers in every order of tests."""
+    torch.manual_seed(0)

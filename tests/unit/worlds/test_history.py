@@ -1,0 +1,207 @@
+import dataclasses
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from personalgen.errors import SourceError
+from personalgen.worlds import HistoryOptions, ShapesWorld, add_days, write_history
+from personalgen.worlds.history import simulate_events, write_images
+
+DAY = 86_400
+OPTIONS = HistoryOptions(n_users=60, mean_events=12, image_px=8, days=20)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Return a world of 64 shapes."""
+    return ShapesWorld(64)
+
+
+@pytest.fixture
+def database(tmp_path, world):
+    """Return a fresh history database."""
+    return write_history(world, tmp_path, OPTIONS)
+
+
+def rows(database, query):
+    """Return the rows of a query."""
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def about(database):
+    """Return what the database says of itself."""
+    return dict(rows(database, "select key, value from about"))
+
+
+def test_the_history_says_that_it_is_simulated(database, world):
+    """The table `about` marks it, with the world, its licence and the end of the period."""
+    assert about(database) == {
+        "simulated": "true",
+        "world": "shapes",
+        "licence": world.licence,
+        "end_timestamp": str(OPTIONS.end_timestamp),
+    }
+
+
+def test_the_catalogue_and_its_pictures_are_written(database, world):
+    """Every item with a readable picture of the asked size, equal to the rendered one."""
+    items = rows(database, "select item_id, image, title, category, colour from items")
+    assert [item[0] for item in items] == list(world.items().item_ids)
+    assert [item[3] for item in items] == list(world.items().labels["category"])
+    pictures = np.stack([np.asarray(Image.open(database.parent / item[1])) for item in items])
+    assert (pictures == world.render(8)).all()
+
+
+def test_users_have_a_segment_and_a_beginning(database, world):
+    """All of them, those who opted out too; the segment is what they love."""
+    users = rows(database, "select user_id, segment, created_at, opted_out from users")
+    planted = world.sample_users(OPTIONS.n_users, OPTIONS.seed)
+    assert [user[0] for user in users] == list(planted.user_ids)
+    assert [user[1] for user in users] == [" + ".join(taste["category"]) for taste in planted.tastes]
+    assert {user[2] for user in users} == {OPTIONS.end_timestamp - OPTIONS.days * DAY}
+    assert {user[3] for user in users} <= {0, 1}
+
+
+def test_events_lie_within_the_period(database):
+    """From the first day up to the end, which is exclusive; likes weigh 1, dislikes -1."""
+    events = rows(database, "select timestamp, weight, event from interactions order by rowid")
+    times = [event[0] for event in events]
+    assert times == sorted(times)
+    assert times[0] >= OPTIONS.end_timestamp - OPTIONS.days * DAY
+    assert times[-1] < OPTIONS.end_timestamp
+    assert {event[1:] for event in events} == {(1.0, "like"), (-1.0, "dislike")}
+    assert not rows(
+        database,
+        "select * from interactions where user_id not in (select user_id from users)"
+        " or item_id not in (select item_id from items)",
+    )
+
+
+def test_a_history_is_written_once(database, world):
+    """An existing one is left alone, whatever the options, down to the last byte."""
+    before = database.read_bytes()
+    assert write_history(world, database.parent, dataclasses.replace(OPTIONS, seed=1)) == database
+    assert database.read_bytes() == before
+
+
+def test_a_history_is_a_function_of_world_and_options(tmp_path, database, world):
+    """Written again elsewhere it has the same rows; another seed has others."""
+    query = "select * from interactions order by rowid"
+    again = write_history(ShapesWorld(64), tmp_path / "again", OPTIONS)
+    other = write_history(world, tmp_path / "other", dataclasses.replace(OPTIONS, seed=1))
+    assert rows(again, query) == rows(database, query)
+    assert rows(other, query) != rows(database, query)
+
+
+def test_a_killed_write_leaves_no_history(tmp_path, world, monkeypatch):
+    """A failure half-way leaves neither a database nor a temporary file, and the next call writes it whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr("personalgen.worlds.history._insert_events", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_history(world, tmp_path, OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert rows(write_history(world, tmp_path, OPTIONS), "select count(*) from interactions")[0][0] > 300
+
+
+def test_the_shares_of_the_options_are_kept(world):
+    """Cold users, dislikes and opt-outs come at the stated shares.
+
+    600 users: within five standard errors, false alarm below 1e-5.
+    """
+    options = HistoryOptions(n_users=600, mean_events=12, cold_share=0.3, dislike_share=0.2)
+    events = simulate_events(world, world.sample_users(600, 0), options)
+    counts = np.bincount(events.user, minlength=600)
+    assert counts.min() >= 1
+    assert (counts < 5).mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / 600))
+    regular = counts[events.user] >= 5
+    assert (events.weight[regular] < 0).mean() == pytest.approx(0.2, abs=5 * np.sqrt(0.16 / regular.sum()))
+    assert counts[counts >= 5].mean() == pytest.approx(12, rel=0.15)
+
+
+def test_nobody_likes_a_thing_twice(world):
+    """Within one period a user's likes are different items."""
+    events = simulate_events(world, world.sample_users(60, 0), OPTIONS)
+    likes = np.stack([events.user, events.item])[:, events.weight > 0]
+    assert len(np.unique(likes, axis=1).T) == likes.shape[1]
+
+
+def test_likes_follow_the_true_utility(world):
+    """Liked items are worth more than a nat over the average item, disliked ones less than it."""
+    users = world.sample_users(60, 0)
+    events, utility = simulate_events(world, users, OPTIONS), world.true_utility(users)
+    worth = utility[events.user, events.item] - utility.mean(1)[events.user]
+    assert worth[events.weight > 0].mean() > 1
+    assert worth[events.weight < 0].mean() < 0
+
+
+def test_a_day_is_appended_and_nothing_else_changes(database, world):
+    """New events lie after the old end and before the new one; old events, users and items stay."""
+    tables = ("users", "items")
+    before = {name: rows(database, f"select * from {name} order by rowid") for name in (*tables, "interactions")}
+    count = add_days(world, database, OPTIONS)
+    after = rows(database, "select * from interactions order by rowid")
+    assert count > 0
+    assert len(after) == len(before["interactions"]) + count
+    assert after[:-count] == before["interactions"]
+    assert all(OPTIONS.end_timestamp <= event[2] < OPTIONS.end_timestamp + DAY for event in after[-count:])
+    assert int(about(database)["end_timestamp"]) == OPTIONS.end_timestamp + DAY
+    assert all(rows(database, f"select * from {name} order by rowid") == before[name] for name in tables)
+
+
+def test_days_go_on_where_the_last_ones_ended(database, world):
+    """Three days, then two: five days later in all, and the second call's events are not the first's."""
+    first = add_days(world, database, OPTIONS, days=3)
+    second = add_days(world, database, OPTIONS, days=2)
+    assert int(about(database)["end_timestamp"]) == OPTIONS.end_timestamp + 5 * DAY
+    added = rows(database, "select user_id, item_id, timestamp from interactions order by rowid")[-(first + second) :]
+    assert min(event[2] for event in added[first:]) >= OPTIONS.end_timestamp + 3 * DAY
+    assert {event[:2] for event in added[:first]} != {event[:2] for event in added[first:]}
+
+
+def test_no_new_event_lies_before_the_old_end(database, world, monkeypatch):
+    """Some 300 events within days of ten seconds: one second too early or too late would show."""
+    monkeypatch.setattr("personalgen.worlds.history.DAY_SEC", 10)
+    count = add_days(world, database, OPTIONS, active_share=1.0)
+    times = [row[0] for row in rows(database, "select timestamp from interactions order by rowid")][-count:]
+    assert (min(times), max(times)) == (OPTIONS.end_timestamp, OPTIONS.end_timestamp + 9)
+
+
+def test_only_a_share_of_the_users_is_active(database, world):
+    """Nobody acts at a share of 0; all do at 1."""
+    assert add_days(world, database, OPTIONS, active_share=0.0) == 0
+    last = int(about(database)["end_timestamp"])
+    add_days(world, database, OPTIONS, active_share=1.0)
+    active = rows(database, f"select count(distinct user_id) from interactions where timestamp >= {last}")
+    assert active == [(OPTIONS.n_users,)]
+
+
+def test_days_need_a_history(tmp_path, world):
+    """A missing database is a SourceError that names the command, and none is created."""
+    with pytest.raises(SourceError, match=r"history\.db does not exist; .*world write.*Nothing was changed"):
+        add_days(world, tmp_path / "history.db", OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["create table interactions(a)", "create table about(key, value)"])
+def test_days_are_not_added_to_somebody_elses_database(tmp_path, world, script):
+    """A database that does not say that it is simulated is refused and left as it was."""
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    before = path.read_bytes()
+    with pytest.raises(SourceError, match=r"history\.db is not a simulated history.*Nothing was changed"):
+        add_days(world, path, OPTIONS)
+    assert path.read_bytes() == before
+
+
+def test_pictures_that_are_there_are_kept(tmp_path, world):
+    """A complete folder is not rendered again."""
+    write_images(world, tmp_path, 8)
+    marked = tmp_path / "shape-00003.png"
+    marked.write_bytes(b"mine")
+    write_images(world, tmp_path, 8)
+    assert marked.read_bytes() == b"mine"
