@@ -7,7 +7,8 @@
     │   ├── DataError            rows were read, but too many of them are unusable
     │   ├── ConditionError       a condition does not fit the model's ConditionSpec
     │   ├── QueryError           an SQL query was refused or cut
-    │   └── NotFoundError        a user, asset, night or model version does not exist
+    │   ├── NotFoundError        a user, asset, night or model version does not exist
+    │   └── UnfinishedError      a time limit ended before the work; what was done is kept
     └── InternalError        ours to mend; the command line exits with 1
         ├── ArtifactError        a file is missing, half-written or has another digest
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
@@ -52,6 +53,10 @@ class QueryError(UserError):
 
 class NotFoundError(UserError):
     """A user, asset, night or model version does not exist."""
+
+
+class UnfinishedError(UserError):
+    """A time limit of the settings ended before the work; what was done is kept, and the same command goes on."""
 
 
 class InternalError(PersonalgenError):

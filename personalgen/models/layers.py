@@ -78,9 +78,9 @@ class ModulatedBlock(nn.Module):
     """A residual block without normalisation whose input is scaled and shifted per channel by the style vector.
 
     After R3GAN (arXiv:2501.05441, section 3.2), with two differences: two dense 3x3 convolutions instead of the
-    inverted
-    grouped bottleneck, because dense ones run faster on CPUs at these widths; and a last convolution that does not
-    start at zero, because with it the first pictures were all alike and stayed so under the discriminator on features.
+    inverted grouped bottleneck, because dense ones run faster on CPUs at these widths; and a last convolution that
+    does not start at zero, because with it the first pictures were all alike and stayed so under the discriminator on
+    features.
     """
 
     def __init__(self, channels: int, style_dim: int) -> None:

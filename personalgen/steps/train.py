@@ -10,6 +10,7 @@ import torch
 from personalgen.conditions import Condition
 from personalgen.embeddings import load_basis, preference_spec, save_basis, vectors_before_events
 from personalgen.embeddings.preference import PreferenceTable
+from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, load_card, save_generator
@@ -95,6 +96,12 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         log=log,
         progress=workspace.report("train"),
     )
+    if not result.finished:
+        raise UnfinishedError(
+            f"train.max_minutes is {settings.train.max_minutes:g} and ended after {result.seen_img:,} of "
+            f"{settings.train.max_kimg * 1000:,.0f} images. The state is kept and nothing was registered: run the same "
+            "command again to go on."
+        )
     facts = _facts(night, data, embedded, start)
     card = save_generator(
         folder / "model",

@@ -15,9 +15,10 @@ from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import ContentNet
 from personalgen.errors import TrainingError
 from personalgen.models import FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
-from personalgen.training.augment import augment, flip
+from personalgen.training.augment import augment, augment_alike, flip
 from personalgen.training.dataset import TrainingPairs
 from personalgen.training.losses import judge, judge_features, mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.matching import match_loss, nearest_latents
 from personalgen.training.options import TrainingOptions
 from personalgen.training.state import TrainingState, load_checkpoint, new_state, save_checkpoint
 
@@ -30,6 +31,8 @@ class TrainingResult:
 
     generator: Generator
     """The moving average, in evaluation mode on the CPU."""
+    seen_img: int
+    """Images seen by this training."""
     trained_kimg: float
     """Thousands of images seen by these weights, warm start included."""
     finished: bool
@@ -77,7 +80,9 @@ def train(
                     log(metrics, state.seen_img)
                 save_checkpoint(folder, state)
     finished = state.seen_img >= total
-    return TrainingResult(state.average.cpu().eval(), state.start_kimg + state.seen_img / 1000, finished)
+    return TrainingResult(
+        state.average.cpu().eval(), state.seen_img, state.start_kimg + state.seen_img / 1000, finished
+    )
 
 
 class Trainer:
@@ -110,9 +115,11 @@ class Trainer:
         self._set_schedules()
         images, condition = self._batch()
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            made = state.generator(self._z(len(images)), condition)
-            real, fake = augment(images, options.augment), augment(made.float(), options.augment)
+            made = state.generator(self._latents(images, condition), condition).float()
+            real, fake = self._augmented(images, made)
             loss = self._pixel_loss(real, fake, condition)
+            if options.candidates:
+                loss = loss + options.match_weight * self._match_loss(made, images)
             if options.feature_weight:
                 loss = loss + options.feature_weight * self._feature_loss(real, fake, condition)
         for optimizer in (state.d_optimizer, state.g_optimizer):
@@ -147,7 +154,9 @@ class Trainer:
     def _pixel_loss(self, real: Tensor, fake: Tensor, condition: Condition) -> Tensor:
         """Return a scalar that hands the discriminator the gradient of its loss, and the generator that of its own.
 
-        The generator's part is linear in the fakes: their gradient under softplus(D(x) - D(G(z))) is known from R2.
+        The generator's part is linear in the fakes: their gradient under softplus(D(x) - D(G(z))) is known from R2. It
+        is exact where rows do not see each other; what one row of a group does to the logits of the others through
+        `GroupSpread` carries the row's own weight instead of theirs, which moves the gradient by a few per cent.
         """
         net, options = self.state.discriminator, self.options
 
@@ -201,6 +210,32 @@ class Trainer:
         condition = Condition.vector(self.spec.fields[0].name, vectors).jitter(self.options.condition_jitter)
         dropped = torch.rand(len(images), device=self.device) < self.options.condition_dropout
         return images.contiguous(memory_format=torch.channels_last), condition.drop(dropped)
+
+    def _latents(self, images: Tensor, condition: Condition) -> Tensor:
+        """Return one latent per image: as drawn, or of `candidates` as many those that come nearest to the images."""
+        if not self.options.candidates:
+            return self._z(len(images))
+        group, copies = self.model.group_size, self.options.candidates
+        first_of_group = torch.arange(0, len(images), group, device=self.device).repeat_interleave(group * copies)
+        own = condition.take(first_of_group)
+
+        def make(z: Tensor) -> Tensor:
+            with torch.no_grad():
+                return cast("Tensor", self.state.generator(z, own))
+
+        return nearest_latents(make, images, self._z(copies * len(images)), group_size=group)
+
+    def _augmented(self, images: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the discriminators see; a real picture and the made one that answers to it get the same view."""
+        if self.options.candidates:
+            real, fake = augment_alike([images, made], self.options.augment)
+            return real, fake
+        return augment(images, self.options.augment), augment(made, self.options.augment)
+
+    def _match_loss(self, made: Tensor, images: Tensor) -> Tensor:
+        loss = match_loss(made, images)
+        self._add("loss_match", loss)
+        return loss
 
     def _z(self, count: int) -> Tensor:
         return torch.randn(count, self.state.generator.z_dim, device=self.device)

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from personalgen.errors import ConfigError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -36,6 +40,10 @@ class TrainingOptions:
     """Edge to which images are brought for the frozen features."""
     mismatch_weight: float = 0.2
     """Weight of telling a real image with its own user's vector from the same image with another user's."""
+    candidates: int = 4
+    """Latents tried per real image, of which the one that comes nearest to it is trained; 0 takes them as drawn."""
+    match_weight: float = 2.0
+    """Weight of the difference between a real image and the picture that came nearest to it."""
     condition_dropout: float = 0.1
     """Share of rows trained without condition, which guidance needs at sampling."""
     condition_jitter: float = 0.1
@@ -50,3 +58,27 @@ class TrainingOptions:
     """How often sample grids and metrics are taken and the state is saved."""
     seed: int = 0
     """Seed of weights, batches and noise."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be trained with, all in one message."""
+        faults = [f"{name} must be above 0, found {value:g}" for name, value in self._positive() if value <= 0]
+        faults += [f"{name} must not be negative, found {value:g}" for name, value in self._not_negative() if value < 0]
+        faults += [
+            f"{name} must be in [0, 1], found {value:g}" for name, value in self._shares() if not 0 <= value <= 1
+        ]
+        if self.precision not in PRECISIONS:
+            faults.append(f"precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}")
+        if faults:
+            raise ConfigError(f"train: {'; '.join(faults)}. Mend these settings. Nothing was trained.")
+
+    def _positive(self) -> list[tuple[str, float]]:
+        names = ("max_kimg", "batch_size", "threads", "learning_rate", "feature_px", "ema_kimg", "snapshot_kimg")
+        return [(name, getattr(self, name)) for name in names]
+
+    def _not_negative(self) -> list[tuple[str, float]]:
+        names = ("max_minutes", "final_learning_rate", "warmup_kimg", "r1_gamma", "final_r1_gamma", "feature_weight")
+        rest = ("mismatch_weight", "candidates", "match_weight", "condition_jitter")
+        return [(name, getattr(self, name)) for name in (*names, *rest)]
+
+    def _shares(self) -> list[tuple[str, float]]:
+        return [(name, getattr(self, name)) for name in ("condition_dropout", "augment")]

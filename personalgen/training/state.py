@@ -104,7 +104,8 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
     _prepare_optimizers(state)
     own = dict(_tensors(state))
-    if set(own) != set(saved) - {"rng", "rng_cuda"}:
+    shapes = {name: value.shape for name, value in saved.items() if name not in {"rng", "rng_cuda"}}
+    if {name: value.shape for name, value in own.items()} != shapes:
         raise ArtifactError(f"{path} belongs to nets of another shape. Delete it to train from the start.")
     with torch.no_grad():
         for name, value in own.items():
@@ -135,9 +136,8 @@ def start_from(folder: Path, state: TrainingState) -> None:
     """Fill the nets of `state` from a trained model's folder: a warm start of both players.
 
     Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures
-    and starts
-    the others fresh: growing is a training that starts from a smaller model. Discriminators that the folder lacks
-    start fresh.
+    and starts the others fresh: growing is a training that starts from a smaller model. Discriminators that the
+    folder lacks start fresh.
     """
     generator, card = load_generator(folder)
     _fill(state.generator, generator.state_dict())

@@ -287,3 +287,18 @@ def test_stages_one_by_one_make_the_same_night(stepwise, first_night):
     assert stepwise.home.ask("select action from model_promotion") == [{"action": "promote"}]
     done = {path.stem for path in (stepwise.home.path / "data" / "nights").glob("*/*.json")}
     assert set(STAGES) <= done
+
+
+def test_training_that_ran_out_of_time_registers_nothing_and_goes_on(new_home):
+    """`max_minutes` ends the command with what is left to do; the same command again goes on from there."""
+    home = new_home()
+    for command in ("prepare", "embed"):
+        home.tell(command)
+    told = home.tell("train", overrides=("train.max_minutes=0.0000001",))
+    assert (told.code, told.out) == (2, "")
+    assert "ended after 16 of 128 images" in told.err
+    assert "run the same command again to go on" in told.err
+    assert not list(home.path.glob("data/nights/*/train.json"))
+    assert not list(home.path.glob("data/nights/*/train/model"))
+    seen = as_json(home.tell("train", "--json"))
+    assert seen["kimg"] == pytest.approx(0.128)

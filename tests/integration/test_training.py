@@ -30,6 +30,7 @@ FOUR_STEPS = TrainingOptions(
     final_r1_gamma=0.5,
     feature_weight=0.0,
     mismatch_weight=0.2,
+    candidates=0,
     condition_dropout=0.1,
     condition_jitter=0.1,
     augment=0.5,
@@ -87,10 +88,11 @@ def killed_after(count):
     return progress
 
 
-def test_resuming_equals_no_interruption(tmp_path, run):
+@pytest.mark.parametrize("candidates", [0, 3])
+def test_resuming_equals_no_interruption(tmp_path, run, candidates):
     """Four steps in one go are four times one step: weights, average, moments and random state, bit for bit."""
-    whole = run(tmp_path / "whole")
-    parts = [run(tmp_path / "parts", A_MOMENT) for _ in range(4)]
+    whole = run(tmp_path / "whole", dataclasses.replace(FOUR_STEPS, candidates=candidates))
+    parts = [run(tmp_path / "parts", dataclasses.replace(A_MOMENT, candidates=candidates)) for _ in range(4)]
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
     assert equal(whole.generator.state_dict(), parts[-1].generator.state_dict())
     assert [part.finished for part in parts] == [False, False, False, True]

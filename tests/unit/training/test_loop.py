@@ -5,6 +5,7 @@ import torch
 
 from personalgen.training.loop import Trainer, cosine, frozen_parameters, pick_device, pick_precision, thread_count
 from personalgen.training.losses import mismatch_loss, relativistic_d_loss, relativistic_g_loss
+from personalgen.training.matching import match_loss
 
 CPU = torch.device("cpu")
 
@@ -70,6 +71,31 @@ def test_in_groups_the_generators_pull_is_nearly_the_gradient(make_trainer):
     (g_shared, d_shared), (g_plain, d_plain) = both_ways(trainer)
     assert (g_shared - g_plain).norm() < 0.05 * g_plain.norm()
     torch.testing.assert_close(d_shared, d_plain, rtol=1e-4, atol=1e-5)
+
+
+def test_without_candidates_latents_are_taken_as_drawn(make_trainer):
+    """Nothing is compared, real and made pictures are augmented apart, and no match loss is reported."""
+    trainer = make_trainer(candidates=0, augment=1.0)
+    images, condition = trainer._batch()
+    torch.manual_seed(5)
+    drawn = trainer._z(8)
+    torch.manual_seed(5)
+    assert torch.equal(trainer._latents(images, condition), drawn)
+    one, other = trainer._augmented(images, images)
+    assert not torch.equal(one, other)
+    trainer.step()
+    assert "loss_match" not in trainer.read_metrics()
+
+
+def test_candidates_answer_to_the_real_pictures(make_trainer):
+    """The chosen latents make pictures nearer to the real ones than those as drawn, and share their augmentation."""
+    trainer = make_trainer(group_size=2, candidates=16, condition_jitter=0.0, condition_dropout=0.0, augment=1.0)
+    images, condition = trainer._batch()
+    chosen, drawn = trainer._latents(images, condition), trainer._z(8)
+    near, far = (match_loss(trainer.state.generator(z, condition), images).item() for z in (chosen, drawn))
+    assert near < far
+    one, other = trainer._augmented(images, images)
+    assert torch.equal(one, other)
 
 
 def test_other_users_are_the_next_group(make_trainer):
@@ -142,7 +168,8 @@ def test_metrics_are_means_since_they_were_last_read(make_trainer):
     assert trainer.read_metrics()["x"] == 1.5
     trainer.step()
     metrics = trainer.read_metrics()
-    assert {"loss_d", "loss_g", "loss_mismatch", "r1_plus_r2", "logit_gap", "img_per_sec"} == set(metrics)
+    losses = {"loss_d", "loss_g", "loss_mismatch", "loss_match", "r1_plus_r2", "logit_gap"}
+    assert losses | {"img_per_sec"} == set(metrics)
     assert metrics["img_per_sec"] > 0
 
 
