@@ -77,9 +77,12 @@ def load_preferences(path: Path) -> PreferenceTable:
     """Return the table in `path`.
 
     Raises:
-        ArtifactError: the file is not a preference table.
+        ArtifactError: the file is missing, damaged, or not a preference table.
     """
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ArtifactError(f"{path} cannot be read as Parquet ({error}). Rerun embed.") from error
     meta = table.schema.metadata or {}
     if b"basis_version" not in meta:
         raise ArtifactError(f"{path} is not a preference table: it names no basis. Rerun embed.")

@@ -4,6 +4,7 @@ The pipeline reads that database through SQLAlchemy like any company's. A table 
 """
 
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +102,16 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
 
 
 def write_images(world: World, folder: Path, image_px: int) -> None:
-    """Render the catalogue into `folder`/<item_id>.png; pictures that are there are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    item_ids = world.items().item_ids
-    if all((folder / f"{item_id}.png").exists() for item_id in item_ids):
+    """Render the catalogue into `folder`/<item_id>.png, all or nothing; a folder that is there is left alone."""
+    if folder.exists():
         return
-    for item_id, picture in zip(item_ids, world.render(image_px), strict=True):
-        Image.fromarray(picture).save(folder / f"{item_id}.png", compress_level=1)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        pictures = Path(temporary) / folder.name
+        pictures.mkdir()
+        for item_id, picture in zip(world.items().item_ids, world.render(image_px), strict=True):
+            Image.fromarray(picture).save(pictures / f"{item_id}.png", compress_level=1)
+        pictures.rename(folder)
 
 
 def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) -> Events:
@@ -128,7 +132,7 @@ def _draw(
     dislike_share: float,
     rng: np.random.Generator,
 ) -> Events:
-    """Return counts[u] events of each user u within the period, in time order, no item twice by one user."""
+    """Return counts[u] events of each user u within the period, in time order; nobody likes, or dislikes, one twice."""
     utility = world.true_utility(users)
     popularity = 0.5 * np.random.default_rng(7).standard_normal(utility.shape[1])
     rows: list[tuple[int, int, float]] = []

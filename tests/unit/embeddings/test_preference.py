@@ -64,6 +64,16 @@ def test_a_file_that_names_no_basis_is_refused(tmp_path):
         load_preferences(path)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"not Parquet"], ids=["missing", "empty", "garbage"])
+def test_a_file_that_is_not_parquet_is_refused(tmp_path, content):
+    """A missing or damaged file is our error, with the file and the way out."""
+    path = tmp_path / "p.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"p\.parquet cannot be read as Parquet .* Rerun embed"):
+        load_preferences(path)
+
+
 def test_the_condition_is_the_vectors(table):
     """One field, all present, in the order of the users."""
     condition = table.to_condition(preference_spec(4))

@@ -199,9 +199,20 @@ def test_days_are_not_added_to_somebody_elses_database(tmp_path, world, script):
 
 
 def test_pictures_that_are_there_are_kept(tmp_path, world):
-    """A complete folder is not rendered again."""
-    write_images(world, tmp_path, 8)
-    marked = tmp_path / "shape-00003.png"
+    """A folder that is there is not rendered again."""
+    write_images(world, tmp_path / "images", 8)
+    marked = tmp_path / "images" / "shape-00003.png"
     marked.write_bytes(b"mine")
-    write_images(world, tmp_path, 8)
+    write_images(world, tmp_path / "images", 8)
     assert marked.read_bytes() == b"mine"
+
+
+def test_a_killed_rendering_leaves_no_picture(tmp_path, world, monkeypatch):
+    """Pictures appear all at once or not at all, so that a truncated one is never kept."""
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.Image.Image.save", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_images(world, tmp_path / "images", 8)
+    assert not list(tmp_path.iterdir())
+    write_images(world, tmp_path / "images", 8)
+    assert len(list((tmp_path / "images").iterdir())) == len(world.items().item_ids)

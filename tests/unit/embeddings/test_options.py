@@ -1,0 +1,29 @@
+import pytest
+
+from personalgen.embeddings import EmbeddingOptions
+from personalgen.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("content_dim", 0),
+        ("collaborative_dim", -1),
+        ("text_dim", -1),
+        ("half_life_days", 0.0),
+        ("shrinkage", -0.1),
+        ("dislike_weight", -1.0),
+        ("feature_px", 0),
+        ("n_top_events", -1),
+    ],
+)
+def test_settings_that_give_no_vector_are_refused(name, value):
+    """The message names section, setting and value."""
+    with pytest.raises(ConfigError, match=rf"^embeddings: {name} must .*found {value:g}\. .*Nothing was embedded"):
+        EmbeddingOptions(**{name: value})
+
+
+def test_all_faults_are_told_at_once():
+    """One message names every bad setting."""
+    with pytest.raises(ConfigError, match=r"content_dim.*; half_life_days"):
+        EmbeddingOptions(content_dim=0, half_life_days=-1)
