@@ -220,7 +220,7 @@ def test_a_wrong_config_file_is_refused(prepare, tmp_path, toml, word):
         ("train.max_kimg", "not of the form key=value"),
         ("train.max_kimg=much", "train.max_kimg"),
         ("home.x=1", "home"),
-        ("gate.confidence=2", "gate.confidence"),
+        ("gate.min_gain=nan", "gate: every threshold must be a number"),
     ],
 )
 def test_a_wrong_override_is_refused(prepare, tmp_path, override, word):
