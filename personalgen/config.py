@@ -1,7 +1,7 @@
 """The settings of a run: defaults < TOML < environment < command line, every fault collected before anything starts.
 
 Options live as frozen dataclasses beside the code that owns them; this module builds and checks them and is the only
-user of pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size.
+user of pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size, `PERSONALGEN_HOME=/srv/personalgen` home.
 """
 
 import difflib
@@ -131,7 +131,7 @@ def load_settings(
     merged: dict[str, Any] = _read_toml(path) if path else {}
     environment = os.environ if environment is None else environment
     for key, text in sorted(environment.items()):
-        if key.startswith(ENV_PREFIX) and "__" in key:
+        if key.startswith(ENV_PREFIX):
             _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), _parse(text), where=key)
     for override in overrides:
         key, equals, text = override.partition("=")

@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -34,7 +36,11 @@ def nightly(
         from flows.nightly import nightly as flow
 
         summary = flow(opened, as_of=parse_instant(as_of))
-    typer.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else night_text(summary))
+    typer.echo(
+        json.dumps(summary, ensure_ascii=False, indent=2)
+        if as_json
+        else night_text(summary, _options(config, overrides))
+    )
 
 
 def add_steps(app: typer.Typer) -> None:
@@ -116,21 +122,34 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
 }
 
 
+_TRY_NEXT = (
+    "personalgen assets latest",
+    'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1"',
+    "personalgen assets export out/",
+)
+
+
 def stage_text(facts: dict[str, Any]) -> str:
     """Return a stage's result as aligned lines."""
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
-def night_text(summary: dict[str, Any]) -> str:
-    """Return what a person wants to know after a night, with three commands to try next."""
+def night_text(summary: dict[str, Any], options: str) -> str:
+    """Return what a person wants to know after a night, with three commands to try next, with the night's options."""
     again = "  (done before: nothing was added)" if summary["already_done"] else ""
     lines = ["", f"Night of {summary['day']}, {summary['source']}{again}"]
     lines += [
         f"  {name:<11} {text}"
         for name, text in _night_rows({key: _shown(value) for key, value in summary.items()}, summary)
     ]
-    return "\n".join([*lines, "", "Try next:", *(f"  {command}" for command in summary["try_next"])])
+    return "\n".join([*lines, "", "Try next:", *(f"  {command}{options}" for command in _TRY_NEXT)])
+
+
+def _options(config: Path | None, overrides: Sequence[str] | None) -> str:
+    """Return the options that make another command look at the same settings."""
+    words = [*(("--config", str(config)) if config else ()), *(w for pair in overrides or () for w in ("--set", pair))]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -99,9 +99,8 @@ def _report(
 
 
 def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:
-    """Return the night in numbers with where to look next: what the command line prints."""
+    """Return the night in numbers: what the command line prints."""
     reported = stage_result(night, Reported)
-    config = "--config configs/demo.toml" if workspace.settings.world.name else "--config YOUR.toml"
     return {
         **reported.summary,
         "day": night.day,
@@ -111,11 +110,6 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
         "shards": str(workspace.shard_root / "shards"),
         "report": reported.html,
         "sheet": reported.sheet,
-        "try_next": [
-            f"personalgen assets latest {config}",
-            f'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1" {config}',  # noqa: S608 - shown
-            f"personalgen assets export out/ {config}",
-        ],
     }
 
 

@@ -124,8 +124,9 @@ def test_values_are_read_as_toml_and_else_as_text():
 
 
 def test_environment_variables_of_others_are_not_settings():
-    """Only PERSONALGEN_SECTION__KEY counts."""
-    assert load(None, (), PATH="/bin", PERSONALGEN_HOME="/x", TRAIN__SEED="9") == Settings()
+    """Only PERSONALGEN_ counts; a setting outside every section goes by its name alone."""
+    assert load(None, (), PATH="/bin", HOME="/x", TRAIN__SEED="9") == Settings()
+    assert load(None, (), PERSONALGEN_HOME="/x", PERSONALGEN_SNAPSHOT="y") == Settings(home="/x", snapshot="y")
 
 
 def test_the_real_environment_is_read_when_none_is_given(monkeypatch):
