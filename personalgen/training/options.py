@@ -40,8 +40,9 @@ class TrainingOptions:
     """Edge to which images are brought for the frozen features."""
     mismatch_weight: float = 0.2
     """Weight of telling a real image with its own user's vector from the same image with another user's."""
-    candidates: int = 4
-    """Latents tried per real image, of which the one that comes nearest to it is trained; 0 takes them as drawn."""
+    candidates: int = 0
+    """Latents tried per real image, of which the one that comes nearest to it is trained; 0 takes them as drawn. Four
+    make a generator that has shapes already more diverse; from scratch they were not shown to help."""
     match_weight: float = 2.0
     """Weight of the difference between a real image and the picture that came nearest to it."""
     condition_dropout: float = 0.1

@@ -25,7 +25,14 @@ def model():
 def options():
     """Return options of four steps of eight images, without the discriminator on frozen features."""
     return TrainingOptions(
-        max_kimg=0.032, batch_size=8, device="cpu", precision="fp32", threads=1, warmup_kimg=0.0, feature_weight=0.0
+        max_kimg=0.032,
+        batch_size=8,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        warmup_kimg=0.0,
+        feature_weight=0.0,
+        candidates=2,
     )
 
 
