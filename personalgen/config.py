@@ -46,6 +46,9 @@ class SplitOptions:
 
     later_share: float = 0.3
     """Last share of each user's events that training never sees."""
+    hold_out_users: bool = True
+    """Whether users of the judge and test split are kept out of training and are the only ones evaluated; False trains
+    on everybody, for a model that other people will judge."""
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,11 @@ def tiny_world(tmp_path_factory):
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executescript("""
             insert into interactions select * from interactions order by timestamp limit 5;
-            insert into interactions select 'sim-00001', 'shape-00001', 4000000000 + value, 1, 'like'
+            insert into interactions select 'sim0-00001', 'shape-00001', 4000000000 + value, 1, 'like'
               from json_each('[0, 1, 2]');
-            insert into interactions select 'sim-00002', 'shape-99999', 1699999000 + value, 1, 'like'
+            insert into interactions select 'sim0-00002', 'shape-99999', 1699999000 + value, 1, 'like'
               from json_each('[0, 1, 2, 3]');
-            insert into interactions values('sim-00003', 'shape-00003', 'yesterday', 1, 'like');
+            insert into interactions values('sim0-00003', 'shape-00003', 'yesterday', 1, 'like');
         """)
     write_huge_png(folder / "images" / "shape-00010.png", edge=20_000)
     cut = folder / "images" / "shape-00011.png"

@@ -1,6 +1,7 @@
 """Model versions, and what users see."""
 
 import getpass
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from personalgen.cli.terminal import (
     CsvOption,
     JsonOption,
     SetOption,
+    options_text,
     parse_instant,
     show,
     workspace,
@@ -82,7 +84,10 @@ def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None
     from personalgen.steps.models import write_snapshot
 
     with workspace(config, overrides) as opened:
-        card = write_snapshot(opened, prepare(opened, as_of=parse_instant(as_of)), out)
+        options = options_text(config, overrides)
+        verbs = ("prepare", "embed", "train", f"models snapshot {shlex.quote(str(out))}")
+        commands = [f"personalgen {verb}{options}" for verb in verbs]
+        card = write_snapshot(opened, prepare(opened, as_of=parse_instant(as_of)), out, commands=commands)
     typer.echo(f"{out}: {card.trained_kimg:,.0f} kimg, sha256 {card.generator_sha256[:12]}")
 
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +13,7 @@ from personalgen.cli.terminal import (
     ConfigOption,
     JsonOption,
     SetOption,
+    options_text,
     parse_instant,
     quiet_environment,
     workspace,
@@ -39,7 +38,7 @@ def nightly(
     typer.echo(
         json.dumps(summary, ensure_ascii=False, indent=2)
         if as_json
-        else night_text(summary, _options(config, overrides))
+        else night_text(summary, options_text(config, overrides))
     )
 
 
@@ -144,12 +143,6 @@ def night_text(summary: dict[str, Any], options: str) -> str:
         for name, text in _night_rows({key: _shown(value) for key, value in summary.items()}, summary)
     ]
     return "\n".join([*lines, "", "Try next:", *(f"  {command}{options}" for command in _TRY_NEXT)])
-
-
-def _options(config: Path | None, overrides: Sequence[str] | None) -> str:
-    """Return the options that make another command look at the same settings."""
-    words = [*(("--config", str(config)) if config else ()), *(w for pair in overrides or () for w in ("--set", pair))]
-    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:

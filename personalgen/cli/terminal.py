@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -164,3 +165,9 @@ def quiet_environment() -> None:
     }
     for name, value in switches.items():
         os.environ.setdefault(name, value)
+
+
+def options_text(config: Path | None, overrides: Sequence[str] | None) -> str:
+    """Return the options that make another command look at the same settings, as a shell would read them."""
+    words = [*(("--config", str(config)) if config else ()), *(w for pair in overrides or () for w in ("--set", pair))]
+    return "".join(f" {shlex.quote(word)}" for word in words)

@@ -53,6 +53,7 @@ class Selection:
 def select_held_out(
     *,
     user_ids: Sequence[str],
+    judged_users: MaskArray,
     item_split: NDArray[Any],
     user_index: NDArray[Any],
     item_index: NDArray[Any],
@@ -62,11 +63,12 @@ def select_held_out(
 ) -> Selection:
     """Return the users and held-out rows to evaluate on, the same for the same inputs and seed.
 
-    `item_split` holds the code of each item's split (tables.split); `later` marks the interactions that no condition
-    under evaluation has seen. Dislikes (negative weights) are left out.
+    `judged_users` marks the users who may be evaluated: those that training never saw. `item_split` holds the code of
+    each item's split (tables.split); `later` marks the interactions that no condition under evaluation has seen.
+    Dislikes (negative weights) are left out.
 
     Raises:
-        DataError: fewer than 8 users have enough held-out likes on both splits.
+        DataError: fewer than 8 held-out users have enough held-out likes on both splits.
     """
     shape, used = (len(user_ids), len(item_split)), later & (weight > 0)
     profile, held_out = (
@@ -74,7 +76,7 @@ def select_held_out(
         for split in (JUDGE, TEST)
     )
     fewest = np.minimum(_row_lengths(profile), _row_lengths(held_out))
-    eligible = np.flatnonzero(fewest >= options.min_likes)
+    eligible = np.flatnonzero(judged_users & (fewest >= options.min_likes))
     _require_users(len(eligible), options.min_likes)
     users = _first_by_digest(eligible, user_ids, options.n_users)
     profile, held_out = profile[users], held_out[users]
@@ -119,7 +121,7 @@ def _rows(item_split: NDArray[Any], liked: NDArray[Any], options: EvaluationOpti
 def _require_users(n_found: int, min_likes: int) -> None:
     if n_found < MIN_USERS:
         raise DataError(
-            f"An evaluation needs at least {MIN_USERS} users with {min_likes} or more held-out likes on judge items "
-            f"and as many on test items, found {n_found}. Give more history, lower evaluation.min_likes or hold out a "
-            "larger share of events. The evaluation is missing; nothing was measured."
+            f"An evaluation needs at least {MIN_USERS} held-out users with {min_likes} or more held-out likes on judge "
+            f"items and as many on test items, found {n_found}. Give more history, lower evaluation.min_likes or hold "
+            "out a larger share of events. The evaluation is missing; nothing was measured."
         )

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, digest_of
+from personalgen.config import SplitOptions
 from personalgen.embeddings import EmbeddingOptions, History, image_features, text_features
 from personalgen.embeddings.basis import encoder_name
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
-from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared
+from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared, user_splits
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class NightData:
     """Tonight's tables with their splits; `history` covers every user who may get an image, with or without events."""
 
     prepared: Prepared
-    later_share: float
+    split: SplitOptions
 
     @classmethod
     def of(cls, workspace: Workspace, night: Night) -> "NightData":
         """Return the data of a prepared night."""
-        return cls(load_prepared(night.prepared), workspace.settings.split.later_share)
+        return cls(load_prepared(night.prepared), workspace.settings.split)
 
     @cached_property
     def history(self) -> History:
@@ -53,7 +54,7 @@ class NightData:
     def later(self) -> NDArray[np.bool_]:
         """(n_events,) True for the last share of each user's events, which training never sees."""
         return np.asarray(
-            later_events(self.history.user_index, self.history.timestamp, self.later_share), dtype=np.bool_
+            later_events(self.history.user_index, self.history.timestamp, self.split.later_share), dtype=np.bool_
         )
 
     @property
@@ -61,9 +62,24 @@ class NightData:
         """(n_items,) True where the item's picture may be trained on."""
         return np.asarray(self.item_split == TRAIN, dtype=np.bool_)
 
-    def training_history(self) -> History:
-        """Return earlier events on training items: all that training and evaluated conditions may know."""
+    @cached_property
+    def train_users(self) -> NDArray[np.bool_]:
+        """(n_users,) True for users whose history may be trained on; the others are evaluated."""
+        return np.asarray(user_splits(self.history.user_ids) == TRAIN) | (not self.split.hold_out_users)
+
+    @property
+    def judged_users(self) -> NDArray[np.bool_]:
+        """(n_users,) True for users who may be evaluated: those not trained on, or all where nobody is held out."""
+        return ~self.train_users | (not self.split.hold_out_users)
+
+    def earlier_history(self) -> History:
+        """Return earlier events on training items: all that the condition of an evaluated user may know."""
         return self.history.where(~self.later & self.train_items[self.history.item_index])
+
+    def training_history(self) -> History:
+        """Return the earlier history of users of the training split: all that training may know."""
+        earlier = self.earlier_history()
+        return earlier.where(self.train_users[earlier.user_index])
 
     def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
         """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""

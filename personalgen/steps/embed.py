@@ -116,4 +116,4 @@ def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis) ->
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)
     save_preferences(folder / TONIGHT, embed_users(data.history, basis, features))
-    save_preferences(folder / HELD_BACK, embed_users(data.training_history(), basis, features))
+    save_preferences(folder / HELD_BACK, embed_users(data.earlier_history(), basis, features))

@@ -106,6 +106,7 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
     options, history = workspace.settings.evaluation, data.history
     selection = select_held_out(
         user_ids=history.user_ids,
+        judged_users=data.judged_users,
         item_split=data.item_split,
         user_index=history.user_index,
         item_index=history.item_index,

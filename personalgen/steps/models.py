@@ -1,5 +1,6 @@
 """People's decisions about model versions: the manual override of the gate, and the way back."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from personalgen.catalogue import release as decisions
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import load_basis, save_basis
 from personalgen.errors import NotFoundError
-from personalgen.models import ModelCard, load_generator, save_generator
+from personalgen.models import ModelCard, load_card, load_generator, save_generator
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.generate import generate_missing
@@ -19,6 +20,9 @@ from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
 from personalgen.training import save_discriminators
 from personalgen.worlds import find_world
+
+_OF_THE_START = ("commands", "history", "settings_digest", "train")
+"""Facts of a snapshot that a snapshot trained from it repeats."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,11 @@ def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: 
     return Moved(live.version, before.version if before else 0, 0)
 
 
-def write_snapshot(workspace: Workspace, night: Night, out: Path) -> ModelCard:
+def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: Sequence[str]) -> ModelCard:
     """Write tonight's generator, discriminators and basis below `out`, in half precision, as a place to start from.
 
-    The card holds what made it: settings, split, licence of the source, and the figures where they were measured.
+    The card holds what made it: commands, settings, split, people, licence of the source, the same of what it started
+    from, and the figures where they were measured.
 
     Raises:
         NotFoundError: nothing was trained tonight.
@@ -100,10 +105,14 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path) -> ModelCard:
     folder = Path(trained.folder)
     generator, card = load_generator(folder)
     measured, world = (night.path / "evaluate.json").is_file(), workspace.settings.world.name
+    start = stage_result(night, Embedded).start
     facts = {
         **card.facts,
+        "commands": list(commands),
         "settings_digest": workspace.settings.digest(),
         "train": asdict(workspace.settings.train),
+        "history": asdict(workspace.settings.world.history) if world else {},
+        "start": {key: load_card(Path(start)).facts[key] for key in _OF_THE_START} if start else {},
         "simulated_world": world,
         "licence": find_world(world).licence if world else "",
         "figures": stage_result(night, Evaluated).challenger if measured else {},

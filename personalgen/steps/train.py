@@ -136,7 +136,9 @@ def _facts(night: Night, data: NightData, embedded: Embedded, start: Path | None
         "started_from_sha256": load_card(start).generator_sha256 if start else "",
         "basis_version": embedded.train_basis,
         "items_held_out": held_out,
-        "later_share_held_out": data.later_share,
+        "users_held_out": "judge and test split, by the hash of the id" if data.split.hold_out_users else "none",
+        "n_users_held_out": int((~data.train_users).sum()),
+        "later_share_held_out": data.split.later_share,
     }
 
 

@@ -45,7 +45,7 @@ class World(Protocol):
         ...
 
     def sample_users(self, n_users: int, seed: int) -> PlantedUsers:
-        """Return `n_users` people; the same seed gives the same people."""
+        """Return `n_users` people; the same seed gives the same people, another one others with other ids."""
         ...
 
     def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:

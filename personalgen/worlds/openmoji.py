@@ -70,7 +70,7 @@ class OpenMojiWorld:
             tastes.append(
                 {"category": tuple(sorted(map(str, loved))), "colour": (COLOURS[rng.integers(len(COLOURS) - 1)],)}
             )
-        return PlantedUsers(tuple(f"sim-{k:05d}" for k in range(n_users)), tuple(tastes))
+        return PlantedUsers(tuple(f"sim{seed}-{k:05d}" for k in range(n_users)), tuple(tastes))
 
     def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:
         """Return (n_users, n_items): 3.5 nats for a loved category, 1.5 for the loved colour."""

@@ -96,7 +96,7 @@ class ShapesWorld:
                     "pattern": (str(pattern),),
                 }
             )
-        return PlantedUsers(tuple(f"sim-{index:05d}" for index in range(n_users)), tuple(tastes))
+        return PlantedUsers(tuple(f"sim{seed}-{index:05d}" for index in range(n_users)), tuple(tastes))
 
     def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:
         """Return (n_users, n_items): 3 nats for a loved shape, 1.5 for the loved pattern, up to 2 for the hue."""

@@ -44,7 +44,27 @@ def test_the_demo_can_start_from_it(card):
     settings = load_settings(ROOT / "configs" / "demo.toml")
     assert settings.model == card.options
     assert settings.embeddings == load_basis(SNAPSHOT).options
-    assert settings.world.history == load_settings(ROOT / "configs" / "openmoji-snapshot.toml").world.history
+
+
+def test_nobody_of_the_demo_was_seen(card):
+    """The demo's people were drawn with another seed than the snapshot's: other tastes, other ids."""
+    ours, theirs = load_settings(ROOT / "configs" / "demo.toml").world.history, card.facts["history"]
+    world = OpenMojiWorld()
+    drawn = ((ours.n_users, ours.seed), (theirs["n_users"], theirs["seed"]))
+    people = [set(world.sample_users(*each).user_ids) for each in drawn]
+    assert not people[0] & people[1]
+    assert min(map(len, people)) >= 1000
+
+
+def test_the_card_holds_the_commands_that_made_it(card):
+    """Each stage of both trainings, with configs that are in the repository and places relative to it."""
+    commands = card.facts["start"]["commands"] + card.facts["commands"]
+    verbs = ["prepare", "embed", "train", "models snapshot"] * 2
+    assert [command.partition(" ")[2][: len(verb)] for command, verb in zip(commands, verbs, strict=True)] == verbs
+    for command in commands:
+        words = command.split()
+        assert (ROOT / words[words.index("--config") + 1]).is_file()
+        assert "/" not in {word.rpartition("=")[2][:1] for word in words}
 
 
 def test_the_card_names_its_licence_and_says_that_users_are_simulated(card):

@@ -37,6 +37,7 @@ from personalgen.tables import load_prepared, split_of
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the night itself runs once, while the first test is set up
 
 LATER_SHARE = 0.3
+N_USERS = 120
 AS_OF = dt.datetime.fromtimestamp(1_700_000_000, dt.UTC)
 
 
@@ -108,7 +109,7 @@ def test_everybody_but_those_who_opted_out_gets_one_image(first_night, in_histor
     users = {row["user_key"]: row["user_id"] for row in first_night.state.catalogue["user"]}
     made = Counter(users[row["user_key"]] for row in first_night.state.catalogue["asset"])
     opted_out = {row["user_id"] for row in first_night.state.catalogue["user"] if row["opted_out"]}
-    assert len(opted_out) == 60 - first_night.summary["images_made"] > 0
+    assert len(opted_out) == N_USERS - first_night.summary["images_made"] > 0
     assert made == dict.fromkeys(set(users.values()) - opted_out, 1)
     assert set(users.values()) == {name for (name,) in in_history("select user_id from users")}
     assert first_night.summary["users_new"] == len(made)
@@ -196,7 +197,7 @@ def test_the_parent_run_holds_resolved_settings_and_the_datas_digest(runs, night
     """Settings are there as parameters and as a file, the history's digest as a data set of the run."""
     client, parent, _ = runs
     assert parent.data.params["train.max_kimg"] == "0.128"
-    assert parent.data.params["world.history.n_users"] == "60"
+    assert parent.data.params["world.history.n_users"] == str(N_USERS)
     assert "settings.json" in artifacts(client, parent)
     (used,) = parent.inputs.dataset_inputs
     (known,) = home.ask("select source_digest from night where night_id = 1")
@@ -305,14 +306,16 @@ def test_the_same_night_again_changes_nothing(first_night, store):
 # --- what was held out ------------------------------------------------------------------------------------------------
 
 
-def test_training_never_sees_held_out_items_or_later_events(home, night, own_events):
-    """The training pairs are exactly the earlier likes of training items, by an independent reading of the history."""
+def test_training_never_sees_held_out_people_items_or_later_events(home, night, own_events):
+    """The pairs are exactly the earlier likes of training items by training users, by a reading of its own."""
     workspace, prepared = home.workspace(), load_prepared(night.prepared)
     embedded = stage_result(night, Embedded)
     data = NightData.of(workspace, night)
     pairs = training_pairs(workspace, data, embedded.folder(night, embedded.train_basis))
     expected = Counter()
-    for _, own in own_events:
+    for user_id, own in own_events:
+        if split_of(user_id, "user") != "train":
+            continue
         kept = own[(own["timestamp"] <= last_earlier(own)) & (own["weight"] > 0)]
         expected.update(item for item in kept["item_id"] if split_of(item) == "train")
     item_of = {picture.tobytes(): item for picture, item in zip(prepared.images, prepared.item_ids, strict=True)}
@@ -376,3 +379,13 @@ def test_the_gate_saw_tonights_figures(first_night, night, home):
         first_night.summary["promoted"],
         first_night.summary["gate"],
     )
+
+
+def test_only_people_whom_training_never_saw_are_evaluated(home, night):
+    """The evaluated users are of the judge and test split, and the card counts how many were held out."""
+    data = NightData.of(home.workspace(), night)
+    judged = {user for user, asked in zip(data.history.user_ids, data.judged_users, strict=True) if asked}
+    assert judged == {user for user in data.history.user_ids if split_of(user, "user") != "train"}
+    assert 8 <= stage_result(night, Evaluated).challenger["n_users"] <= len(judged)
+    _, card = load_generator(Path(stage_result(night, Trained).folder))
+    assert card.facts["n_users_held_out"] == len(judged)

@@ -46,9 +46,9 @@ def test_latest_lists_the_newest_assets(home):
 
 def test_latest_of_one_user(home):
     """--user lists that user's assets alone."""
-    rows = as_json(home.tell("assets", "latest", "--user", "sim-00007", "--json"))
-    assert {row["user_id"] for row in rows} == {"sim-00007"}
-    assert len(rows) == len(home.ask("select 1 from v_assets where user_id = 'sim-00007'"))
+    rows = as_json(home.tell("assets", "latest", "--user", "sim0-00007", "--json"))
+    assert {row["user_id"] for row in rows} == {"sim0-00007"}
+    assert len(rows) == len(home.ask("select 1 from v_assets where user_id = 'sim0-00007'"))
     assert as_json(home.tell("assets", "latest", "--user", "nobody", "--json")) == []
 
 

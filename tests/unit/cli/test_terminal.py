@@ -2,11 +2,12 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from personalgen.cli import terminal
-from personalgen.cli.terminal import Progress, parse_instant, progress_line, show, to_csv, to_table
+from personalgen.cli.terminal import Progress, options_text, parse_instant, progress_line, show, to_csv, to_table
 from personalgen.errors import ConfigError
 
 
@@ -153,3 +154,20 @@ def test_what_is_no_instant_is_refused(text):
     """The message shows the text and an example."""
     with pytest.raises(ConfigError, match=r"--as-of '.*' is no ISO 8601 instant, such as 2026-09-21T00:00"):
         parse_instant(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "expected"),
+    [
+        (None, None, ""),
+        (Path("shop.toml"), None, " --config shop.toml"),
+        (
+            Path("my shop.toml"),
+            ["home=a b", "train.seed=3"],
+            " --config 'my shop.toml' --set 'home=a b' --set train.seed=3",
+        ),
+    ],
+)
+def test_commands_to_try_carry_the_options_of_the_night(config, overrides, expected):
+    """What is shown can be pasted into a shell and looks at the same home."""
+    assert options_text(config, overrides) == expected

@@ -45,6 +45,7 @@ def world(options):
     liked = utility.argmax(axis=2)
     selection = select_held_out(
         user_ids=[f"u{k}" for k in range(N_USERS)],
+        judged_users=np.ones(N_USERS, dtype=bool),
         item_split=rng.choice(3, N_ITEMS, p=[0.4, 0.3, 0.3]),
         user_index=np.tile(np.arange(N_USERS), 80),
         item_index=liked.ravel(),

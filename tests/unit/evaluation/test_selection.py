@@ -14,6 +14,7 @@ def history():
     user_index = np.repeat(np.arange(N_USERS), 40)
     return {
         "user_ids": [f"u{k}" for k in range(N_USERS)],
+        "judged_users": np.ones(N_USERS, dtype=bool),
         "item_split": rng.choice(3, N_ITEMS, p=[0.6, 0.2, 0.2]),
         "user_index": user_index,
         "item_index": rng.integers(0, N_ITEMS, len(user_index)),
@@ -49,6 +50,14 @@ def test_reference_rows_are_drawn_without_regard_to_likes(history):
     assert len(chosen.item_index) > 16
 
 
+def test_only_judged_users_are_evaluated(history):
+    """Users that training saw are never asked for, whatever they like."""
+    judged = np.arange(N_USERS) % 3 == 0
+    chosen = select_held_out(**history | {"judged_users": judged}, options=EvaluationOptions())
+    assert judged[chosen.user_index].all()
+    assert len(chosen.user_index) == chosen.n_eligible >= 8
+
+
 def test_users_are_stable_when_others_join(history):
     """With a cap on users, dropping a user who was not chosen changes nobody else."""
     options = EvaluationOptions(n_users=10)
@@ -72,5 +81,5 @@ def test_order_of_events_does_not_matter(history):
 
 def test_too_few_users_is_a_clear_error(history):
     """Below 8 users with enough held-out likes the evaluation is missing, and the message says how many there are."""
-    with pytest.raises(DataError, match=r"at least 8 users with 99 or more.*found 0.*evaluation is missing"):
+    with pytest.raises(DataError, match=r"at least 8 held-out users with 99 or more.*found 0.*evaluation is missing"):
         select_held_out(**history, options=EvaluationOptions(min_likes=99))

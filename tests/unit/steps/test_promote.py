@@ -27,7 +27,7 @@ def evaluated(challenger=GOOD, before=None, before_is="", paired=None, missing="
 def test_the_first_champion_needs_the_absolute_thresholds(workspace):
     """Without a champion good figures are promoted and bad ones held."""
     assert gate(workspace, evaluated()).promote
-    assert not gate(workspace, evaluated(GOOD | {"kid": 0.9})).promote
+    assert not gate(workspace, evaluated(GOOD | {"kid": 2.9})).promote
     assert not gate(workspace, evaluated(GOOD | {"fit_gain_low": -0.1})).promote
 
 

@@ -122,7 +122,8 @@ def test_the_same_seed_gives_the_same_people(world, items):
     assert users == other.sample_users(50, seed=3)
     assert users.tastes != world.sample_users(50, seed=4).tastes
     assert world.sample_users(80, seed=3).tastes[:50] == users.tastes
-    assert users.user_ids[:2] == ("sim-00000", "sim-00001")
+    assert users.user_ids[:2] == ("sim3-00000", "sim3-00001")
+    assert not set(users.user_ids) & set(world.sample_users(50, seed=4).user_ids)
 
 
 def test_people_love_one_or_two_categories_and_one_colour(world, items):
