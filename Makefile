@@ -26,7 +26,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 on PATH. Nothing was installed."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "personalgen needs Python 3.11 or newer; $(PYTHON) is older. Run make PYTHON=/path/to/python3.11. Nothing was installed."; exit 1; }
+	  { echo "personalgen needs Python 3.11 or newer; $(PYTHON) is older. Run make setup PYTHON=/path/to/python3.11. Nothing was installed."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install --requirement requirements.lock
@@ -58,7 +58,7 @@ lock:
 	$(BIN)/python -m tools.write_third_party
 	@touch $(STAMP)
 
-# Caches and build leftovers only. Never .venv, data/ or mlflow.db.
+# Caches and build leftovers only. Never .venv, data/, mlflow.db or the trainings in build/.
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build/lib build/bdist.* dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find personalgen flows tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,7 +53,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """Where things are kept. Relative paths are relative to home."""
+    """Where things are kept. A relative SQLite URL is relative to the working directory."""
 
     catalogue_url: str = ""
     """SQLAlchemy URL of the catalogue; empty means home/data/catalogue.db."""

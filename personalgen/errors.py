@@ -13,7 +13,7 @@
         ├── ArtifactError        a file is missing, half-written or has another digest
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
         ├── RegistryError        MLflow holds something other than what we wrote
-        └── TrainingError        the training diverged or ran out of retries
+        └── TrainingError        the training diverged
 
 A message says what was expected, what was found, where, what to do, and whether anything changed.
 """
@@ -76,4 +76,4 @@ class RegistryError(InternalError):
 
 
 class TrainingError(InternalError):
-    """The training diverged, or ran out of retries."""
+    """The training diverged."""

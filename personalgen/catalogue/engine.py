@@ -28,15 +28,16 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise ConfigError(
-            f"catalogue.url ({url.partition(':')[0]}:…) is not a database URL. Write sqlite:///path/to/catalogue.db or "
-            "postgresql+psycopg://user@host/database. Nothing was opened."
+            f"store.catalogue_url ({url.partition(':')[0]}:…) is not a database URL. Write "
+            "sqlite:///path/to/catalogue.db or postgresql+psycopg://user@host/database. Nothing was opened."
         ) from None
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
         return parsed
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigError(
-        f"catalogue.url asks for {parsed.drivername}; a catalogue is sqlite or postgresql+psycopg. Nothing was opened."
+        f"store.catalogue_url asks for {parsed.drivername}; a catalogue is sqlite or postgresql+psycopg. "
+        "Nothing was opened."
     )
 
 
@@ -102,7 +103,7 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     if path is not None and read_only:
         if not path.is_file():
             raise NotFoundError(
-                f"There is no catalogue at {path}. Run `personalgen nightly` first, or mend catalogue.url."
+                f"There is no catalogue at {path}. Run `personalgen nightly` first, or mend store.catalogue_url."
             )
         url = url.set(database=f"file:{quote(str(path.resolve()))}", query={"mode": "ro", "uri": "true"})
     elif path is not None:

@@ -18,14 +18,21 @@ MISSING = -1
 """Stands in `assets_present` for an asset that does not exist."""
 
 
-def current_conditions(engine: Engine, generator_digest: int, user_keys: Keys | None = None) -> CurrentConditions:
+def current_conditions(
+    engine: Engine, generator_digest: int, user_keys: Keys | None = None, *, operating_point_digest: int | None = None
+) -> CurrentConditions:
     """Return the current assets of these users (all, where None) under one generator, and the conditions behind them.
+
+    With `operating_point_digest`, an asset that was drawn at another operating point does not count.
 
     Raises:
         CatalogueError: stored conditions differ in width.
     """
     table = user_current.c
     query = select(table.user_key, table.asset_id, table.condition).where(table.generator_digest == generator_digest)
+    if operating_point_digest is not None:
+        query = query.join(asset, asset.c.asset_id == table.asset_id)
+        query = query.where(asset.c.operating_point_digest == operating_point_digest)
     wanted = None if user_keys is None else np.unique(np.asarray(user_keys, dtype=np.int64))
     if wanted is not None and not len(wanted):
         return _as_arrays([], generator_digest)

@@ -75,7 +75,7 @@ def _target(url: str) -> dict[str, str]:
     path = sqlite_path(parsed)
     if path is None or not path.is_file():
         raise NotFoundError(
-            f"There is no catalogue at {parsed.database}. Run `personalgen nightly` first, or mend catalogue.url."
+            f"There is no catalogue at {parsed.database}. Run `personalgen nightly` first, or mend store.catalogue_url."
         )
     return {"engine": "sqlite", "target": f"file:{quote(str(path.resolve()))}?mode=ro"}
 

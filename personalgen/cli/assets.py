@@ -76,7 +76,8 @@ def sql(
 
     with workspace(config, overrides) as opened:
         result = run_sql(opened.settings.catalogue_url, statement, max_rows=limit)
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    names = [name if name not in result.columns[:k] else f"{name}_{k + 1}" for k, name in enumerate(result.columns)]
+    rows = [dict(zip(names, row, strict=True)) for row in result.rows]
     show(rows, as_json=as_json, as_csv=as_csv, empty="no row")
     for note in _notes(result.truncated, result.hidden, limit):
         typer.echo(note, err=True)

@@ -72,11 +72,11 @@ def evaluation_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
 
 
 def comparison_figures(comparison: Comparison) -> tuple[Figure, ...]:
-    """Return the table of a challenger against the champion."""
+    """Return the table of a challenger against what it started from: the champion, or a snapshot."""
     fit = Interval(comparison.fit_diff, comparison.fit_low, comparison.fit_high)
     fidelity = Interval(comparison.kid_diff, comparison.kid_low, comparison.kid_high)
     users = f"{comparison.n_users} users, the same latents"
     return (
-        Figure("Personal fit, challenger less champion", fit, 0.0, "no difference", f"Above zero is better; {users}."),
-        Figure("KID, challenger less champion", fidelity, 0.0, "no difference", f"Below zero is better; {users}."),
+        Figure("Personal fit, challenger less before", fit, 0.0, "no difference", f"Above zero is better; {users}."),
+        Figure("KID, challenger less before", fidelity, 0.0, "no difference", f"Below zero is better; {users}."),
     )

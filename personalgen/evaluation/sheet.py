@@ -21,7 +21,7 @@ _PAPER, _INK, _QUIET, _RULE = "#ffffff", "#1c1f24", "#667080", "#d7dce3"
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One user: a caption, history (most-weighted first) and generated pictures."""
+    """One user: a caption, history (in the order to show) and generated pictures."""
 
     caption: str
     """Plain text above the row; cut to the sheet's width."""

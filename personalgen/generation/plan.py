@@ -28,7 +28,7 @@ class ShardPlan:
     """One shard of a plan: a name and the planned users at [start, stop)."""
 
     name: str
-    """Path below the shard root's parent without suffix, for example shards/night=000042/000017."""
+    """Path below the shard root without suffix, for example shards/night=000042/000017."""
     start: int
     stop: int
 

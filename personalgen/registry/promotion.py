@@ -39,7 +39,7 @@ class Figures:
     kid_floor: float
     """Of real items against real items."""
     gain: float
-    """Normalised preference gain against shuffled users; higher is better."""
+    """Preference gain over shuffled users, not normalised; higher is better."""
     gain_low: float
     gain_high: float
     n_users: int

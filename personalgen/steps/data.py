@@ -30,7 +30,7 @@ class NightData:
 
     @cached_property
     def history(self) -> History:
-        """All valid interactions of users who did not opt out."""
+        """Valid interactions of users who may get images: not opted out and, where there is a users table, in it."""
         events, users = self.prepared.interactions(), self.prepared.users
         user_ids = sorted(users["user_id"][~users["opted_out"].astype(bool)])
         place = {user_id: k for k, user_id in enumerate(user_ids)}

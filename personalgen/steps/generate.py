@@ -12,6 +12,7 @@ from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import AssetRow
 from personalgen.generation.encoders import Encoder, choose_encoder
+from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, condition_bytes, condition_digest, make_plan, read_plan, write_plan
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.sampler import Sampler
@@ -55,15 +56,27 @@ def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: De
 
 def generate_missing(workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion) -> int:
     """Return how many images were made so that every user of the night has one of this model."""
-    return _draw(workspace, night, embedded, model, run_id=None)[2]
+    point = workspace.settings.generation.operating_point
+    return _draw(workspace, night, embedded, model, point, run_id=None)[2]
+
+
+def operating_point(workspace: Workspace, decided: Decided) -> OperatingPoint:
+    """Return where tonight's images are drawn: at the settings' point if the night promotes, else at the live one.
+
+    So the images of a held night are what users see, whatever the settings say by now.
+    """
+    live = workspace.live()
+    if decided.promote or live is None:
+        return workspace.settings.generation.operating_point
+    return OperatingPoint(**live.operating_point)
 
 
 def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, run: Run) -> Generated:
-    digest = workspace.settings.generation.operating_point.digest()
+    point = operating_point(workspace, decided)
     if not decided.model_version_id:
-        return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", digest)
+        return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", point.digest())
     model = read.model_by_id(workspace.engine, decided.model_version_id)
-    plan, summary, _ = _draw(workspace, night, embedded, model, run_id=run.run_id)
+    plan, summary, _ = _draw(workspace, night, embedded, model, point, run_id=run.run_id)
     return Generated(
         version=decided.version,
         n_assets=summary.n_assets,
@@ -74,12 +87,18 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
         n_shards=summary.n_shards,
         n_bytes=summary.n_bytes,
         encoder=summary.encoder,
-        operating_point_digest=digest,
+        operating_point_digest=point.digest(),
     )
 
 
 def _draw(
-    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, *, run_id: str | None
+    workspace: Workspace,
+    night: Night,
+    embedded: Embedded,
+    model: ModelVersion,
+    point: OperatingPoint,
+    *,
+    run_id: str | None,
 ) -> tuple[Plan, GenerationSummary, int]:
     """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again.
 
@@ -89,31 +108,33 @@ def _draw(
     sweep_temporaries(workspace.shard_root / "shards")
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
     table = preferences(night, embedded, card.basis_version)
-    plan = _plan(workspace, night, table, card)
+    plan = _plan(workspace, night, table, card, point)
     encoder, n_new = choose_encoder(options.encoder), []
     summary = generate_plan(
         GenerationRequest(
             plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
         ),
-        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point),
+        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=point),
         encoder=encoder,
         root=workspace.shard_root,
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
-        commit=lambda shard, rows: n_new.append(_commit(workspace, night, model, run_id, encoder, shard, rows)),
+        commit=lambda shard, rows: n_new.append(_commit(workspace, night, model, point, run_id, encoder, shard, rows)),
     )
     return plan, summary, sum(n_new)
 
 
-def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard) -> Plan:
+def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, point: OperatingPoint) -> Plan:
     """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
-    path = night.path / f"plan-{card.generator_sha256[:12]}.parquet"
+    path = night.path / f"plan-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
     found = read_plan(path)
     if found is not None:
         return found
     keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
-    current = planning.current_conditions(workspace.engine, card.generator_digest, keys)
+    current = planning.current_conditions(
+        workspace.engine, card.generator_digest, keys, operating_point_digest=point.digest()
+    )
     matrix = np.full_like(table.vectors, np.nan)
     if len(current.user_keys):
         row_of = {key: row for row, key in enumerate(keys.tolist())}
@@ -127,21 +148,23 @@ def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: Mode
         min_shift=options.min_shift,
         regenerate_all=options.regenerate_all,
     )
-    plan = _without_existing(workspace, night, table, card, plan)
+    plan = _without_existing(workspace, night, table, card, point, plan)
     write_plan(path, plan)
     return plan
 
 
-def _without_existing(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, plan: Plan) -> Plan:
+def _without_existing(
+    workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, point: OperatingPoint, plan: Plan
+) -> Plan:
     """Return the plan without users whose images of exactly this preference exist; these become current again."""
-    variants, point = workspace.settings.generation.variants, workspace.settings.generation.operating_point.digest()
+    variants = workspace.settings.generation.variants
     digests = np.array([condition_digest(table.vectors[row]) for row in plan.rows], dtype=np.int64)
     found = np.stack(
         [
             planning.assets_present(
                 workspace.engine,
                 card.generator_digest,
-                point,
+                point.digest(),
                 user_keys=plan.user_keys,
                 condition_digests=digests,
                 variants=np.full(len(plan), variant, dtype=np.int64),
@@ -164,13 +187,13 @@ def _commit(
     workspace: Workspace,
     night: Night,
     model: ModelVersion,
+    point: OperatingPoint,
     run_id: str | None,
     encoder: Encoder,
     shard: SealedShard,
     rows: Sequence[AssetRow],
 ) -> int:
     """Catalogue a sealed shard and its rows, as one; return how many images are new."""
-    point = workspace.settings.generation.operating_point
     facts = ShardFacts(
         path=shard.path.relative_to(workspace.shard_root).as_posix(),
         sha256=shard.sha256,

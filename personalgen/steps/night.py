@@ -114,7 +114,7 @@ def stage_name(kind: type[Any]) -> str:
 
 
 def from_json(kind: type[T], raw: dict[str, Any]) -> T:
-    """Return the dataclass that was written as JSON; lists become tuples, keys that are unknown are refused."""
+    """Return the dataclass that was written as JSON; lists become tuples, unknown keys are ignored."""
     known = {entry.name for entry in fields(kind)}
     return kind(
         **{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items() if key in known}

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from personalgen.artifacts import digest_of, read_json, write_json
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import ItemFacts, NightFacts, QuarantineFacts
+from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
 from personalgen.steps.night import Night, from_json
 from personalgen.steps.workspace import Workspace
@@ -45,10 +46,19 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
 
 
 def source_of(workspace: Workspace) -> SourceOptions:
-    """Return the source to read; a simulated history is written first where it is missing."""
+    """Return the source to read; a simulated history is written first where it is missing.
+
+    Raises:
+        ConfigError: the settings ask for both a simulated and a real source.
+    """
     settings = workspace.settings
     if not settings.world.name:
         return settings.source
+    if settings.source.path or settings.source.url:
+        raise ConfigError(
+            f"world.name = {settings.world.name!r} asks for a simulated history, and source.path or source.url for a "
+            "real one: a night reads one of them. Drop one. Nothing was read."
+        )
     folder = settings.under_home(settings.world.folder)
     database = write_history(find_world(settings.world.name), folder, settings.world.history)
     return replace(settings.source, url=f"sqlite:///{database}", image_root=str(folder), users="users")

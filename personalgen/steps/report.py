@@ -18,7 +18,7 @@ from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences
 from personalgen.steps.evaluate import Evaluated, draw
-from personalgen.steps.generate import Generated
+from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
 from personalgen.steps.release import Released
@@ -76,7 +76,7 @@ def _report(
             ReportPicture(
                 "History and generated pictures",
                 sheet,
-                "Left: what weighs most in the history. Right: made for this user, nothing else.",
+                "Left: what this user liked last. Right: made for this user, nothing else.",
             )
         ]
     )
@@ -154,7 +154,7 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
     rows = _shown_users(table.n_events)
     shown = table.rows(rows)
     options = workspace.settings.generation
-    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=options.operating_point)
+    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=operating_point(workspace, decided))
     images = draw(sampler, shown, _SHEET_IMAGES).reshape(
         len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3
     )

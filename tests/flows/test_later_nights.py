@@ -27,7 +27,7 @@ from personalgen.worlds import ShapesWorld, add_days
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves run once, while a test is set up
 
 MIN_SHIFT = 0.15
-HELD = ("gate.min_users=1000000", f"generation.min_shift={MIN_SHIFT}")
+HELD = ("gate.min_users=1000000", f"generation.min_shift={MIN_SHIFT}", "generation.truncation_psi=0.9")
 CURRENT = """select user_id, asset_id, previous_asset_id, condition, changed_night_id, generator_digest, version
              from user_current join user using (user_key) join model_version using (generator_digest)"""
 NEW, NEW_AND_SILENT, LEAVER = "new-00001", "new-00002", "sim0-00004"
@@ -174,6 +174,13 @@ def test_only_users_with_new_events_can_change(first_night, held):
     ]
     assert len(still) > 10
     assert max(abs(shift) for shift in still) < 1e-9
+
+
+def test_images_of_a_held_night_are_live_whatever_the_settings_say(first_night, held):
+    """Another operating point in the settings waits for a promotion: tonight's images are drawn at the live one."""
+    points = "select distinct operating_point_digest from asset where night_id"
+    assert len(first_night.home.ask(f"{points} <= 2")) == 1
+    assert {row["is_live"] for row in first_night.home.ask("select is_live from v_assets where night_id = 2")} == {1}
 
 
 def test_unchanged_users_keep_their_asset(held):

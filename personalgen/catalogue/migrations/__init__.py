@@ -41,7 +41,7 @@ def current_revision(engine: Engine) -> str | None:
     except DBAPIError as error:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} cannot be opened: {error.orig}. "
-            "Check catalogue.url. Nothing was changed."
+            "Check store.catalogue_url. Nothing was changed."
         ) from error
 
 
@@ -117,7 +117,7 @@ def _refuse_unknown(engine: Engine, revision: str | None) -> None:
         raise CatalogueError(
             f"The catalogue {engine.url.render_as_string()} is at revision {revision!r}, which this version of "
             f"personalgen does not know (its newest is {head_revision()!r}). A newer version wrote it: install "
-            "that one, or point catalogue.url at another database. Nothing was changed."
+            "that one, or point store.catalogue_url at another database. Nothing was changed."
         )
 
 
