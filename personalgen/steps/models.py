@@ -21,7 +21,7 @@ from personalgen.steps.workspace import Workspace
 from personalgen.training import save_discriminators
 from personalgen.worlds import find_world
 
-_OF_THE_START = ("commands", "history", "settings_digest", "train")
+_OF_THE_START = ("commands", "history", "settings_digest", "train", "start")
 """Facts of a snapshot that a snapshot trained from it repeats."""
 
 
