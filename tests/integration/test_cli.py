@@ -105,6 +105,13 @@ def test_sql_answers_questions(home):
     assert len(home.tell("assets", "sql", question).out.splitlines()) == len(expected) + 1
 
 
+def test_sql_keeps_columns_of_equal_name_apart(home):
+    """The second of two equal names gets its place as a suffix; no value is lost."""
+    assert as_json(home.tell("assets", "sql", "SELECT 1 AS a, 2 AS b, 3 AS a", "--json")) == [
+        {"a": 1, "b": 2, "a_3": 3}
+    ]
+
+
 def test_sql_says_where_it_was_cut(home):
     """More rows than --limit are cut, and a note says so."""
     told = home.tell("assets", "sql", "SELECT asset_id FROM v_assets", "--limit", "5", "--json")

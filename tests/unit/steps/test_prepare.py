@@ -1,10 +1,12 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from personalgen.config import build_settings
-from personalgen.steps.prepare import night_key
+from personalgen.errors import ConfigError
+from personalgen.steps.prepare import night_key, source_of
 from personalgen.tables import PreparedTables
 
 TABLES = PreparedTables(
@@ -17,6 +19,14 @@ KEY = night_key(TABLES, "shop", build_settings({}).digest())
 def key(tables=TABLES, source="shop", **settings):
     """Return the key of a night with these settings."""
     return night_key(tables, source, build_settings(settings).digest())
+
+
+@pytest.mark.parametrize("place", ["path", "url"])
+def test_a_simulated_and_a_real_source_at_once_are_refused(place):
+    """The message names both settings, and nothing is written."""
+    settings = build_settings({"world": {"name": "shapes"}, "source": {place: "sqlite:///x.db"}})
+    with pytest.raises(ConfigError, match=r"world\.name = 'shapes'.*one of them.*Nothing was read"):
+        source_of(SimpleNamespace(settings=settings))
 
 
 def test_a_night_is_named_by_32_hex_digits():
