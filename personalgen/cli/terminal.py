@@ -98,7 +98,7 @@ def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
     if not total:
         return f"{stage:<14} {done:>9,}  {rate:,.0f}/s"
     filled = int(_BAR_COLUMNS * min(done / total, 1))
-    minutes, seconds = divmod(round((total - done) / rate) if rate else 0, 60)
+    minutes, seconds = divmod(round(max(total - done, 0) / rate) if rate else 0, 60)
     bar = "█" * filled + "·" * (_BAR_COLUMNS - filled)
     return f"{stage:<14} {bar} {done:>9,}/{total:,}  {rate:,.0f}/s  {minutes}:{seconds:02} left"
 

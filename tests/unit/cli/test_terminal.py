@@ -20,6 +20,11 @@ def test_time_left_is_minutes_and_seconds(done, elapsed_sec, left):
     assert progress_line("train", done, 100, elapsed_sec).endswith(f" {left} left")
 
 
+def test_a_last_batch_beyond_the_total_leaves_no_negative_time():
+    """4,032 of 4,000 images leave 0:00."""
+    assert progress_line("train", 4032, 4000, 100.0).endswith(" 0:00 left")
+
+
 def test_a_progress_line_says_stage_counts_and_rate():
     """Counts have thousands separators; a quarter of the work fills a quarter of the bar."""
     line = progress_line("generate", 25_000, 100_000, 10.0)
