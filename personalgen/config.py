@@ -11,19 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
+from zoneinfo import available_timezones
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from personalgen.artifacts import digest_of
+from personalgen.bounds import check_options
 from personalgen.embeddings.options import EmbeddingOptions
-from personalgen.errors import ConfigError
+from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.models.options import ModelOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
-from personalgen.training.options import TrainingOptions
-from personalgen.worlds.history import HistoryOptions
+from personalgen.training.options import TrainingOptions, batch_fault
+from personalgen.worlds import WORLDS, HistoryOptions
 
 ENV_PREFIX = "PERSONALGEN_"
 
@@ -39,6 +42,10 @@ class WorldOptions:
     history: HistoryOptions = field(default_factory=HistoryOptions)
     """Size of the simulated history."""
 
+    def __post_init__(self) -> None:
+        """Refuse a world that there is not."""
+        check_options("world", self, choices={"name": ("", *sorted(WORLDS))})
+
 
 @dataclass(frozen=True)
 class SplitOptions:
@@ -49,6 +56,11 @@ class SplitOptions:
     hold_out_users: bool = True
     """Whether users of the judge and test split are kept out of training and are the only ones evaluated; False trains
     on everybody, for a model that other people will judge."""
+
+    def __post_init__(self) -> None:
+        """Refuse a split that leaves nothing to learn, or nothing to judge by."""
+        fault = f"later_share must be above 0 and below 1, found {self.later_share}"
+        check_options("split", self, more=[] if 0 < self.later_share < 1 else [fault])
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,11 @@ class StoreOptions:
     """Name of the registered model."""
     time_zone: str = "UTC"
     """Zone in which `as_of` becomes the night's day."""
+
+    def __post_init__(self) -> None:
+        """Refuse a zone that nobody knows."""
+        fault = f"time_zone must be an IANA name such as Europe/Berlin, found {self.time_zone!r}"
+        check_options("store", self, more=[] if self.time_zone in available_timezones() else [fault])
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,11 @@ class Settings:
     gate: GateOptions = field(default_factory=GateOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse sections that do not fit each other."""
+        if fault := batch_fault(self.train.batch_size, self.model.group_size):
+            raise OptionsError("train", (fault,))
 
     @property
     def root(self) -> Path:
@@ -159,8 +181,7 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(dict(values))
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
-        raise ConfigError("; ".join(faults) + ". Nothing was started.") from None
+        raise ConfigError("; ".join(map(_fault, error.errors())) + ". Nothing was started.") from None
 
 
 def describe(kind: type = Settings, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
@@ -212,6 +233,14 @@ def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> It
                 yield from _unknown_keys(value, hints[key], f"{prefix}{key}.")
             else:
                 yield f"{prefix}{key} is a section, found the value {value!r}"
+
+
+def _fault(detail: ErrorDetails) -> str:
+    """Return what pydantic, or the options themselves, found wrong with one value or section."""
+    refused = detail.get("ctx", {}).get("error")
+    if isinstance(refused, OptionsError):
+        return f"{refused.section}: {', '.join(refused.faults)}"
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}, found {detail['input']!r}"
 
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:

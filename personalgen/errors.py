@@ -3,6 +3,7 @@
     PersonalgenError
     ├── UserError            the caller can mend it; the command line exits with 2
     │   ├── ConfigError          a setting is unknown, missing or out of range
+    │   │   └── OptionsError         values of one section are out of range
     │   ├── SourceError          a source cannot be opened or lacks a table or column
     │   ├── DataError            rows were read, but too many of them are unusable
     │   ├── ConditionError       a condition does not fit the model's ConditionSpec
@@ -33,6 +34,14 @@ class UserError(PersonalgenError):
 
 class ConfigError(UserError):
     """A setting is unknown, missing or out of range."""
+
+
+class OptionsError(ConfigError, ValueError):
+    """Values of one section are out of range; `faults` holds one phrase each, `section` where they stand."""
+
+    def __init__(self, section: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{section}: {'; '.join(faults)}. Mend these settings. Nothing was started.")
+        self.section, self.faults = section, faults
 
 
 class SourceError(UserError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,10 @@ class EmbeddingOptions:
 
     def __post_init__(self) -> None:
         """Refuse settings that give no vector, all in one message."""
-        least = {"content_dim": 1, "feature_px": 1, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
-        faults = [
-            f"{name} must be at least {value}, found {getattr(self, name)}"
-            for name, value in least.items()
-            if getattr(self, name) < value
-        ]
-        if self.half_life_days <= 0:
-            faults.append(f"half_life_days must be above 0, found {self.half_life_days:g}")
-        faults += [
-            f"{name} must not be negative, found {getattr(self, name):g}"
-            for name in ("shrinkage", "dislike_weight")
-            if getattr(self, name) < 0
-        ]
-        if faults:
-            raise ConfigError(f"embeddings: {'; '.join(faults)}. Mend these settings. Nothing was embedded.")
+        check_options(
+            "embeddings",
+            self,
+            least={"content_dim": 1, "feature_px": 1, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
+            | {"shrinkage": 0, "dislike_weight": 0},
+            above={"half_life_days": 0},
+        )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
 
 MIN_USERS = 8
 
@@ -49,19 +49,12 @@ class EvaluationOptions:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be measured, all in one message."""
-        faults = [*self._below_one(), *self._out_of_range()]
-        if faults:
-            raise ConfigError(f"evaluation: {'; '.join(faults)}. Mend these settings. Nothing was evaluated.")
-
-    def _below_one(self) -> list[str]:
-        names = ("images_per_user", "min_likes", "feature_px", "judge_dims", "batch_size", "threads")
-        return [f"{name} must be at least 1, found {getattr(self, name)}" for name in names if getattr(self, name) < 1]
-
-    def _out_of_range(self) -> list[str]:
-        least = {"n_users": MIN_USERS, "max_items": 16, "bootstrap": 100, "permutations": 100, "seed": 0}
-        faults = [
-            f"{k} must be at least {v}, found {getattr(self, k)}" for k, v in least.items() if getattr(self, k) < v
-        ]
-        if not 0.5 <= self.confidence < 1:
-            faults.append(f"confidence must be in [0.5, 1), found {self.confidence}")
-        return faults
+        check_options(
+            "evaluation",
+            self,
+            least=dict.fromkeys(
+                ("images_per_user", "min_likes", "feature_px", "judge_dims", "batch_size", "threads"), 1
+            )
+            | {"n_users": MIN_USERS, "max_items": 16, "bootstrap": 100, "permutations": 100, "seed": 0},
+            more=[] if 0.5 <= self.confidence < 1 else [f"confidence must be in [0.5, 1), found {self.confidence}"],
+        )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.errors import ConfigError, InternalError
+from personalgen.generation.options import ENCODERS
 
 Images = NDArray[np.uint8]
 Compress = Callable[[bytes], bytes]
@@ -110,11 +111,7 @@ def _zlib() -> Callable[[Images], list[bytes]]:
     return lambda images: encode_png(images, lambda data: zlib.compress(data, 1))
 
 
-_BUILDERS: dict[str, Callable[[], Callable[[Images], list[bytes]]]] = {
-    "png/fpng": _fpng,
-    "png/isal": _isal,
-    "png/zlib": _zlib,
-}
+_BUILDERS = dict(zip(ENCODERS, (_fpng, _isal, _zlib), strict=True))
 
 
 def _load(name: str) -> Encoder | None:

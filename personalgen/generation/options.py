@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 from personalgen.artifacts import canonical_json, short_digest
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
+
+MAX_VARIANTS = 99
+ENCODERS = ("png/fpng", "png/isal", "png/zlib")
+"""From the fastest to the slowest."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,17 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that no night can run with, all at once."""
-        least = {"variants": 1, "batch_size": 1, "shard_size": 1, "min_shift": 0, "guidance": 0, "truncation_psi": 0}
-        faults = [
-            f"generation.{name} is {getattr(self, name)}"
-            for name, low in least.items()
-            if not getattr(self, name) >= low
-        ]
-        if self.variants > MAX_VARIANTS:
-            faults.append(
-                f"generation.variants is {self.variants}, more than the {MAX_VARIANTS} that member names can count"
-            )
-        if faults:
-            raise ConfigError(
-                f"{'; '.join(faults)}. Expected variants, batch_size and shard_size of at least 1, and min_shift, "
-                "guidance and truncation_psi of at least 0. Nothing was generated."
-            )
+        check_options(
+            "generation",
+            self,
+            least={"variants": 1, "batch_size": 1, "shard_size": 1, "min_shift": 0, "guidance": 0, "truncation_psi": 0},
+            choices={"encoder": ("auto", *ENCODERS)},
+            more=[f"variants must be at most {MAX_VARIANTS}, which member names can count, found {self.variants}"]
+            if self.variants > MAX_VARIANTS
+            else [],
+        )
 
     @property
     def operating_point(self) -> OperatingPoint:
         """The part that decides the content of an image."""
         return OperatingPoint(guidance=self.guidance, truncation_psi=self.truncation_psi)
-
-
-MAX_VARIANTS = 99

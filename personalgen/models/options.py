@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
+
+RESOLUTIONS = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,13 @@ class ModelOptions:
     """Discriminator channels at full resolution; doubled per halving up to `max_width`."""
     blocks: int = 1
     """Residual blocks per resolution."""
-
     group_size: int = 4
     """Consecutive images of a training batch that are one person's, whose spread the discriminator sees."""
 
     def __post_init__(self) -> None:
-        """Refuse a resolution that is not a power of two."""
-        if self.resolution not in (8, 16, 32, 64, 128):
-            raise ConfigError(
-                f"model.resolution is {self.resolution}; expected 8, 16, 32, 64 or 128. Nothing was built."
-            )
+        """Refuse sizes that no net can have, all in one message."""
+        sizes = ("z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks", "group_size")
+        check_options("model", self, least=dict.fromkeys(sizes, 1), choices={"resolution": RESOLUTIONS})
 
     @property
     def n_stages(self) -> int:

@@ -5,9 +5,9 @@ judge. Stored figures of other nights never enter.
 """
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class GateOptions:
 
     def __post_init__(self) -> None:
         """Refuse thresholds that are not numbers."""
-        if any(math.isnan(value) for value in astuple(self)):
-            raise ConfigError(f"gate: every threshold must be a number, found {self}. Nothing was promoted.")
+        faults = [f"{name} must be a number, found nan" for name, value in asdict(self).items() if math.isnan(value)]
+        check_options("gate", self, least={"min_users": 1}, more=faults)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from personalgen.bounds import check_options
+
 
 @dataclass(frozen=True)
 class InteractionColumns:
@@ -112,20 +114,11 @@ class LimitsOptions:
     future_tolerance_sec: int = 86_400
     """How far past the wall clock an event may lie before it is a fault."""
 
-    def faults(self) -> list[str]:
-        """Return what is wrong with these options, one sentence each; empty where they can be used."""
-        found = [
-            f"limits.{name} must be at least {least}, found {getattr(self, name)}"
-            for name, least in _LEAST.items()
-            if getattr(self, name) < least
-        ]
-        if not 0 <= self.max_quarantine_share <= 1:
-            found.append(f"limits.max_quarantine_share must be in [0, 1], found {self.max_quarantine_share}")
-        return found
+    def __post_init__(self) -> None:
+        """Refuse limits that no row can keep to, all in one message."""
+        least = {"max_image_bytes": 1, "max_image_pixels": 1, "chunk_rows": 1, "max_id_bytes": 1}
+        check_options("limits", self, least=least | {"future_tolerance_sec": 0}, shares=("max_quarantine_share",))
 
     def deciding(self) -> dict[str, Any]:
         """Return the options that can change which rows are kept."""
         return {name: value for name, value in asdict(self).items() if name != "chunk_rows"}
-
-
-_LEAST = {"max_image_bytes": 1, "max_image_pixels": 1, "chunk_rows": 1, "max_id_bytes": 1, "future_tolerance_sec": 0}

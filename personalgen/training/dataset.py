@@ -9,6 +9,7 @@ from torch import Tensor
 
 from personalgen.artifacts import digest_of, short_digest
 from personalgen.errors import ConfigError, DataError
+from personalgen.training.options import batch_fault
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,8 @@ class TrainingPairs:
         Raises:
             ConfigError: groups do not divide the batch.
         """
-        if batch_size % group_size:
-            raise ConfigError(
-                f"train.batch_size is {batch_size}; expected a multiple of model.group_size, which is {group_size}. "
-                "Nothing was trained."
-            )
+        if fault := batch_fault(batch_size, group_size):
+            raise ConfigError(f"train: {fault}. Nothing was trained.")
         first = torch.randint(len(self.image_of_pair), (batch_size // group_size,)).repeat_interleave(group_size)
         chance = torch.rand(len(first))
         first, chance = first.to(self.images.device), chance.to(self.images.device)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from personalgen.errors import ConfigError
+from personalgen.bounds import check_options
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -62,24 +62,22 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be trained with, all in one message."""
-        faults = [f"{name} must be above 0, found {value:g}" for name, value in self._positive() if value <= 0]
-        faults += [f"{name} must not be negative, found {value:g}" for name, value in self._not_negative() if value < 0]
-        faults += [
-            f"{name} must be in [0, 1], found {value:g}" for name, value in self._shares() if not 0 <= value <= 1
-        ]
-        if self.precision not in PRECISIONS:
-            faults.append(f"precision must be one of {', '.join(PRECISIONS)}, found {self.precision!r}")
-        if faults:
-            raise ConfigError(f"train: {'; '.join(faults)}. Mend these settings. Nothing was trained.")
+        positive = ("max_kimg", "learning_rate", "ema_kimg", "snapshot_kimg")
+        not_negative = ("max_minutes", "final_learning_rate", "warmup_kimg", "r1_gamma", "final_r1_gamma")
+        weights = ("feature_weight", "mismatch_weight", "match_weight", "condition_jitter")
+        check_options(
+            "train",
+            self,
+            least={"batch_size": 1, "threads": 1, "feature_px": 1}
+            | dict.fromkeys(("candidates", "seed", *not_negative, *weights), 0),
+            above=dict.fromkeys(positive, 0),
+            shares=("condition_dropout", "augment"),
+            choices={"precision": PRECISIONS},
+        )
 
-    def _positive(self) -> list[tuple[str, float]]:
-        names = ("max_kimg", "batch_size", "threads", "learning_rate", "feature_px", "ema_kimg", "snapshot_kimg")
-        return [(name, getattr(self, name)) for name in names]
 
-    def _not_negative(self) -> list[tuple[str, float]]:
-        names = ("max_minutes", "final_learning_rate", "warmup_kimg", "r1_gamma", "final_r1_gamma", "feature_weight")
-        rest = ("mismatch_weight", "candidates", "match_weight", "condition_jitter")
-        return [(name, getattr(self, name)) for name in (*names, *rest)]
-
-    def _shares(self) -> list[tuple[str, float]]:
-        return [(name, getattr(self, name)) for name in ("condition_dropout", "augment")]
+def batch_fault(batch_size: int, group_size: int) -> str | None:
+    """Return what is wrong where groups of one person's images do not divide a batch."""
+    if batch_size % group_size == 0:
+        return None
+    return f"batch_size must be a multiple of model.group_size, which is {group_size}, found {batch_size}"

@@ -7,6 +7,7 @@ from personalgen.worlds.openmoji import OpenMojiWorld
 from personalgen.worlds.shapes import ShapesWorld
 
 __all__ = [
+    "WORLDS",
     "HistoryOptions",
     "OpenMojiWorld",
     "PlantedUsers",

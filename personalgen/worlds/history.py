@@ -3,17 +3,19 @@
 The pipeline reads that database through SQLAlchemy like any company's. A table `about` marks it as simulated.
 """
 
+import json
 import sqlite3
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from personalgen.artifacts import atomic_path
+from personalgen.artifacts import atomic_path, canonical_json
+from personalgen.bounds import check_options
 from personalgen.errors import SourceError
 from personalgen.worlds.base import PlantedUsers, World
 
@@ -51,6 +53,16 @@ class HistoryOptions:
     seed: int = 0
     """Seed of users and events."""
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no history can have, all in one message."""
+        check_options(
+            "world.history",
+            self,
+            least={"n_users": 1, "days": 1, "image_px": 1, "end_timestamp": 0, "seed": 0},
+            above={"mean_events": 0},
+            shares=("cold_share", "dislike_share", "opted_out_share"),
+        )
+
 
 @dataclass(frozen=True)
 class Events:
@@ -63,9 +75,15 @@ class Events:
 
 
 def write_history(world: World, folder: Path, options: HistoryOptions) -> Path:
-    """Write `folder`/history.db and `folder`/images/; return the database's path. An existing one is left alone."""
+    """Write `folder`/history.db and `folder`/images/; return the database's path. An existing one is left alone.
+
+    Raises:
+        SourceError: the existing one is another world's, or was written with other options.
+    """
     database = folder / "history.db"
     if database.exists():
+        with closing(sqlite3.connect(database)) as connection:
+            _check_same(connection, database, world, options)
         return database
     write_images(world, folder / "images", options.image_px)
     users = world.sample_users(options.n_users, options.seed)
@@ -80,17 +98,14 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
     """Append `days` of new events of a share of the users to the database; return how many were added.
 
     Raises:
-        SourceError: the database is not a simulated history.
+        SourceError: the database is missing, is not a simulated history, or was written with other options.
     """
     if not database.exists():
         raise SourceError(
             f"{database} does not exist; write it first with `personalgen world write`. Nothing was changed."
         )
     with closing(sqlite3.connect(database)) as connection, connection:
-        try:
-            end = int(connection.execute("select value from about where key = 'end_timestamp'").fetchone()[0])
-        except (sqlite3.DatabaseError, TypeError):
-            raise SourceError(f"{database} is not a simulated history. Nothing was changed.") from None
+        end = int(_check_same(connection, database, world, options)["end_timestamp"])
         rng = np.random.default_rng([options.seed, end])
         users = world.sample_users(options.n_users, options.seed)
         active = rng.random(options.n_users) < active_share
@@ -156,6 +171,29 @@ def _choose(logits: NDArray[np.floating], count: int, rng: np.random.Generator) 
     return [int(item) for item in np.argpartition(-keys, min(count, len(keys) - 1))[:count]]
 
 
+def _check_same(
+    connection: sqlite3.Connection, database: Path, world: World, options: HistoryOptions
+) -> dict[str, str]:
+    """Return what the database says about itself, if it is the one that world and options would give."""
+    try:
+        about = dict(connection.execute("select key, value from about").fetchall())
+    except sqlite3.DatabaseError:
+        about = {}
+    if "simulated" not in about:
+        raise SourceError(f"{database} is not a simulated history. Nothing was changed.")
+    written = {"name": about.get("world"), **json.loads(about.get("options", "{}"))}
+    wanted = {"name": world.name, **asdict(options)}
+    differing = [
+        f"{key} {written.get(key)} (now {value})" for key, value in wanted.items() if written.get(key) != value
+    ]
+    if differing:
+        raise SourceError(
+            f"{database} was written with other settings of the world: {', '.join(differing)}. Delete it with its "
+            "images/, or choose another folder with --set world.folder=… Nothing was changed."
+        )
+    return about
+
+
 def _insert_catalogue(
     connection: sqlite3.Connection, world: World, users: PlantedUsers, options: HistoryOptions
 ) -> None:
@@ -165,6 +203,7 @@ def _insert_catalogue(
         "simulated": "true",
         "world": world.name,
         "licence": world.licence,
+        "options": canonical_json(asdict(options)),
         "end_timestamp": str(options.end_timestamp),
     }
     connection.executemany("insert into about values(?, ?)", facts.items())

@@ -226,7 +226,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, run):
 
 def test_a_batch_that_groups_do_not_divide_is_refused(tmp_path, run):
     """The first step says which two settings do not fit; nothing is written."""
-    with pytest.raises(ConfigError, match=r"train\.batch_size is 9"):
+    with pytest.raises(ConfigError, match=r"train: batch_size must be a multiple .* found 9"):
         run(tmp_path, dataclasses.replace(FOUR_STEPS, batch_size=9))
     assert list(tmp_path.iterdir()) == []
 

@@ -33,6 +33,12 @@ OTHER = {
     "world.name": "shapes",
     "model.resolution": 16,
     "train.device": "cuda",
+    "model.group_size": 8,
+    "train.batch_size": 64,
+    "world.history.cold_share": 0.2,
+    "world.history.dislike_share": 0.2,
+    "world.history.opted_out_share": 0.2,
+    "store.time_zone": "Europe/Berlin",
     "train.precision": "bf16",
     "train.condition_dropout": 0.2,
     "train.augment": 0.25,
@@ -91,9 +97,9 @@ def test_nothing_given_is_the_defaults():
 
 def test_each_source_of_settings_wins_over_the_one_before(toml):
     """Defaults < TOML < environment < --set, each for its own keys only."""
-    path = toml("[train]\nbatch_size = 1\nseed = 1\nmax_kimg = 1.0\n")
+    path = toml("[train]\nbatch_size = 4\nseed = 1\nmax_kimg = 1.0\n")
     read = load(path, ["train.seed=3"], PERSONALGEN_TRAIN__SEED="2", PERSONALGEN_TRAIN__MAX_KIMG="2")
-    assert (read.train.batch_size, read.train.max_kimg, read.train.seed) == (1, 2.0, 3)
+    assert (read.train.batch_size, read.train.max_kimg, read.train.seed) == (4, 2.0, 3)
     assert read.train.device == Settings().train.device
 
 
@@ -181,8 +187,29 @@ def test_a_key_below_a_plain_value_is_refused(toml):
 
 def test_a_value_out_of_range_is_refused_by_the_options_themselves():
     """The owner of an option checks it, and its message comes through."""
-    with pytest.raises(ConfigError, match=r"model\.resolution is 48"):
+    with pytest.raises(ConfigError, match=r"model: resolution must be one of .*found 48\. Nothing was started"):
         load(None, ["model.resolution=48"])
+
+
+def test_faults_of_several_sections_are_told_at_once():
+    """One message for wrong types, values out of range, a zone that does not exist and a split of everything."""
+    with pytest.raises(ConfigError) as caught:
+        load(
+            None, ["train.seed=x", "train.augment=2", "model.z_dim=0", "split.later_share=1.5", "store.time_zone=Mars"]
+        )
+    message = str(caught.value)
+    for part in ("train.seed: ", "model: z_dim must", "split: later_share must", "store: time_zone must", "'Mars'"):
+        assert part in message
+    with pytest.raises(
+        ConfigError, match=r"limits: chunk_rows must.*; train: augment must.*; generation: encoder must"
+    ):
+        load(None, ["train.augment=2", "limits.chunk_rows=0", "generation.encoder=jpeg"])
+
+
+def test_a_batch_that_groups_do_not_divide_is_refused_before_anything_starts():
+    """The rule stands between two sections."""
+    with pytest.raises(ConfigError, match=r"train: batch_size must be a multiple of model\.group_size.* 4, found 30"):
+        load(None, ["train.batch_size=30"])
 
 
 def test_an_override_without_equals_sign_is_refused():

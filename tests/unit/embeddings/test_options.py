@@ -19,7 +19,7 @@ from personalgen.errors import ConfigError
 )
 def test_settings_that_give_no_vector_are_refused(name, value):
     """The message names section, setting and value."""
-    with pytest.raises(ConfigError, match=rf"^embeddings: {name} must .*found {value:g}\. .*Nothing was embedded"):
+    with pytest.raises(ConfigError, match=rf"^embeddings: {name} must .*found {value}\. .*Nothing was started"):
         EmbeddingOptions(**{name: value})
 
 

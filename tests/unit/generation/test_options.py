@@ -36,5 +36,11 @@ def test_all_faults_are_named_at_once():
 
 def test_more_variants_than_member_names_can_count_are_refused():
     """Member names have two digits for the variant."""
-    with pytest.raises(ConfigError, match="99"):
+    with pytest.raises(ConfigError, match="at most 99"):
         GenerationOptions(variants=100)
+
+
+def test_an_encoder_that_nobody_knows_is_refused_before_anything_starts():
+    """The message lists what there is."""
+    with pytest.raises(ConfigError, match=r"encoder must be one of auto, png/fpng, png/isal, png/zlib, found 'jpeg'"):
+        GenerationOptions(encoder="jpeg")

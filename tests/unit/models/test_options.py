@@ -7,8 +7,15 @@ from personalgen.models import ModelOptions
 @pytest.mark.parametrize("resolution", [0, 4, 33, 48, 256])
 def test_a_resolution_that_nets_cannot_have_is_refused(resolution):
     """Only powers of two from 8 to 128 can be doubled up from 4."""
-    with pytest.raises(ConfigError, match=f"resolution is {resolution}; expected 8, 16, 32, 64 or 128"):
+    with pytest.raises(ConfigError, match=f"resolution must be one of 8, 16, 32, 64, 128, found {resolution}"):
         ModelOptions(resolution=resolution)
+
+
+@pytest.mark.parametrize("name", ["z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks"])
+def test_a_net_without_channels_is_refused(name):
+    """No size is zero."""
+    with pytest.raises(ConfigError, match=f"model: {name} must be at least 1, found 0"):
+        ModelOptions(**{name: 0})
 
 
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64, 128])

@@ -151,7 +151,7 @@ def test_reasons_hold_the_numbers():
 @pytest.mark.parametrize("options", [{"max_kid_over_floor": math.nan}, {"min_gain": math.nan}])
 def test_options_that_decide_nothing_are_refused(options):
     """A NaN threshold would compare as false for ever."""
-    with pytest.raises(ConfigError, match="Nothing was promoted"):
+    with pytest.raises(ConfigError, match=r"gate: .* must be a number, found nan.*Nothing was started"):
         GateOptions(**options)
 
 

@@ -58,7 +58,7 @@ def test_a_draw_is_decided_by_the_random_state(pairs):
 
 def test_a_batch_that_groups_do_not_divide_is_refused(pairs):
     """Half a group would be judged as one group of everybody."""
-    with pytest.raises(ConfigError, match=r"train\.batch_size is 10.*model\.group_size.*4"):
+    with pytest.raises(ConfigError, match=r"train: batch_size .*model\.group_size.* 4, found 10"):
         pairs.draw(10, 4)
 
 

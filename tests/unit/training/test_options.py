@@ -17,11 +17,14 @@ from personalgen.training import TrainingOptions
         ("condition_dropout", 1.5),
         ("augment", -0.1),
         ("snapshot_kimg", 0.0),
+        ("learning_rate", float("nan")),
+        ("max_kimg", float("inf")),
+        ("seed", -1),
     ],
 )
 def test_settings_that_cannot_be_trained_with_are_refused(name, value):
     """The message names section, setting and value."""
-    with pytest.raises(ConfigError, match=rf"^train: {name} must .*found {value:g}\. .*Nothing was trained"):
+    with pytest.raises(ConfigError, match=rf"^train: {name} must .*found {value}\. .*Nothing was started"):
         TrainingOptions(**{name: value})
 
 

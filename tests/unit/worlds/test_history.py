@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from personalgen.errors import SourceError
+from personalgen.artifacts import canonical_json
+from personalgen.errors import OptionsError, SourceError
 from personalgen.worlds import HistoryOptions, ShapesWorld, add_days, write_history
 from personalgen.worlds.history import simulate_events, write_images
 
@@ -43,6 +44,7 @@ def test_the_history_says_that_it_is_simulated(database, world):
         "simulated": "true",
         "world": "shapes",
         "licence": world.licence,
+        "options": canonical_json(dataclasses.asdict(OPTIONS)),
         "end_timestamp": str(OPTIONS.end_timestamp),
     }
 
@@ -82,10 +84,36 @@ def test_events_lie_within_the_period(database):
 
 
 def test_a_history_is_written_once(database, world):
-    """An existing one is left alone, whatever the options, down to the last byte."""
+    """An existing one is left alone, down to the last byte."""
     before = database.read_bytes()
-    assert write_history(world, database.parent, dataclasses.replace(OPTIONS, seed=1)) == database
+    assert write_history(world, database.parent, OPTIONS) == database
     assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("act", [lambda world, path, options: write_history(world, path.parent, options), add_days])
+def test_a_history_of_other_options_is_refused(database, world, act):
+    """Neither read for the asked one nor gone on with: the message names what differs, and nothing is changed."""
+    before = database.read_bytes()
+    other = dataclasses.replace(OPTIONS, seed=1, n_users=70)
+    with pytest.raises(SourceError, match=r"n_users 60 \(now 70\), seed 0 \(now 1\)\..*Nothing was changed"):
+        act(world, database, other)
+    assert database.read_bytes() == before
+
+
+def test_a_history_of_another_world_is_refused(database):
+    """The name of the world counts like the options."""
+
+    class Circles(ShapesWorld):
+        name = "circles"
+
+    with pytest.raises(SourceError, match=r"name shapes \(now circles\)\. Delete it"):
+        write_history(Circles(64), database.parent, OPTIONS)
+
+
+def test_sizes_that_no_history_can_have_are_refused():
+    """All of them in one message."""
+    with pytest.raises(OptionsError, match=r"world\.history: n_users must be at least 1, found 0; .*cold_share"):
+        HistoryOptions(n_users=0, cold_share=2)
 
 
 def test_a_history_is_a_function_of_world_and_options(tmp_path, database, world):
