@@ -162,7 +162,12 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         "held-out real likes {fit_real_gain}; normalised (NPG) {npg}".format(**shown) + _before(summary, "npg_before"),
     )
     yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown)
-    yield "", "{events_after_as_of} events after as_of left for later".format(**shown)
+    yield (
+        "",
+        "not read: {events_after_as_of} events after as_of, {events_opted_out} of users who opted out".format(**shown),
+    )
+    if summary["events_unlisted"]:
+        yield "", "not read: {events_unlisted} events of users who are not in the users table".format(**shown)
     yield "report", shown["report"]
     yield "sheet", summary["sheet"] or "none: no model may draw yet"
 

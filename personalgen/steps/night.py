@@ -50,6 +50,8 @@ class Night:
     n_items: int
     n_quarantined: int
     n_after_as_of: int
+    n_opted_out_events: int = 0
+    n_unlisted_events: int = 0
 
     @property
     def path(self) -> Path:

@@ -129,6 +129,8 @@ def _summary(
         "events": night.n_interactions,
         "rows_quarantined": night.n_quarantined,
         "events_after_as_of": night.n_after_as_of,
+        "events_opted_out": night.n_opted_out_events,
+        "events_unlisted": night.n_unlisted_events,
         "encoder": generated.encoder,
         "before_is": evaluated.before_is,
         "kid": evaluated.challenger.get("kid"),
@@ -162,7 +164,7 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
     sheet = contact_sheet(
         [
             SheetRow(
-                f"{user_id} · {n_events} events",
+                f"{user_id} · {n_events} event{'' if n_events == 1 else 's'}",
                 list(pictures[liked_items(data.history, int(row), _SHEET_HISTORY)]),
                 generated,
             )

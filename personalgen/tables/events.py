@@ -35,7 +35,7 @@ STAGED = pa.schema(
 )
 MAX_EVENT_KINDS = 1 << 16
 ITEM_QUARANTINED = -2
-_BAD, _UNKNOWN, _READ, _SILENT = -3, -1, -1, 1
+_BAD, _UNKNOWN, _READ, _SILENT, _UNLISTED = -3, -1, 0, 1, 2
 _LATEST_SECONDS = 100_000_000_000  # the year 5138
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -51,6 +51,7 @@ _BLAMED = {
 REASONS = (
     "",
     "opted out",
+    "not a listed user",
     "bad_timestamp",
     "future",
     "after as_of",
@@ -60,7 +61,9 @@ REASONS = (
     "unknown_item",
     "bad_weight",
 )
-AFTER_AS_OF, OPTED_OUT = REASONS.index("after as_of"), REASONS.index("opted out")
+AFTER_AS_OF, OPTED_OUT, UNLISTED = (REASONS.index(one) for one in ("after as_of", "opted out", "not a listed user"))
+NOT_READ = (AFTER_AS_OF, OPTED_OUT, UNLISTED)
+"""No faults of the rows: counted, never quarantined."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,18 @@ class Known:
 
     item_place: dict[str, int]
     """Position of each usable item; ITEM_QUARANTINED for one whose picture failed."""
-    silent_users: dict[str, int]
-    """Users whose events are not read, as keys."""
+    users: dict[str, int]
+    """Whether a user's events are read."""
+    other_users: int
+    """Whether the events of users that `users` lacks are read: they are where the source has no users table."""
 
     @classmethod
-    def of(cls, items: Items, users: Users) -> "Known":
-        """Return what the items and users that were read say."""
-        return cls(dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of(), dict.fromkeys(users.silent, _SILENT))
+    def of(cls, items: Items, users: Users | None) -> "Known":
+        """Return what the items and the users table, where there is one, say."""
+        item_place = dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of()
+        if users is None:
+            return cls(item_place, {}, _READ)
+        return cls(item_place, dict.fromkeys(users.by_id, _READ) | dict.fromkeys(users.silent, _SILENT), _UNLISTED)
 
     def usable_items(self) -> list[str]:
         """Return the usable items in the order of their positions, which is that of their ids."""
@@ -107,11 +115,12 @@ class Staged:
     n_rows: int = 0
     n_after_as_of: int = 0
     n_opted_out: int = 0
+    n_unlisted: int = 0
 
     @property
     def n_considered(self) -> int:
-        """Rows that were judged: all but those that lie at or after as_of or belong to users who opted out."""
-        return self.n_rows - self.n_after_as_of - self.n_opted_out
+        """Rows that were judged: all but those that lie at or after as_of, or whose user opted out or is not listed."""
+        return self.n_rows - self.n_after_as_of - self.n_opted_out - self.n_unlisted
 
 
 def newest_event(source: Source, layout: TableLayout, *, latest: int, chunk_rows: int) -> int | None:
@@ -137,6 +146,7 @@ def stage_events(reading: Reading, layout: TableLayout, path: Path, *, window: W
             reading.quarantine.add("interactions", rows.faults(reasons))
             staged.n_after_as_of += int((reasons == AFTER_AS_OF).sum())
             staged.n_opted_out += int((reasons == OPTED_OUT).sum())
+            staged.n_unlisted += int((reasons == UNLISTED).sum())
             writer.write_batch(rows.stage(reasons == 0, known, staged))
     return staged
 
@@ -169,10 +179,11 @@ class _Rows:
 
         The order matters: whether a row is read at all is decided by its user and its time, before its other cells.
         """
-        user = self.users.mapped(known.silent_users, none=_BAD, other=_READ)
+        user = self.users.mapped(known.users, none=_BAD, other=known.other_users)
         item = self.items.mapped(known.item_place, none=_BAD, other=_UNKNOWN)
         conditions = (
             user == _SILENT,
+            user == _UNLISTED,
             ~self.timed,
             self.seconds > window.latest,
             self.seconds >= window.as_of,
@@ -186,7 +197,7 @@ class _Rows:
 
     def faults(self, reasons: NDArray[np.int64]) -> Iterator[Fault]:
         """Yield the rows to quarantine."""
-        for place in np.flatnonzero((reasons != 0) & (reasons != AFTER_AS_OF) & (reasons != OPTED_OUT)).tolist():
+        for place in np.flatnonzero((reasons != 0) & ~np.isin(reasons, NOT_READ)).tolist():
             reason = REASONS[reasons[place]]
             name = self.layout.one(_BLAMED[reason]) or self.layout.one("rating")
             detail = f"{name} = {shown(value_at(self.batch.columns[str(name)], place))}"

@@ -52,7 +52,7 @@ def prepare_tables(
         SourceError: the source cannot be opened, or lacks a table or a column.
         DataError: too many rows cannot be used, or none can. Whenever something is raised, nothing is left behind.
     """
-    _check(limits, image_px, as_of, now)
+    _check(image_px, as_of, now)
     with open_source(source) as opened:
         layout = read_layout(opened, source)
         with _workspace(out_root) as folder:
@@ -77,7 +77,7 @@ class _Job:
         users = self._users()
         window = self._window(as_of, now)
         staged, events_sum = self._events(Known.of(items, users), window)
-        rows = users.rows() if self.layout.users else [User(user_id) for user_id in sorted(staged.user_code)]
+        rows = users.rows() if users is not None else [User(user_id) for user_id in sorted(staged.user_code)]
         users_sum = write_users(self.folder / USERS, rows)
         return PreparedTables(
             folder=str(self.folder),
@@ -90,6 +90,7 @@ class _Job:
             n_after_as_of=staged.n_after_as_of,
             quarantine=self.reading.quarantine.counts(),
             n_opted_out_events=staged.n_opted_out,
+            n_unlisted_events=staged.n_unlisted,
         )
 
     def _items(self) -> tuple[Items, RowSum]:
@@ -98,10 +99,10 @@ class _Job:
         self._check_table("items", items.n_rows, total.n_rows)
         return items, total
 
-    def _users(self) -> Users:
-        """Read the users, none where the source has no such table."""
+    def _users(self) -> Users | None:
+        """Read the users table, where the source has one."""
         if self.layout.users is None:
-            return Users()
+            return None
         users = read_users(self.reading, self.layout.users)
         self._check_table("users", users.n_rows, len(users.by_id))
         return users
@@ -129,8 +130,9 @@ class _Job:
         if staged.n_rows and not staged.n_considered:
             raise DataError(
                 f"All {staged.n_rows:,} interactions in {self.reading.source.where} lie at or after as_of = "
-                f"{datetime.fromtimestamp(window.as_of, UTC).isoformat()} or belong to users who opted out. "
-                "Give a later as_of. Nothing was written."
+                f"{datetime.fromtimestamp(window.as_of, UTC).isoformat()} ({staged.n_after_as_of:,}), or belong to "
+                f"users who opted out ({staged.n_opted_out:,}) or are not in the users table ({staged.n_unlisted:,}). "
+                "Give a later as_of, or check that both tables mean the same ids. Nothing was written."
             )
         self._check_table("interactions", staged.n_considered, total.n_rows)
         return staged, total
@@ -151,11 +153,9 @@ class _Job:
             )
 
 
-def _check(limits: LimitsOptions, image_px: int, as_of: datetime | None, now: datetime) -> None:
+def _check(image_px: int, as_of: datetime | None, now: datetime) -> None:
     """Return if the options can be used."""
-    faults = limits.faults()
-    if image_px < 1:
-        faults.append(f"image_px must be at least 1, found {image_px}")
+    faults = [f"image_px must be at least 1, found {image_px}"] if image_px < 1 else []
     for name, moment in (("as_of", as_of), ("now", now)):
         if moment is not None and moment.tzinfo is None:
             faults.append(f"{name} is {moment.isoformat()} without a zone; write {moment.isoformat()}Z for UTC")

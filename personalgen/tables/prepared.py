@@ -46,6 +46,8 @@ class PreparedTables:
     """Refused rows by table and reason."""
     n_opted_out_events: int = 0
     """Events of users who opted out, not read."""
+    n_unlisted_events: int = 0
+    """Events of users whom the users table does not list, not read."""
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the place as JSON-like values."""

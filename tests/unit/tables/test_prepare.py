@@ -293,13 +293,22 @@ def test_texts_and_labels_come_from_the_mapped_columns(shop):
 
 
 def test_the_users_table_says_who_gets_images(shop):
-    """Its users are kept, with events or without; others' events are still read."""
+    """Its users are kept, with events or without; others' events are counted, neither read nor quarantined."""
     shop.users = {"user_id": ["u9", "u1"], "segment": ["new", None], "created_at": ["2020-01-01", "once"]}
     prepared = shop.load(limits=STRICT)
     assert prepared.users["user_id"].tolist() == ["u1", "u9"]
     assert prepared.users["segment"].fillna("").tolist() == ["", "new"]
     assert prepared.users["created_at"].fillna(-1).tolist() == [-1, 1_577_836_800]
-    assert prepared.interactions().user_ids == ["u1", "u2"]
+    assert prepared.interactions().user_ids == ["u1"]
+    assert (prepared.tables.n_unlisted_events, prepared.tables.n_quarantined) == (2, 0)
+
+
+def test_a_users_table_of_other_ids_is_told(shop):
+    """Where no event is a listed user's, the message says how many belong to whom."""
+    shop.users = {"user_id": ["user-1", "user-2"]}
+    with pytest.raises(DataError, match=r"All 4 interactions .* are not in the users table \(4\)\..*both tables mean"):
+        shop.prepare()
+    assert shop.leftovers() == []
 
 
 def test_events_of_users_who_opted_out_are_not_read(shop):
@@ -426,11 +435,11 @@ def test_an_event_column_of_unique_values_is_refused(shop, monkeypatch):
 
 
 def test_options_out_of_range_are_told_together(shop):
-    """All faults of the options are in one ConfigError."""
-    limits = LimitsOptions(max_quarantine_share=2, chunk_rows=0, max_id_bytes=0)
-    with pytest.raises(ConfigError) as caught:
-        shop.prepare(limits=limits, image_px=0)
-    assert all(word in str(caught.value) for word in ("share", "chunk_rows", "max_id_bytes", "image_px"))
+    """All faults of the limits are in one ConfigError, and a picture has at least a pixel."""
+    with pytest.raises(ConfigError, match=r"limits: chunk_rows .*; max_id_bytes .*; max_quarantine_share must be in"):
+        LimitsOptions(max_quarantine_share=2, chunk_rows=0, max_id_bytes=0)
+    with pytest.raises(ConfigError, match="image_px must be at least 1, found 0"):
+        shop.prepare(image_px=0)
     assert shop.leftovers() == []
 
 
@@ -545,7 +554,7 @@ def test_mapped_columns_are_read_under_their_own_names(shop):
     shop.interactions = dict(zip(("who", "what", "when"), shop.interactions.values(), strict=True)) | {
         "score": [-2] * 4
     }
-    shop.users = {"who": ["u1"]}
+    shop.users = {"who": ["u1", "u2"]}
     columns = ColumnMapping(
         InteractionColumns(user_id="who", item_id="what", timestamp="when", weight="score"),
         users=UserColumns(user_id="who"),
