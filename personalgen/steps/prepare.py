@@ -26,7 +26,8 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
 
     Raises:
         SourceError: the source cannot be opened, or lacks a table or column.
-        DataError: too many rows are unusable. Nothing is changed in either case.
+        DataError: too many rows are unusable.
+        ConfigError: the home serves another source already. Nothing is changed in any of these cases.
     """
     settings = workspace.settings
     tables = prepare_tables(
@@ -38,6 +39,7 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
         now=workspace.now(),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
+    _require_own_source(workspace)
     key = night_key(tables, settings.source.name, settings.digest())
     folder = workspace.data / "nights" / key[:16]
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
@@ -62,6 +64,18 @@ def source_of(workspace: Workspace) -> SourceOptions:
     folder = settings.under_home(settings.world.folder)
     database = write_history(find_world(settings.world.name), folder, settings.world.history)
     return replace(settings.source, url=f"sqlite:///{database}", image_root=str(folder), users="users")
+
+
+def _require_own_source(workspace: Workspace) -> None:
+    """Return if this home has no nights of another source, whose users would be taken for this one's."""
+    name = workspace.settings.source.name
+    newest = read.nights(workspace.engine, limit=1)
+    if newest and newest[0].source != name:
+        raise ConfigError(
+            f"{workspace.settings.root} serves the source {newest[0].source!r}, and source.name is {name!r}: one home "
+            f"serves one source, for whose users its champion was judged. Give a home of its own with --set home=…, or "
+            f"keep the name if it is the same source. The catalogue was not changed."
+        )
 
 
 def night_key(tables: PreparedTables, source: str, config_digest: str) -> str:
@@ -114,6 +128,8 @@ def _first_time(
             n_items=tables.n_items,
             n_quarantined=tables.n_quarantined,
             n_after_as_of=tables.n_after_as_of,
+            n_opted_out_events=tables.n_opted_out_events,
+            n_unlisted_events=tables.n_unlisted_events,
         )
         _catalogue(workspace, load_prepared(tables.folder), night_id)
         _log(workspace, parent, night, tables)

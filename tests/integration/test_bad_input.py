@@ -201,7 +201,7 @@ def test_a_database_without_the_tables_is_refused(prepare, folder, tmp_path):
         ("max_kimg = 8\n", "did you mean train.max_kimg?"),
         ("[train\n", "is not valid TOML"),
         ("[train]\nbatch_size = 'many'\n", "train.batch_size"),
-        ("[generation]\nvariants = 0\n", "generation.variants is 0"),
+        ("[generation]\nvariants = 0\n", "generation: variants must be at least 1, found 0"),
         ("train = 3\n", "train is a section"),
     ],
 )
@@ -220,7 +220,13 @@ def test_a_wrong_config_file_is_refused(prepare, tmp_path, toml, word):
         ("train.max_kimg", "not of the form key=value"),
         ("train.max_kimg=much", "train.max_kimg"),
         ("home.x=1", "home"),
-        ("gate.min_gain=nan", "gate: every threshold must be a number"),
+        ("gate.min_gain=nan", "gate: min_gain must be a number, found nan"),
+        ("split.later_share=2", "split: later_share must be above 0 and below 1, found 2.0"),
+        ("model.z_dim=0", "model: z_dim must be at least 1, found 0"),
+        ("train.batch_size=30", "multiple of model.group_size"),
+        ("store.time_zone=Mars", "IANA name"),
+        ("world.name=mars", "world: name must be one of"),
+        ("generation.encoder=jpeg", "generation: encoder must be one of"),
     ],
 )
 def test_a_wrong_override_is_refused(prepare, tmp_path, override, word):
@@ -265,6 +271,7 @@ def test_an_instant_before_every_event_is_refused(prepare, tmp_path):
         ("limits.max_quarantine_share=0", "the limit is 0.0%"),
         ("source.columns.interactions.user_id=who", "lacks 1 column: 'who'"),
         ("limits.max_image_pixels=100", "image_too_large"),
+        ("source.name=another", "one home serves one source"),
     ],
 )
 def test_a_refused_night_changes_nothing_of_earlier_ones(first_night, override, word):

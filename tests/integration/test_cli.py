@@ -192,7 +192,7 @@ def test_doctor_finds_nothing_wrong(home):
     """On a home that works every finding is ok, and nothing is changed."""
     before = home.state()
     found = json.loads(home.tell("doctor", "--json").out)
-    assert {"python", "torch", "device", "home", "catalogue", "source"} <= {row["what"] for row in found}
+    assert {"python", "torch", "device", "home", "catalogue", "tracking", "source"} <= {row["what"] for row in found}
     assert [row for row in found if row["state"] == "wrong" and row["what"] != "free disk"] == []
     assert home.state() == before
 
@@ -204,6 +204,8 @@ def test_doctor_finds_nothing_wrong(home):
         ("train.device=cuda:99", "device"),
         ("store.catalogue_url=postgresql+psycopg://x@127.0.0.1:1/x", "catalogue"),
         ("world.name=", "source"),
+        ("world.history.seed=5", "source"),
+        ("store.tracking_uri=sqlite:///pyproject.toml", "tracking"),
     ],
 )
 def test_doctor_says_what_is_wrong(home, override, what):
@@ -213,6 +215,29 @@ def test_doctor_says_what_is_wrong(home, override, what):
     assert [row["what"] for row in json.loads(told.out) if row["state"] == "wrong" and row["what"] != "free disk"] == [
         what
     ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (("source.path", "nowhere"), "nowhere"),
+        (("source.url", "postgresql+psycopg://reader:secret@127.0.0.1:1/x"), "127.0.0.1"),
+    ],
+)
+def test_doctor_opens_the_source(new_home, setting, says):
+    """A real source is opened, and its tables and columns are looked for; a password is never shown."""
+    real = ["world.name=", "source.image_root=.", "=".join(setting)]
+    told = new_home().tell("doctor", "--json", overrides=real)
+    (wrong,) = [row for row in json.loads(told.out) if row["what"] == "source"]
+    assert (told.code, wrong["state"]) == (1, "wrong")
+    assert says in wrong["found"]
+    assert "secret" not in told.out
+
+
+def test_doctor_names_the_columns_that_are_read(home):
+    """What a night would read of each table."""
+    found = {row["what"]: row["found"] for row in json.loads(home.tell("doctor", "--json").out)}
+    assert "interactions (user_id, item_id, timestamp, weight, event); items (item_id, image, title" in found["source"]
 
 
 def test_doctor_makes_nothing(new_home):
