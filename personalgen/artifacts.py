@@ -1,7 +1,6 @@
-"""Files that are either whole or absent: atomic writes, digests, references and manifested folders.
+"""Files that are either whole or absent: atomic writes, digests, and folders with a manifest.
 
-Stages hand each other a `Ref` (path + sha256), never a frame or a tensor. A folder counts as written only when its
-`manifest.json`, which goes last, is there.
+A folder counts as written only when its `manifest.json`, which goes last, is there.
 """
 
 import hashlib
@@ -10,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,21 @@ MANIFEST = "manifest.json"
 _BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Ref:
-    """A file as stages pass it on: where it is and what it must contain."""
+def check_file(path: Path, sha256: str) -> Path:
+    """Return the path of a file that is there and unchanged.
 
-    path: str
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> "Ref":
-        """Return the reference of an existing file."""
-        return cls(path=str(path), sha256=sha256_file(path))
-
-    def open_path(self) -> Path:
-        """Return the path after checking that the file is there and unchanged.
-
-        Raises:
-            ArtifactError: the file is missing or its digest differs.
-        """
-        path = Path(self.path)
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing, though a finished stage refers to it. Rerun that stage.")
-        found = sha256_file(path)
-        if found != self.sha256:
-            raise ArtifactError(
-                f"{path} has sha256 {found[:12]}…, expected {self.sha256[:12]}…: it changed after it was written. "
-                "Delete it and rerun the stage that made it. Nothing was read from it."
-            )
-        return path
+    Raises:
+        ArtifactError: the file is missing or its digest differs.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing, though a finished stage refers to it. Rerun that stage.")
+    found = sha256_file(path)
+    if found != sha256:
+        raise ArtifactError(
+            f"{path} has sha256 {found[:12]}…, expected {sha256[:12]}…: it changed after it was written. "
+            "Delete it and rerun the stage that made it. Nothing was read from it."
+        )
+    return path
 
 
 def sha256_file(path: Path) -> str:
@@ -67,6 +53,11 @@ def canonical_json(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """Return 32 hex digits that identify a JSON-like value or a dataclass of such."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
+
+
+def weights_key(sha256: str) -> int:
+    """Return the first 64 bits of a hex sha256 with the top bit cleared: fits a signed 64-bit column."""
+    return int(sha256[:16], 16) & (2**63 - 1)
 
 
 def short_digest(data: bytes) -> int:
@@ -154,7 +145,7 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any] | Non
     manifest = read_json(path)
     for name, sha256 in manifest["files"].items():
         if verify:
-            Ref(path=str(folder / name), sha256=sha256).open_path()
+            check_file(folder / name, sha256)
         elif not (folder / name).is_file():
             raise ArtifactError(
                 f"{folder / name} is listed in {path} but missing. Delete the folder and rerun its stage."

@@ -8,13 +8,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed"]
 
-_DIGEST_HEX = 16
-
-
-def generator_digest(generator_sha256: str) -> int:
-    """Return the first 64 bits of the sha256 of generator.safetensors with the top bit cleared: a signed-safe key."""
-    return int(generator_sha256[:_DIGEST_HEX], 16) & (2**63 - 1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class NightFacts:

@@ -77,13 +77,6 @@ def model_by_version(engine: Engine, model_name: str, version: int) -> ModelVers
     return _one(_all(engine, ModelVersion, query), f"model version {model_name} v{version}")
 
 
-def model_by_weights(engine: Engine, generator_sha256: str) -> ModelVersion | None:
-    """Return the model version with these weights, or None: ask before making a new version in the registry."""
-    return _first(
-        _all(engine, ModelVersion, select(schema.model_version).where(_models.generator_sha256 == generator_sha256))
-    )
-
-
 def promotions(engine: Engine, *, limit: int = 100) -> tuple[Promotion, ...]:
     """Return the decisions about the live model, the newest first."""
     to, before = schema.model_version.alias(), schema.model_version.alias()
@@ -106,19 +99,11 @@ def night_by_key(engine: Engine, night_key: str) -> Night | None:
 
 def night_counts(engine: Engine, night_id: int) -> NightCounts:
     """Return what the night made, counted from the rows."""
-    made = select(_assets.model_version_id, func.count().label("n")).where(_assets.night_id == night_id)
-    per_model = made.group_by(_assets.model_version_id).subquery()
-    named = select(_models.model_name, _models.version, per_model.c.n).join(
-        per_model, per_model.c.model_version_id == _models.model_version_id
-    )
-    changed = select(func.count()).where(schema.user_current.c.changed_night_id == night_id)
+    made = select(func.count()).where(_assets.night_id == night_id)
     aside = select(func.coalesce(func.sum(schema.quarantine.c.n_rows), 0))
     with reading(engine) as connection:
-        by_model = {(name, version): n for name, version, n in connection.execute(named)}
         return NightCounts(
-            n_created=sum(by_model.values()),
-            by_model=by_model,
-            n_changed_users=connection.scalar(changed) or 0,
+            n_created=connection.scalar(made) or 0,
             n_quarantined=connection.scalar(aside.where(schema.quarantine.c.night_id == night_id)) or 0,
         )
 

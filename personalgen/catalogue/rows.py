@@ -137,10 +137,6 @@ class NightCounts:
 
     n_created: int
     """Assets made by this night."""
-    by_model: Mapping[tuple[str, int], int]
-    """(model name, version) -> assets."""
-    n_changed_users: int
-    """Users whose current asset this night moved, under any model."""
     n_quarantined: int
     """Source rows set aside."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, or_, select, update
 
+from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import (
@@ -17,7 +18,6 @@ from personalgen.catalogue.facts import (
     NightFacts,
     NightStatus,
     QuarantineFacts,
-    generator_digest,
 )
 from personalgen.catalogue.schema import item, model_version, night, quarantine, user
 from personalgen.errors import CatalogueError, NotFoundError
@@ -61,7 +61,7 @@ def register_model(engine: Engine, facts: ModelFacts, *, at: datetime) -> int:
     Raises:
         CatalogueError: the weights, or the name and version, are already registered as something else.
     """
-    values = {**asdict(facts), "generator_digest": generator_digest(facts.generator_sha256), "created_at": at}
+    values = {**asdict(facts), "generator_digest": weights_key(facts.generator_sha256), "created_at": at}
     with transaction(engine) as connection:
         connection.execute(insert_into(connection, model_version).values(**values).on_conflict_do_nothing())
         model_version_id = _registered(connection, facts)

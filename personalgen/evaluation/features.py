@@ -3,8 +3,7 @@
 The net judges and does nothing else: no loss, condition or content vector may see it. A behaviour test holds that.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from personalgen.errors import ConfigError, DataError
+from personalgen.threads import torch_threads
 
 JUDGE_NET = "efficientnet-lite2-9656183e"
 FEATURE_DIM = 1280
@@ -48,7 +48,7 @@ def judge_features(
         return np.empty((0, FEATURE_DIM), np.float32)
     net = _load_net(px).to(device)
     rows = []
-    with _torch_threads(threads), torch.inference_mode():
+    with torch_threads(threads), torch.inference_mode():
         for start in range(0, len(images), batch_size):
             batch = _scaled(images[start : start + batch_size], px, device)
             rows.append(net.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())  # type: ignore[operator]
@@ -87,14 +87,3 @@ def _scaled(images: ImageArray, px: int, device: str) -> Tensor:
     if pixels.shape[2:] != (px, px):
         pixels = interpolate(pixels, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
     return (pixels - _MEAN) / _STD
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    """Use this many torch threads inside, the former number afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -25,10 +25,6 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
-    def excludes_zero(self) -> bool:
-        """Return whether zero lies outside the interval."""
-        return self.low > 0 or self.high < 0
-
 
 def percentile_interval(value: float, resampled: FloatArray, confidence: float) -> Interval:
     """Return the estimate with the percentile bootstrap interval of its resamples."""

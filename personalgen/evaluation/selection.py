@@ -46,9 +46,6 @@ class Selection:
     held_out_likes: csr_array
     """(n_users, n_rows) positive weights of later likes of test items; a zero says nothing."""
 
-    n_eligible: int
-    """How many users had enough held-out likes, before `n_users` cut them."""
-
 
 def select_held_out(
     *,
@@ -88,7 +85,6 @@ def select_held_out(
         is_reference=is_reference,
         profile_likes=csr_array(profile[:, rows]),
         held_out_likes=csr_array(held_out[:, rows]),
-        n_eligible=len(eligible),
     )
 
 

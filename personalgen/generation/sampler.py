@@ -13,6 +13,7 @@ from personalgen.errors import InternalError
 from personalgen.generation.options import OperatingPoint
 from personalgen.models import Generator
 from personalgen.seeding import draw_z
+from personalgen.threads import torch_threads
 
 CHUNK = 64
 """Images per conversion to uint8: larger chunks leave the cache and cost three to ten times as much an image."""
@@ -88,13 +89,9 @@ class Sampler:
 @contextmanager
 def reproducible(n_threads: int) -> Iterator[None]:
     """Fix the CPU thread count and the GPU's choice of algorithms; restore both."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch_threads(n_threads), exact:
+        yield
 
 
 def to_uint8(x: Tensor) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ so that one left by a killed run is told apart from its successor's. The catalog
 import hashlib
 import os
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,11 +114,6 @@ def seal(path: Path, packed: PackedShard, *, sidecar: pa.Table | None = None) ->
     return SealedShard(path=path, sha256=sha256, byte_length=len(packed.data), entries=packed.entries)
 
 
-def write_shard(path: Path, members: Sequence[Member], *, sidecar: pa.Table | None = None) -> SealedShard:
-    """Pack and seal `members` as the tar at `path`; see `pack` and `seal` for what can go wrong."""
-    return seal(path, pack(members), sidecar=sidecar)
-
-
 def read_member(path: Path, *, offset: int, byte_length: int, crc32: int) -> bytes:
     """Return one member's bytes after checking them.
 
@@ -155,12 +150,6 @@ def sweep_temporaries(folder: Path) -> list[Path]:
     for path in found:
         path.unlink()
     return found
-
-
-def sealed_but_unknown(folder: Path, known_paths: Collection[Path]) -> list[Path]:
-    """Return the sealed tars below `folder` that are not among `known_paths`, sorted."""
-    known = {path.resolve() for path in known_paths}
-    return sorted(path for path in folder.rglob("*.tar") if path.resolve() not in known)
 
 
 def _write_sidecar(path: Path, table: pa.Table, *, sha256: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from personalgen.artifacts import Ref, read_json, sha256_file, write_bytes, write_json
+from personalgen.artifacts import check_file, read_json, sha256_file, weights_key, write_bytes, write_json
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError
 from personalgen.models.generator import Generator
@@ -36,7 +36,7 @@ class ModelCard:
     @property
     def generator_digest(self) -> int:
         """63 bits of the weights' digest, the key under which assets are stored."""
-        return int(self.generator_sha256[:16], 16) & (2**63 - 1)
+        return weights_key(self.generator_sha256)
 
 
 def save_generator(
@@ -90,7 +90,7 @@ def load_generator(folder: Path, *, device: torch.device | str = "cpu") -> tuple
         ArtifactError: a file is missing, or the weights are not those of the card.
     """
     card = load_card(folder)
-    path = Ref(path=str(folder / WEIGHTS), sha256=card.generator_sha256).open_path()
+    path = check_file(folder / WEIGHTS, card.generator_sha256)
     generator = Generator(card.options, card.spec)
     try:
         generator.load_state_dict(load(path.read_bytes()))

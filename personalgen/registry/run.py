@@ -102,10 +102,6 @@ class Run:
         """Log a JSON-like value as the artifact `name` (.json or .yaml)."""
         self.client.log_dict(self.run_id, value, name)
 
-    def log_text(self, text: str, *, name: str) -> None:
-        """Log a text as the artifact `name`."""
-        self.client.log_text(self.run_id, text, name)
-
     def log_input(self, name: str, *, digest: str, source: str, context: str) -> None:
         """Record that a data set (its name, content digest and place) was used for `context`, for example training."""
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -15,6 +15,7 @@ from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import ContentNet
 from personalgen.errors import TrainingError
 from personalgen.models import FeatureDiscriminator, Generator, ModelOptions, ema_beta, ema_update
+from personalgen.threads import torch_threads
 from personalgen.training.augment import augment, augment_alike, flip
 from personalgen.training.dataset import TrainingPairs
 from personalgen.training.losses import judge, judge_features, mismatch_loss, relativistic_d_loss, relativistic_g_loss
@@ -65,7 +66,7 @@ def train(
     state, total = trainer.state, int(options.max_kimg * 1000)
     every = max(int(options.snapshot_kimg * 1000), options.batch_size)
     out_of_time = False
-    with thread_count(options.threads):
+    with torch_threads(options.threads):
         while state.seen_img < total and not out_of_time:
             before = state.seen_img
             trainer.step()
@@ -273,17 +274,6 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
         return torch.bfloat16 if native else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
-
-
-@contextmanager
-def thread_count(threads: int) -> Iterator[None]:
-    """Use so many CPU threads inside, and the old number after."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Everything a training needs to go on: nets, average, optimizers, clock and random state; saved without pickle."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,7 +38,6 @@ class TrainingState:
     seen_img: int = 0
     start_kimg: float = 0.0
     """Images seen by the weights that this training started from."""
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def new_state(
@@ -80,7 +78,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> Path:
     tensors["rng"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng_cuda"] = torch.cuda.get_rng_state()
-    meta = {"seen_img": str(state.seen_img), "start_kimg": str(state.start_kimg), "history": json.dumps(state.history)}
+    meta = {"seen_img": str(state.seen_img), "start_kimg": str(state.start_kimg)}
     path = folder / CHECKPOINT
     with atomic_path(path) as temporary:
         save_file({name: value.clone() for name, value in tensors.items()}, temporary, metadata=meta)
@@ -114,7 +112,6 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     if "rng_cuda" in saved and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved["rng_cuda"])
     state.seen_img, state.start_kimg = int(meta["seen_img"]), float(meta["start_kimg"])
-    state.history = json.loads(meta["history"])
     return True
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from personalgen.errors import ArtifactError
-from personalgen.generation.shards import Member, read_member, read_sidecar, sweep_temporaries, write_shard
+from personalgen.generation.shards import Member, pack, read_member, read_sidecar, seal, sweep_temporaries
 
 # Writes shard after shard, noting each as committed after it is sealed, as a night does. `die_at` kills the
 # process from inside, just before or after a rename; without it the test kills from outside, at any moment.
@@ -20,7 +20,7 @@ WRITER = textwrap.dedent(
     """
     import io, os, pathlib, signal, sys
     from pyarrow import csv
-    from personalgen.generation.shards import Member, write_shard
+    from personalgen.generation.shards import Member, pack, seal
 
     root, die_at = pathlib.Path(sys.argv[1]), sys.argv[2]
     replace, shard_index = pathlib.Path.replace, 0
@@ -42,7 +42,7 @@ WRITER = textwrap.dedent(
                 members = [Member(f"{shard_index}-{k}", bytes([k]) * 9_000) for k in range(20)]
                 text = "member\\n" + "\\n".join(member.name for member in members)
                 # from text, for a table made of lists imports pandas, which takes longer than all the rest
-                shard = write_shard(path, members, sidecar=csv.read_csv(io.BytesIO(text.encode())))
+                shard = seal(path, pack(members), sidecar=csv.read_csv(io.BytesIO(text.encode())))
                 log.write(f"{path.name} {shard.sha256}\\n")
                 log.flush()
                 os.fsync(log.fileno())
@@ -112,11 +112,11 @@ def test_a_full_disk_stops_cleanly_and_goes_on_later(tmp_path, full_disk, n_byte
     path, rows = tmp_path / "0.tar", pa.table({"member": [member.name for member in members]})
     full_disk(n_bytes)
     with pytest.raises(ArtifactError, match="Nothing was sealed"):
-        write_shard(path, members, sidecar=rows)
+        seal(path, pack(members), sidecar=rows)
     full_disk(resource.RLIM_INFINITY)
     assert not path.exists()
     assert list(tmp_path.glob(".*")) == []
-    shard = write_shard(path, members, sidecar=rows)
+    shard = seal(path, pack(members), sidecar=rows)
     entry = shard.entries[9]
     assert read_member(path, offset=entry.offset, byte_length=entry.byte_length, crc32=entry.crc32) == bytes(10_000)
 
@@ -127,6 +127,6 @@ def test_a_stale_sidecar_is_not_taken_for_that_of_a_later_shard(tmp_path):
     path = tmp_path / "000000.tar"
     assert read_sidecar(path) is not None
     assert not path.exists()
-    shard = write_shard(path, [Member("other", b"bytes")], sidecar=pa.table({"member": ["other"]}))
+    shard = seal(path, pack([Member("other", b"bytes")]), sidecar=pa.table({"member": ["other"]}))
     table, sha256 = read_sidecar(path)
     assert (table["member"].to_pylist(), sha256) == (["other"], shard.sha256)

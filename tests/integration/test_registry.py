@@ -147,7 +147,6 @@ def test_everything_logged_is_there(tracking, home, tmp_path):
         run.log_artifact(tmp_path / "report.html")
         run.log_artifact(tmp_path, folder="all")
         run.log_dict({"a": 1}, name="config.json")
-        run.log_text("words", name="verdict.txt")
         run.log_input("history", digest="d" * 64, source="sqlite:///x", context="training")
         run.set_tags({"simulated": True})
     found = info(tracking, run.run_id)
@@ -159,7 +158,7 @@ def test_everything_logged_is_there(tracking, home, tmp_path):
     root = Path(found.info.artifact_uri.removeprefix("file://"))
     assert root.is_relative_to(home / "data" / "mlartifacts")
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    assert {"report.html", "all/report.html", "config.json", "verdict.txt"} <= files
+    assert {"report.html", "all/report.html", "config.json"} <= files
     assert sum(name.startswith("images/samples") and name.endswith(".png") for name in files) == 2
 
 

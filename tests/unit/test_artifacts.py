@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import stat
@@ -5,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from personalgen.artifacts import (
     MANIFEST,
-    Ref,
     atomic_path,
     canonical_json,
+    check_file,
     digest_of,
     read_json,
     read_manifest,
     seal_folder,
     sha256_file,
     short_digest,
+    weights_key,
     write_bytes,
     write_json,
 )
@@ -84,28 +88,33 @@ def test_the_temporary_file_lies_in_the_same_folder(tmp_path):
         assert not (tmp_path / "a.bin").exists()
 
 
-def test_a_reference_opens_what_it_was_made_of(tmp_path):
+def test_a_file_that_is_unchanged_is_opened(tmp_path):
     """An unchanged file opens; the digest is plain sha256."""
     path = write_bytes(tmp_path / "a.bin", b"abc")
-    ref = Ref.of(path)
-    assert ref.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert ref.open_path() == path
+    assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert check_file(path, sha256_file(path)) == path
 
 
-def test_a_reference_notices_a_change(tmp_path):
+def test_a_changed_file_is_refused(tmp_path):
     """One other byte is refused, with both digests and what to do."""
-    ref = Ref.of(write_bytes(tmp_path / "a.bin", b"abc"))
-    Path(ref.path).write_bytes(b"abd")
+    sha256 = sha256_file(write_bytes(tmp_path / "a.bin", b"abc"))
+    (tmp_path / "a.bin").write_bytes(b"abd")
     with pytest.raises(ArtifactError, match=r"expected ba7816bf8f01.*rerun the stage.*Nothing was read"):
-        ref.open_path()
+        check_file(tmp_path / "a.bin", sha256)
 
 
-def test_a_reference_notices_that_the_file_is_gone(tmp_path):
+def test_a_file_that_is_gone_is_refused(tmp_path):
     """A missing file is an ArtifactError that names the path."""
-    ref = Ref.of(write_bytes(tmp_path / "a.bin", b"abc"))
-    Path(ref.path).unlink()
-    with pytest.raises(ArtifactError, match=re.escape(f"{ref.path} is missing")):
-        ref.open_path()
+    with pytest.raises(ArtifactError, match=re.escape(f"{tmp_path / 'a.bin'} is missing")):
+        check_file(tmp_path / "a.bin", "0" * 64)
+
+
+@given(st.binary())
+def test_the_key_of_weights_is_the_start_of_their_digest(data):
+    """Non-negative, 63 bits, and written out by another way."""
+    digest = hashlib.sha256(data)
+    first = int.from_bytes(digest.digest()[:8], "big")
+    assert weights_key(digest.hexdigest()) == first % 2**63
 
 
 def test_large_files_are_digested_in_blocks(tmp_path):

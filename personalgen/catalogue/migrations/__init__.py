@@ -45,22 +45,6 @@ def current_revision(engine: Engine) -> str | None:
         ) from error
 
 
-def require_current(engine: Engine) -> None:
-    """Do nothing where the catalogue is at this program's revision: for those who only read.
-
-    Raises:
-        CatalogueError: it is at another.
-    """
-    revision = current_revision(engine)
-    _refuse_unknown(engine, revision)
-    if revision != head_revision():
-        raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} is at revision {revision}, this program reads "
-            f"{head_revision()}. Any command that writes, such as `personalgen nightly`, brings it there. "
-            "Nothing was changed."
-        )
-
-
 def upgrade(engine: Engine) -> str:
     """Bring the catalogue to the newest revision, as one transaction; return that revision. At head it writes nothing.
 

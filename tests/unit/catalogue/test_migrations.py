@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from personalgen.catalogue.engine import open_catalogue, transaction
-from personalgen.catalogue.migrations import current_revision, downgrade, head_revision, require_current, upgrade
+from personalgen.catalogue.migrations import current_revision, downgrade, head_revision, upgrade
 from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS, create_views
 from personalgen.errors import CatalogueError
@@ -72,22 +72,13 @@ def test_a_second_upgrade_writes_nothing(tmp_path, engine):
 
 
 def test_a_newer_catalogue_is_refused(engine):
-    """A revision that this program does not know is refused by readers and writers, with what to do."""
+    """A revision that this program does not know is refused, with what to do."""
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    for act in (upgrade, downgrade, require_current):
+    for act in (upgrade, downgrade):
         with pytest.raises(CatalogueError, match=r"'9999'.*install that one.*Nothing was changed"):
             act(engine)
     assert current_revision(engine) == "9999"
-
-
-def test_readers_ask_for_the_current_revision(engine, tmp_path):
-    """`require_current` accepts a migrated catalogue and refuses one without tables."""
-    require_current(engine)
-    empty = open_catalogue(f"sqlite:///{tmp_path}/empty.db")
-    with pytest.raises(CatalogueError, match="at revision None"):
-        require_current(empty)
-    empty.dispose()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

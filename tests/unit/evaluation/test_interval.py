@@ -34,9 +34,3 @@ def test_resample_counts_draw_as_many_users_as_there_are():
     counts = resample_counts(40, 500, np.random.default_rng(0))
     assert (counts.sum(axis=1) == 40).all()
     assert np.abs(counts.mean(axis=0) - 1).max() < 0.25
-
-
-@pytest.mark.parametrize(("low", "high", "expected"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False)])
-def test_excludes_zero(low, high, expected):
-    """An interval excludes zero when both ends lie on one side."""
-    assert Interval(0.0, low, high).excludes_zero() is expected

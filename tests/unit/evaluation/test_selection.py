@@ -55,7 +55,7 @@ def test_only_judged_users_are_evaluated(history):
     judged = np.arange(N_USERS) % 3 == 0
     chosen = select_held_out(**history | {"judged_users": judged}, options=EvaluationOptions())
     assert judged[chosen.user_index].all()
-    assert len(chosen.user_index) == chosen.n_eligible >= 8
+    assert len(chosen.user_index) >= 8
 
 
 def test_users_are_stable_when_others_join(history):
@@ -67,7 +67,6 @@ def test_users_are_stable_when_others_join(history):
     fewer = {k: v[kept] if k in ("user_index", "item_index", "weight", "later") else v for k, v in history.items()}
     assert np.array_equal(select_held_out(**fewer, options=options).user_index, chosen.user_index)
     assert len(chosen.user_index) == 10
-    assert chosen.n_eligible > 10
 
 
 def test_order_of_events_does_not_matter(history):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from personalgen.training.loop import Trainer, cosine, frozen_parameters, pick_device, pick_precision, thread_count
+from personalgen.training.loop import Trainer, cosine, frozen_parameters, pick_device, pick_precision
 from personalgen.training.losses import mismatch_loss, relativistic_d_loss, relativistic_g_loss
 from personalgen.training.matching import match_loss
 
@@ -247,17 +247,3 @@ def test_precision_and_device_are_picked():
     assert pick_precision("auto", CPU) in {torch.float32, torch.bfloat16}
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in {"cpu", "cuda"}
-
-
-def test_the_number_of_threads_is_restored():
-    """Inside there are so many, and afterwards as many as before, also after a failure."""
-    before = torch.get_num_threads()
-
-    def fail():
-        with thread_count(before + 1):
-            assert torch.get_num_threads() == before + 1
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert torch.get_num_threads() == before
