@@ -1,4 +1,4 @@
-"""The night, in order. Each task calls one step and hands on references; the order stands here and nowhere else."""
+"""The night, in order. Each task calls one step and hands on references."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

@@ -161,7 +161,6 @@ def quiet_environment() -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
         "DO_NOT_TRACK": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
     }
     for name, value in switches.items():
         os.environ.setdefault(name, value)
