@@ -1,5 +1,6 @@
 """What several stages read of a night: its history as arrays, what is held out, and the items' content features."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,9 @@ from personalgen.embeddings.basis import encoder_name
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared, user_splits
+
+SEEN = np.int8(-1)
+"""Stands in `NightData.item_split` for items that are held out by their id, but not by their picture."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,16 @@ class NightData:
 
     @cached_property
     def item_split(self) -> NDArray[np.int8]:
-        """(n_items,) codes: 0 train, 1 judge, 2 test."""
-        return np.asarray(item_splits(self.history.item_ids), dtype=np.int8)
+        """(n_items,) codes: 0 train, 1 judge, 2 test, SEEN for a held-out item with a picture of an earlier split.
+
+        Two items may share a photo. Such a one is neither trained on nor evaluated: its picture is not new.
+        """
+        split = np.asarray(item_splits(self.history.item_ids), dtype=np.int8)
+        pictures = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.prepared.images]
+        earliest: dict[bytes, int] = {}
+        for picture, code in zip(pictures, split.tolist(), strict=True):
+            earliest[picture] = min(code, earliest.get(picture, code))
+        return np.where([earliest[p] < code for p, code in zip(pictures, split, strict=True)], SEEN, split)
 
     @cached_property
     def later(self) -> NDArray[np.bool_]:
@@ -87,7 +99,7 @@ class NightData:
         texts = [
             " ".join(t for t in pair if isinstance(t, str)) for pair in zip(items["title"], items["text"], strict=True)
         ]
-        name = digest_of([encoder_name(options), list(items["image_sha256"]), texts])
+        name = digest_of([encoder_name(options), self.prepared.images.shape[1], list(items["image_sha256"]), texts])
         path = workspace.data / "features" / f"{name}.npy"
         if not path.is_file():
             pictures = image_features(
