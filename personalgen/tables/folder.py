@@ -164,7 +164,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn what Arrow says of a broken file into a SourceError."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = re.sub(r"\s+", " ", str(error))
         kind = "CSV" if _is_csv(path) else "Parquet"
         raise SourceError(f"{path} cannot be read as {kind}: {reason}. Write the file again.") from error

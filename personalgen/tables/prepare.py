@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,12 +40,14 @@ def prepare_tables(
     out_root: Path,
     as_of: datetime | None,
     now: datetime,
+    not_before: datetime | None = None,
     progress: Progress | None = None,
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
 
-    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`. The
-    folder is named by its content: one that is there already is left as it stands.
+    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`, and
+    `as_of` is one second after that, or `not_before` where that is later. The folder is named by its content: one that
+    is there already is left as it stands.
 
     Raises:
         ConfigError: an option is out of range, or a time has no zone.
@@ -58,7 +60,7 @@ def prepare_tables(
         with _workspace(out_root) as folder:
             with QuarantineWriter(folder / QUARANTINE) as quarantine:
                 reading = Reading(opened, limits, quarantine, progress or _silent)
-                tables = _Job(reading, layout, folder, image_px).run(as_of, now)
+                tables = _Job(reading, layout, folder, image_px).run(as_of, now, not_before)
             return _publish(folder, out_root, tables, image_px, limits)
 
 
@@ -71,24 +73,26 @@ class _Job:
     folder: Path
     image_px: int
 
-    def run(self, as_of: datetime | None, now: datetime) -> PreparedTables:
+    def run(self, as_of: datetime | None, now: datetime, not_before: datetime | None) -> PreparedTables:
         """Write every table into the workspace and return what they hold."""
         items, items_sum = self._items()
         users = self._users()
-        window = self._window(as_of, now)
+        window = self._window(as_of, now, not_before)
         staged, events_sum = self._events(Known.of(items, users), window)
         rows = users.rows() if users is not None else [User(user_id) for user_id in sorted(staged.user_code)]
-        users_sum = write_users(self.folder / USERS, rows)
+        users_sum, quarantine = write_users(self.folder / USERS, rows), self.reading.quarantine
         return PreparedTables(
             folder=str(self.folder),
             as_of=datetime.fromtimestamp(window.as_of, UTC),
-            source_digest=digest_of([FORMAT, events_sum.hex(), items_sum.hex(), users_sum.hex()]),
+            source_digest=digest_of(
+                [FORMAT, events_sum.hex(), items_sum.hex(), users_sum.hex(), *map(astuple, quarantine.counts())]
+            ),
             n_interactions=events_sum.n_rows,
             n_users=users_sum.n_rows,
             n_items=items_sum.n_rows,
-            n_quarantined=self.reading.quarantine.n_rows(),
+            n_quarantined=quarantine.n_rows(),
             n_after_as_of=staged.n_after_as_of,
-            quarantine=self.reading.quarantine.counts(),
+            quarantine=quarantine.counts(),
             n_opted_out_events=staged.n_opted_out,
             n_unlisted_events=staged.n_unlisted,
         )
@@ -107,7 +111,7 @@ class _Job:
         self._check_table("users", users.n_rows, len(users.by_id))
         return users
 
-    def _window(self, as_of: datetime | None, now: datetime) -> Window:
+    def _window(self, as_of: datetime | None, now: datetime, not_before: datetime | None) -> Window:
         """Return which events are read."""
         limits = self.reading.limits
         latest = ceil_seconds(now) + limits.future_tolerance_sec
@@ -116,7 +120,8 @@ class _Job:
         newest = newest_event(
             self.reading.source, self.layout.interactions, latest=latest, chunk_rows=limits.chunk_rows
         )
-        return Window(as_of=(latest if newest is None else newest) + 1, latest=latest)
+        end = (latest if newest is None else newest) + 1
+        return Window(as_of=end if not_before is None else max(end, ceil_seconds(not_before)), latest=latest)
 
     def _events(self, known: Known, window: Window) -> tuple[Staged, RowSum]:
         """Read the interactions."""

@@ -31,7 +31,7 @@ class PreparedTables:
     as_of: datetime
     """UTC instant before which all its events lie."""
     source_digest: str
-    """Hex digest of the content, whichever way and in whichever order it was read."""
+    """Hex digest of the content and of how many rows were refused, whichever way and in whichever order it was read."""
     n_interactions: int
     """Usable events."""
     n_users: int

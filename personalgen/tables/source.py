@@ -106,11 +106,25 @@ def read_layout(source: Source, options: SourceOptions) -> Layout:
     interactions = _table(source, "interactions", options.interactions, mapping.interactions, faults)
     items = _table(source, "items", options.items, mapping.items, faults)
     users = _table(source, "users", options.users, mapping.users, faults) if options.users else None
+    faults += _overlooked_opt_out(source, options, users)
     if faults:
         raise SourceError(" ".join([*faults, "Nothing was read."]))
     if interactions.one("weight"):
         interactions.chosen["rating"] = ()
     return Layout(interactions, items, users)
+
+
+def _overlooked_opt_out(source: Source, options: SourceOptions, users: TableLayout | None) -> list[str]:
+    """Return a fault where a column looks like the one that says who opted out, and is not read."""
+    name = options.columns.users.opted_out
+    if users is None or not users.chosen or users.one("opted_out") or not name:
+        return []
+    found = {one.lower(): one for one in source.columns(users.table)}
+    close = difflib.get_close_matches(name.lower(), found, n=1, cutoff=0.8)
+    if not close:
+        return []
+    what = f"{users.table!r} (users) in {source.where} has a column {found[close[0]]!r}, not read, and no {name!r}"
+    return [f'{what}. Name it under source.columns.users.opted_out, or set that to "" if it says something else.']
 
 
 def nearest(name: str, found: Sequence[str]) -> str | None:

@@ -92,6 +92,7 @@ def _take(users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions
             users.silent.add(user_id)
         if flag is None:
             yield Fault(row, "bad_opted_out", f"opted_out = {shown(value_at(opted_out, place))}", user_id)
+            users.by_id.setdefault(user_id, User(user_id, segments[place], opted_out=True))
         elif user_id in users.by_id:
             yield Fault(row, "duplicate_user", f"{user_id!r} came before; the first row is kept", user_id)
         else:

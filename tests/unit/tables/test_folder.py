@@ -86,6 +86,14 @@ def test_csv_row_numbers_hold_over_block_borders(tmp_path, monkeypatch):
     assert [one.row for batch in batches for one in batch.bad_rows] == list(range(0, 200, 7))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_csv_in_another_encoding_is_refused(tmp_path, encoding):
+    """As spreadsheets write it, header included."""
+    (tmp_path / "t.csv").write_bytes("bewertung_für,b\n1,2\n".encode(encoding))
+    with pytest.raises(SourceError, match=r"t\.csv cannot be read as CSV"):
+        FolderSource.open(tmp_path).columns("t")
+
+
 def test_missing_folders_are_named(tmp_path):
     """A source path or an image root that does not exist is a SourceError."""
     with pytest.raises(SourceError, match=r"source\.path is .*none, which is not a folder"):

@@ -303,6 +303,16 @@ def test_the_users_table_says_who_gets_images(shop):
     assert (prepared.tables.n_unlisted_events, prepared.tables.n_quarantined) == (2, 0)
 
 
+@pytest.mark.parametrize("name", ["Opted_Out", "opt_out", "optedout"])
+def test_a_column_like_the_one_that_says_who_opted_out_is_told(shop, name):
+    """People would get images against their will; set to "", the column is left alone."""
+    shop.users = {"user_id": ["u1", "u2"], name: ["yes", "no"]}
+    with pytest.raises(SourceError, match=rf"column '{name}', not read, and no 'opted_out'\. Name it under"):
+        shop.prepare()
+    columns = ColumnMapping(users=UserColumns(opted_out=""))
+    assert load_prepared(shop.prepare(replace(shop.write(), columns=columns)).folder).tables.n_users == 2
+
+
 def test_a_users_table_of_other_ids_is_told(shop):
     """Where no event is a listed user's, the message says how many belong to whom."""
     shop.users = {"user_id": ["user-1", "user-2"]}
@@ -317,7 +327,7 @@ def test_events_of_users_who_opted_out_are_not_read(shop):
     add_events(shop, user_id=["u3", "u1"], item_id=["a", "zz"], timestamp=[T0, None])
     prepared = shop.load()
     assert prepared.interactions().user_ids == ["u2"]
-    assert prepared.users[["user_id", "opted_out"]].values.tolist() == [["u1", True], ["u2", False]]
+    assert prepared.users[["user_id", "opted_out"]].values.tolist() == [["u1", True], ["u2", False], ["u3", True]]
     assert prepared.tables.n_opted_out_events == 4
     assert {one.reason for one in prepared.tables.quarantine} == {"duplicate_user", "bad_opted_out"}
 
@@ -567,3 +577,21 @@ def test_images_are_a_plain_array_file(shop):
     """images.npy opens with numpy alone, and without pickle."""
     images = np.load(Path(shop.prepare().folder) / "images.npy", allow_pickle=False)
     assert (images.shape, images.dtype) == ((3, 8, 8, 3), np.uint8)
+
+
+def test_refused_rows_are_part_of_the_content(shop):
+    """A night whose only news are rows that cannot be used is another night: it tells of them."""
+    first = shop.prepare()
+    add_events(shop, user_id=["u1"], item_id=["a"], timestamp=[None])
+    second = shop.prepare()
+    assert (first.n_quarantined, second.n_quarantined) == (0, 1)
+    assert first.source_digest != second.source_digest
+    assert first.folder != second.folder
+
+
+def test_as_of_never_lies_before_the_floor(shop):
+    """Without as_of the newest event decides, unless the last night read further."""
+    floor = datetime.fromtimestamp(T0 + 1000, UTC)
+    assert shop.prepare(not_before=floor).as_of == floor
+    assert shop.prepare(not_before=datetime.fromtimestamp(T0, UTC)).as_of.timestamp() == T0 + 31
+    assert shop.prepare(not_before=floor, as_of=datetime.fromtimestamp(T0 + 5, UTC)).as_of.timestamp() == T0 + 5
