@@ -26,6 +26,7 @@ from personalgen.models.options import ModelOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import TrainingOptions, batch_fault
+from personalgen.urls import without_secrets
 from personalgen.worlds import WORLDS, HistoryOptions
 
 ENV_PREFIX = "PERSONALGEN_"
@@ -84,7 +85,7 @@ class StoreOptions:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a night needs to know; the resolved form is written into the run folder and is enough to rerun."""
+    """Everything a night needs to know; the resolved form is written into the run folder, without secrets."""
 
     home: str = "."
     """Root of everything that is written: mlflow.db and data/. Relative to the working directory."""
@@ -125,6 +126,13 @@ class Settings:
     def tracking_uri(self) -> str:
         """MLflow's tracking and registry URI."""
         return self.store.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def public(self) -> dict[str, Any]:
+        """Return the resolved settings as they may be stored and shown: URLs without passwords and queries."""
+        value = asdict(self)
+        for section, name in (("source", "url"), ("store", "catalogue_url"), ("store", "tracking_uri")):
+            value[section][name] = without_secrets(value[section][name] or "") or value[section][name]
+        return value
 
     def digest(self) -> str:
         """Return 32 hex digits of all that can change a night's result; places and speed are left out."""
@@ -200,6 +208,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"the config file {path} does not exist. Nothing was started.") from None
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}. Nothing was started.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the config file {path} is not valid TOML: {error}. Nothing was started.") from None
 

@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        return _fail(f"personalgen: {error}. Mend the path or its rights, and run the command again.", 1)
     except Exception as error:
         if not (
             hasattr(error, "show") and hasattr(error, "exit_code")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personalgen.errors import ConfigError
+from personalgen.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from personalgen.steps import Workspace
@@ -34,15 +34,27 @@ _BAR_COLUMNS = 28
 
 
 @contextmanager
-def workspace(config: Path | None, overrides: Sequence[str] | None, *, quiet: bool = False) -> "Iterator[Workspace]":
-    """Yield the workspace of a config with a progress display on stderr."""
+def workspace(
+    config: Path | None, overrides: Sequence[str] | None, *, quiet: bool = False, existing: bool = False
+) -> "Iterator[Workspace]":
+    """Yield the workspace of a config with a progress display on stderr.
+
+    Raises:
+        NotFoundError: `existing`, and there is no catalogue: a command that only reads makes none.
+    """
     from personalgen.config import load_settings
     from personalgen.steps import Workspace
 
     settings = load_settings(config, overrides or ())
     display = Progress(live=sys.stderr.isatty())
+    opened = Workspace(settings, progress=(lambda *_: None) if quiet else display.update)
+    if existing and not opened.has_catalogue:
+        raise NotFoundError(
+            f"there is no catalogue in {settings.root} yet: run `personalgen nightly`, or name another home with --set "
+            "home=…. Nothing was made."
+        )
     try:
-        yield Workspace(settings, progress=(lambda *_: None) if quiet else display.update)
+        yield opened
     finally:
         display.close()
 
@@ -57,11 +69,11 @@ def parse_instant(text: str | None) -> datetime | None:
         return None
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(
             f"--as-of {text!r} is no ISO 8601 instant, such as 2026-09-21T00:00. Nothing was started."
         ) from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 class Progress:
@@ -104,24 +116,29 @@ def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
 
 
 def show(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, empty: str = "nothing"
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+    empty: str = "nothing",
+    names: Sequence[str] = (),
 ) -> None:
-    """Print rows as JSON, CSV or a table."""
+    """Print rows as JSON, CSV or a table; `names` are the columns of a CSV without rows."""
     if as_json:
         typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))
     elif as_csv:
-        typer.echo(to_csv(rows), nl=False)
+        typer.echo(to_csv(rows, names), nl=False)
     elif not rows:
         typer.echo(empty)
     else:
         typer.echo(to_table(rows))
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV with a header; nested values as JSON."""
+def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
+    """Return rows as CSV with a header, `names` where there is no row; nested values as JSON."""
     stream = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    if rows or names:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _cell(value, cut=False) for key, value in row.items()} for row in rows)
     return stream.getvalue()

@@ -4,8 +4,7 @@ The truth about what users see is the catalogue's `live_release`; the champion a
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from personalgen.artifacts import read_json, sha256_file
-from personalgen.errors import ArtifactError, NotFoundError, RegistryError
+from personalgen.errors import ArtifactError, NotFoundError
 from personalgen.registry.export import Exportable, load_pt2, save_pt2
-from personalgen.registry.store import prepare_environment, process_wide
+from personalgen.registry.store import process_wide, refusals
 from personalgen.registry.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class ModelRegistry:
         """
         sha256 = checked_digest(folder)
         export.check()
-        with _refusals(f"{self.model_name} got no version for run {run_id}"):
+        with refusals(f"{self.model_name} got no version for run {run_id}"):
             found = self._find(run_id, sha256)
             if found is not None:
                 return found
@@ -155,7 +154,7 @@ class ModelRegistry:
 
     def tag(self, version: int, key: str, value: str) -> None:
         """Set a tag on a version."""
-        with _refusals(f"version {version} got no tag {key}"):
+        with refusals(f"version {version} got no tag {key}"):
             self._client.set_model_version_tag(self.model_name, str(self.get(version).version), key, value)
 
     @property
@@ -165,7 +164,7 @@ class ModelRegistry:
 
     def _set_alias(self, alias: str, version: int) -> None:
         """Point an alias at an existing version."""
-        with _refusals(f"the alias {alias} was not moved"):
+        with refusals(f"the alias {alias} was not moved"):
             self._client.set_registered_model_alias(self.model_name, alias, str(self.get(version).version))
 
     def _create_model(self) -> None:
@@ -228,7 +227,7 @@ class ModelRegistry:
         from mlflow.artifacts import download_artifacts
 
         uri = self.tracking.uri
-        with _refusals(f"the files of version {version.version} could not be read"):
+        with refusals(f"the files of version {version.version} could not be read"):
             logged: LoggedModel = self._client.get_logged_model(version.model_id)
             place = download_artifacts(
                 f"{logged.artifact_location}/{path}".rstrip("/"),
@@ -261,15 +260,3 @@ def _version(found: "MlflowVersion") -> ModelVersion:
     """Return MLflow's record as ours."""
     model_id = str(found.source).removeprefix(_SCHEME)
     return ModelVersion(version=int(found.version), run_id=str(found.run_id), model_id=model_id, tags=dict(found.tags))
-
-
-@contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """Turn MLflow's exceptions into ours; `what` says what did not happen."""
-    prepare_environment()
-    from mlflow import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise RegistryError(f"MLflow refused: {error}. {what[0].upper()}{what[1:]}.") from error

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from personalgen.errors import RegistryError
+from personalgen.urls import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,7 +53,7 @@ def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[Mlf
     except RegistryError:
         raise
     except Exception as error:  # the store may be any database: its driver's errors have no common root
-        raise RegistryError(f"MLflow's store {without_password(uri)} cannot be opened: {error}. {_ADVICE}") from error
+        raise RegistryError(f"MLflow's store {without_secrets(uri)} cannot be opened: {error}. {_ADVICE}") from error
 
 
 @contextmanager
@@ -68,12 +69,16 @@ def process_wide(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
-def without_password(uri: str) -> str:
-    """Return `uri` as it may be shown and logged."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn MLflow's exceptions into ours; `what` says what did not happen."""
+    prepare_environment()
+    from mlflow import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"MLflow refused: {error}. {what[0].upper()}{what[1:]}.") from error
 
 
 _ADVICE = "Check the tracking URI, and that its folder is writable or its server runs. Nothing was logged."
@@ -102,7 +107,7 @@ def _check_reachable(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname, parts.port or default), timeout=_CONNECT_SEC).close()
     except OSError as error:
-        raise RegistryError(f"MLflow's store {without_password(uri)} does not answer: {error}. {_ADVICE}") from error
+        raise RegistryError(f"MLflow's store {without_secrets(uri)} does not answer: {error}. {_ADVICE}") from error
 
 
 @contextmanager

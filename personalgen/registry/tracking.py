@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalgen.registry.run import Run
-from personalgen.registry.store import open_client
+from personalgen.registry.store import open_client, refusals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,10 +77,11 @@ class Tracking:
     @contextmanager
     def _open(self, tags: Mapping[str, str], *, run_id: str | None, name: str, resume: bool = True) -> Iterator[Run]:
         """Yield the run; on leaving, flush and set its status."""
-        found = self._existing(run_id) or (self._find(tags) if resume else None)
-        run = Run(self.client, found or self._create(tags, name), clock=self.clock)
-        if found:
-            self.client.update_run(found, status=RUNNING)
+        with refusals(f"the run {name} was not opened"):
+            found = self._existing(run_id) or (self._find(tags) if resume else None)
+            run = Run(self.client, found or self._create(tags, name), clock=self.clock)
+            if found:
+                self.client.update_run(found, status=RUNNING)
         status = FAILED
         try:
             yield run

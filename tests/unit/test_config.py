@@ -206,6 +206,26 @@ def test_faults_of_several_sections_are_told_at_once():
         load(None, ["train.augment=2", "limits.chunk_rows=0", "generation.encoder=jpeg"])
 
 
+def test_stored_settings_hold_no_secret():
+    """What a run folder and MLflow keep: everything else as it is."""
+    secret = {
+        "source": {"url": "postgresql+psycopg://me:s3cret@db/shop?password=s3cret", "image_root": "x"},
+        "store": {"catalogue_url": "postgresql+psycopg://me:s3cret@db/c", "tracking_uri": "http://me:s3cret@host"},
+    }
+    settings = build_settings(secret)
+    public = settings.public()
+    assert "s3cret" not in str(public)
+    assert public["source"]["url"] == "postgresql+psycopg://me:***@db/shop"
+    assert public["train"] == dataclasses.asdict(settings.train)
+    assert build_settings({}).public() == dataclasses.asdict(Settings())
+
+
+def test_a_config_that_is_a_folder_is_refused(tmp_path):
+    """The message says what it is."""
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
 def test_a_batch_that_groups_do_not_divide_is_refused_before_anything_starts():
     """The rule stands between two sections."""
     with pytest.raises(ConfigError, match=r"train: batch_size must be a multiple of model\.group_size.* 4, found 30"):

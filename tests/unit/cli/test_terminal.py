@@ -116,6 +116,7 @@ def test_csv_reads_back_as_the_full_values():
 def test_csv_of_nothing_is_empty():
     """No rows give no header either, as their columns are unknown."""
     assert to_csv([]) == ""
+    assert to_csv([], ["a", "b"]) == "a,b\n"
 
 
 def test_show_prints_the_form_that_was_asked_for(capsys):
