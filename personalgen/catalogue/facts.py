@@ -145,6 +145,14 @@ class AssetRow(Protocol):
     def condition(self) -> bytes: ...  # noqa: D102
 
 
+class Repointing(NamedTuple):
+    """Users who are to see other images of a generator at the moment in which it is released."""
+
+    generator_digest: int
+    night_id: int
+    pointers: Sequence["Pointer"]
+
+
 class Pointer(NamedTuple):
     """An asset that exists and stands for a user again."""
 

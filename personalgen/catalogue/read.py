@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, func, select
@@ -18,7 +19,7 @@ from personalgen.catalogue.rows import (
     NightCounts,
     Promotion,
 )
-from personalgen.catalogue.views import v_assets
+from personalgen.catalogue.views import v_assets, v_users
 from personalgen.errors import CatalogueError, NotFoundError
 
 T = TypeVar("T")
@@ -77,6 +78,12 @@ def model_by_version(engine: Engine, model_name: str, version: int) -> ModelVers
     return _one(_all(engine, ModelVersion, query), f"model version {model_name} v{version}")
 
 
+def model_by_weights(engine: Engine, generator_sha256: str) -> ModelVersion | None:
+    """Return the model version with these weights, or None: ask before making a new version in the registry."""
+    query = select(schema.model_version).where(_models.generator_sha256 == generator_sha256)
+    return _first(_all(engine, ModelVersion, query))
+
+
 def promotions(engine: Engine, *, limit: int = 100) -> tuple[Promotion, ...]:
     """Return the decisions about the live model, the newest first."""
     to, before = schema.model_version.alias(), schema.model_version.alias()
@@ -95,6 +102,27 @@ def nights(engine: Engine, *, limit: int = 100) -> tuple[Night, ...]:
 def night_by_key(engine: Engine, night_key: str) -> Night | None:
     """Return the night with this key, or None where it never began."""
     return _first(_all(engine, Night, select(schema.night).where(_nights.night_key == night_key)))
+
+
+def newest_as_of(engine: Engine) -> datetime | None:
+    """Return the latest `as_of` of the nights that ended well, or None where none did."""
+    with reading(engine) as connection:
+        found: datetime | None = connection.scalar(select(func.max(_nights.as_of)).where(_nights.status == "done"))
+    return found
+
+
+def users_without_live(engine: Engine) -> int:
+    """Return how many users may get images and have none of the live model."""
+    lacking = v_users.c.live_asset_id.is_(None) & v_users.c.listed & ~v_users.c.opted_out
+    with reading(engine) as connection:
+        return connection.scalar(select(func.count()).select_from(v_users).where(lacking)) or 0
+
+
+def silent_users(engine: Engine) -> frozenset[int]:
+    """Return the keys of users who may get no images: they opted out, or the source does not name them any more."""
+    query = select(schema.user.c.user_key).where(schema.user.c.opted_out | ~schema.user.c.listed)
+    with reading(engine) as connection:
+        return frozenset(connection.scalars(query))
 
 
 def night_counts(engine: Engine, night_id: int) -> NightCounts:

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, Row, select
 
 from personalgen.catalogue.bulk import insert_into
 from personalgen.catalogue.engine import transaction
-from personalgen.catalogue.facts import Action
+from personalgen.catalogue.facts import Action, Repointing
 from personalgen.catalogue.schema import live_release, model_promotion, model_version
+from personalgen.catalogue.shards import move_pointers
 from personalgen.errors import NotFoundError
 
 _ONE = 1
@@ -32,9 +33,11 @@ def release(
     at: datetime,
     verdict: Mapping[str, Any] | None = None,
     action: Literal["promote", "manual"] = "promote",
+    repointing: Repointing | None = None,
 ) -> bool:
     """Write the promotion and move `live_release` to the model, as one; return False where this night did so before.
 
+    With `repointing` its users' current assets move in the same moment: for the live model at another operating point.
     A night's promotion is applied once: a rerun after a rollback does not undo the rollback.
 
     Raises:
@@ -46,6 +49,8 @@ def release(
         if not _record(connection, {**decision, **point, "at": at}):
             return False
         _move(connection, model_version_id, {**point, "night_id": night_id, "moved_at": at})
+        if repointing is not None:
+            move_pointers(connection, **repointing._asdict())
         return True
 
 

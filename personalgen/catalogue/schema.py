@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
 from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
@@ -87,10 +88,13 @@ user = Table(
     Column("user_id", Text, nullable=False, unique=True),
     Column("segment", Text),
     Column("opted_out", Boolean, nullable=False),
+    Column("listed", Boolean, nullable=False, server_default=true()),
     Column("first_night_id", BigInteger, ForeignKey("night.night_id")),
     sqlite_autoincrement=True,
 )
-"""A person: the canonical id (at most 255 bytes) and the int64 key that stands for it in bulk rows, never re-used."""
+"""A person: the canonical id (at most 255 bytes) and the int64 key that stands for it in bulk rows, never re-used.
+
+listed: whether the source named this person when it was last read; who is gone from it has no live image."""
 
 item = Table(
     "item",

@@ -38,12 +38,12 @@ class ShardCommit:
     """Assets whose natural key was already there: they stay as they were."""
 
 
-def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow]) -> ShardCommit:
+def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow], *, move: bool = True) -> ShardCommit:
     """Catalogue a shard that is complete on disk: all of its rows or nothing.
 
     Where an asset of the same natural key exists, it stays. The variant 0 of each user becomes their current asset, the
-    one before it the previous. A shard that is already catalogued is left alone, whatever happened since. Rows sorted
-    by user insert fastest.
+    one before it the previous; without `move` nobody's current asset changes. A shard that is already catalogued is
+    left alone, whatever happened since. Rows sorted by user insert fastest.
 
     Raises:
         CatalogueError: the path is catalogued with other bytes; night, model or a user is unknown; or the database
@@ -55,7 +55,8 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow]) ->
         _check_rows(connection, facts, rows)
         shard_id = _insert_shard(connection, facts, n_assets=len(rows))
         n_new = _insert_assets(connection, facts, rows, shard_id=shard_id)
-        _point_at_rows(connection, facts, rows)
+        if move:
+            _point_at_rows(connection, facts, rows)
     return ShardCommit(shard_id=shard_id, n_new=n_new, n_existing=len(rows) - n_new)
 
 
@@ -68,11 +69,16 @@ def point_current(engine: Engine, *, generator_digest: int, night_id: int, point
     Raises:
         CatalogueError: an asset is not a variant 0 of that user and generator. Nothing was changed.
     """
+    with transaction(engine) as connection:
+        return move_pointers(connection, generator_digest=generator_digest, night_id=night_id, pointers=pointers)
+
+
+def move_pointers(connection: Connection, *, generator_digest: int, night_id: int, pointers: Sequence[Pointer]) -> int:
+    """Do what `point_current` does, inside a transaction of the caller's."""
     values = [(*pointer, night_id) for pointer in pointers]
     names = ("key_user_key", "key_asset_id", "new_condition", "new_night_id")
-    with transaction(engine) as connection:
-        _check_pointers(connection, generator_digest, pointers)
-        return execute_tuples(connection, _point(connection, ("user_key", "asset_id")), names, values)
+    _check_pointers(connection, generator_digest, pointers)
+    return execute_tuples(connection, _point(connection, ("user_key", "asset_id")), names, values)
 
 
 def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:

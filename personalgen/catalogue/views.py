@@ -25,7 +25,7 @@ SELECT a.asset_id, u.user_id, s.path || '#' || a.member AS path, m.version AS mo
                JOIN asset c ON c.asset_id = uc.asset_id
                WHERE l.generator_digest = a.generator_digest AND l.operating_point_digest = a.operating_point_digest
                  AND c.condition_digest = a.condition_digest AND c.operating_point_digest = a.operating_point_digest
-                 AND NOT u.opted_out) AS is_live
+                 AND u.listed AND NOT u.opted_out) AS is_live
 FROM asset a
 LEFT JOIN night n ON n.night_id = a.night_id
 LEFT JOIN "user" u ON u.user_key = a.user_key
@@ -36,7 +36,7 @@ LEFT JOIN model_version m ON m.model_version_id = a.model_version_id
 _RUNS = """
 SELECT n.night_id, n.night_key, n.source, n.day, n.as_of, n.status, n.attempts, n.mlflow_run_id, n.prefect_flow_run_id,
        n.created_at, n.finished_at,
-       (SELECT COALESCE(SUM(s.n_assets), 0) FROM shard s WHERE s.night_id = n.night_id) AS n_images,
+       (SELECT COUNT(*) FROM asset a WHERE a.night_id = n.night_id) AS n_images,
        (SELECT COALESCE(SUM(q.n_rows), 0) FROM quarantine q WHERE q.night_id = n.night_id) AS n_quarantined,
        (SELECT MAX(m.version) FROM model_promotion p
         JOIN model_version m ON m.model_version_id = p.to_model_version_id
@@ -46,15 +46,16 @@ FROM night n
 """
 
 _USERS = """
-SELECT u.user_id, u.segment, u.opted_out, f.day AS first_day, g.day AS changed_day,
-       uc.asset_id AS live_asset_id, uc.previous_asset_id, s.path || '#' || a.member AS live_path, a.score AS live_score
+SELECT u.user_id, u.segment, u.opted_out, u.listed, f.day AS first_day, g.day AS changed_day,
+       a.asset_id AS live_asset_id, CASE WHEN a.asset_id IS NOT NULL THEN uc.previous_asset_id END AS previous_asset_id,
+       s.path || '#' || a.member AS live_path, a.score AS live_score
 FROM "user" u
 LEFT JOIN night f ON f.night_id = u.first_night_id
 LEFT JOIN live_release l ON l.release_id = 1
 LEFT JOIN user_current uc ON uc.generator_digest = l.generator_digest AND uc.user_key = u.user_key
-     AND NOT u.opted_out
-LEFT JOIN night g ON g.night_id = uc.changed_night_id
-LEFT JOIN asset a ON a.asset_id = uc.asset_id
+     AND u.listed AND NOT u.opted_out
+LEFT JOIN asset a ON a.asset_id = uc.asset_id AND a.operating_point_digest = l.operating_point_digest
+LEFT JOIN night g ON g.night_id = uc.changed_night_id AND a.asset_id IS NOT NULL
 LEFT JOIN shard s ON s.shard_id = a.shard_id
 """
 
@@ -66,9 +67,10 @@ v_assets: one row an image. `path` is `shard#member` below the shard root; `pref
     did; `top_events` is the JSON of the events that weighed most. `is_current`: it belongs to the user's present
     preference under its own model; `is_live`: and that model and operating point are what users see now. Neither of
     the two is ever null.
-v_runs: one row a night, with the images it wrote, the rows it set aside, the model version it promoted (null: none).
+v_runs: one row a night, with the images it made, the rows it set aside, the model version it promoted (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.
-    The live columns are null for users who opted out or have no asset of the live model.
+    `listed`: the source still named them when it was last read. The live columns are null for users who opted out,
+    are not listed any more, or have no asset of the live model at its operating point.
 """
 
 v_assets = table(
@@ -93,6 +95,12 @@ v_assets = table(
     column("is_live", Boolean),
 )
 """The view as Core sees it, for typed reads."""
+
+v_users = table(
+    "v_users", column("user_id", String), column("opted_out", Boolean), column("listed", Boolean),
+    column("live_asset_id", Integer),
+)  # fmt: skip
+"""The columns that typed reads ask for."""
 
 
 def create_views(connection: Connection) -> None:

@@ -98,6 +98,19 @@ def allocate_user_keys(
     return np.fromiter((keys[name] for name in user_ids), dtype=np.int64, count=len(user_ids))
 
 
+def list_users(engine: Engine, user_ids: Sequence[str]) -> int:
+    """Mark these users as the ones whom the source names now; return how many others were and are not any more."""
+    named = set(user_ids)
+    with transaction(engine) as connection:
+        stored = connection.execute(select(user.c.user_key, user.c.user_id, user.c.listed)).all()
+        gone = [row.user_key for row in stored if row.listed and row.user_id not in named]
+        back = [row.user_key for row in stored if not row.listed and row.user_id in named]
+        for keys, listed in ((gone, False), (back, True)):
+            for part in chunks(keys):
+                connection.execute(update(user).where(user.c.user_key.in_(part)).values(listed=listed))
+    return len(gone)
+
+
 def upsert_items(engine: Engine, items: Sequence[ItemFacts], *, night_id: int | None) -> int:
     """Insert new items in sorted order, refresh title and picture of known ones; return how many rows were written."""
     rows = [{**asdict(facts), "first_night_id": night_id} for facts in sorted(items, key=lambda facts: facts.item_id)]

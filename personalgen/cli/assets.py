@@ -28,7 +28,7 @@ def latest(
     """List the newest assets."""
     from personalgen.catalogue import read
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         rows = [
             asdict(row) for row in read.latest_assets(opened.engine, limit=limit, before_asset_id=before, user_id=user)
         ]
@@ -37,7 +37,7 @@ def latest(
         [row if full else {name: row[name] for name in _SHORT} for row in rows],
         as_json=as_json,
         as_csv=as_csv,
-        empty="no asset yet",
+        empty="no asset yet" if user is None else f"no asset of user {user!r}",
     )
 
 
@@ -52,7 +52,7 @@ def show_asset(
     """Show one asset: user, model, run, seed, operating point, and the events that weighed most."""
     from personalgen.steps.assets import image_bytes, lineage
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         facts = lineage(opened, asset_id)
         if save:
             save.write_bytes(image_bytes(opened, asset_id)[0])
@@ -78,7 +78,7 @@ def sql(
         result = run_sql(opened.settings.catalogue_url, statement, max_rows=limit)
     names = [name if name not in result.columns[:k] else f"{name}_{k + 1}" for k, name in enumerate(result.columns)]
     rows = [dict(zip(names, row, strict=True)) for row in result.rows]
-    show(rows, as_json=as_json, as_csv=as_csv, empty="no row")
+    show(rows, as_json=as_json, as_csv=as_csv, empty="no row", names=names)
     for note in _notes(result.truncated, result.hidden, limit):
         typer.echo(note, err=True)
 
@@ -93,7 +93,7 @@ def export(
     """Write the pictures that users see as files below OUT, with OUT/assets.parquet."""
     from personalgen.steps.assets import export_assets
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         count = export_assets(opened, out, live_only=not everything)
     typer.echo(f"{count:,} images and assets.parquet written to {out}")
 

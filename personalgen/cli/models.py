@@ -31,7 +31,7 @@ def list_models(
     """List model versions with what is live."""
     from personalgen.steps.models import list_versions
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         show(
             list_versions(opened), as_json=as_json, as_csv=as_csv, empty="no model version yet: run personalgen nightly"
         )
@@ -42,10 +42,11 @@ def promote(version: int, reason: ReasonOption, config: ConfigOption = None, ove
     """Make VERSION live whatever the gate said; its missing images are generated first."""
     from personalgen.steps.models import promote_version
 
-    with workspace(config, overrides) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night():
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
     typer.echo(
         f"v{moved.live_version} is live (was {_version(moved.before)}); {moved.n_assets:,} images were generated first"
+        f"{_without(moved.n_without, version)}"
     )
 
 
@@ -59,9 +60,12 @@ def rollback(
     """Make an earlier release live again, at once and without generating."""
     from personalgen.steps.models import roll_back
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         moved = roll_back(opened, to, reason=reason, actor=getpass.getuser())
-    typer.echo(f"v{moved.live_version} is live again (was {_version(moved.before)})")
+    typer.echo(
+        f"v{moved.live_version} is live again (was {_version(moved.before)})"
+        f"{_without(moved.n_without, moved.live_version)}"
+    )
 
 
 @models.command()
@@ -71,7 +75,7 @@ def history(
     """List every promotion, hold and rollback, newest first, with its reason."""
     from personalgen.catalogue import read
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         keep = ("at", "action", "from_version", "to_version", "actor", "reason")
         rows = [{name: asdict(row)[name] for name in keep} for row in read.promotions(opened.engine)]
         show(rows, as_json=as_json, as_csv=as_csv, empty="no decision yet")
@@ -89,6 +93,13 @@ def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None
         commands = [f"personalgen {verb}{options}" for verb in verbs]
         card = write_snapshot(opened, prepare(opened, as_of=parse_instant(as_of)), out, commands=commands)
     typer.echo(f"{out}: {card.trained_kimg:,.0f} kimg, sha256 {card.generator_sha256[:12]}")
+
+
+def _without(n_users: int, version: int) -> str:
+    """Return what to do about users who have no image of the live model."""
+    if not n_users:
+        return ""
+    return f"; {n_users:,} users have no image of it: `personalgen models promote {version} --reason …` draws them"
 
 
 def _version(version: int) -> str:

@@ -44,7 +44,7 @@ class GenerationOptions:
     encoder: str = "auto"
     """Image encoder: auto (the fastest PNG encoder that is installed), png/fpng, png/isal or png/zlib."""
     regenerate_all: bool = False
-    """Plan every user, changed or not."""
+    """Plan every user, however little the preference moved; an image of exactly this preference is never made twice."""
 
     def __post_init__(self) -> None:
         """Refuse values that no night can run with, all at once."""

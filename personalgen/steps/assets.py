@@ -31,6 +31,8 @@ _SCHEMA = pa.schema(
 def export_assets(workspace: Workspace, out: Path, *, live_only: bool = True) -> int:
     """Write every image as a file below `out` and, last, `out`/assets.parquet; return how many there are.
 
+    Images of an earlier export that are not in the new table are removed: their users may have opted out.
+
     Columns: asset_id, user_id, path (relative to `out`), model_version, seed, score, variant.
 
     Raises:
@@ -47,7 +49,15 @@ def export_assets(workspace: Workspace, out: Path, *, live_only: bool = True) ->
         report(len(rows), 0)
     with atomic_path(out / TABLE) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+    _remove_others(out, {row["path"] for row in rows})
     return len(rows)
+
+
+def _remove_others(out: Path, kept: set[str]) -> None:
+    """Remove exported images that the table does not name; other files stay."""
+    for path in (out / "images").glob("[0-9]*.*"):
+        if path.stem.isdigit() and f"images/{path.name}" not in kept:
+            path.unlink()
 
 
 def image_bytes(workspace: Workspace, asset_id: int) -> tuple[bytes, str]:

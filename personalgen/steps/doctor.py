@@ -13,10 +13,10 @@ from personalgen.artifacts import read_json
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.migrations import current_revision, head_revision
 from personalgen.errors import PersonalgenError
-from personalgen.registry.store import without_password
 from personalgen.steps.prepare import source_of
 from personalgen.steps.workspace import Workspace
-from personalgen.tables.source import Layout, open_source, read_layout
+from personalgen.tables.source import open_source, read_layout
+from personalgen.urls import without_secrets
 
 PACKAGES = ("torch", "pandas", "scikit-learn", "prefect", "mlflow", "sqlalchemy")
 NETS = {
@@ -135,7 +135,7 @@ def _tracking(workspace: Workspace) -> Iterator[Finding]:
     uri = workspace.settings.tracking_uri
     path = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///"):
-        yield Finding("tracking", "ok", f"{without_password(uri)} (not asked)")
+        yield Finding("tracking", "ok", f"{without_secrets(uri)} (not asked)")
     elif not path.exists():
         yield Finding("tracking", "ok", "not there yet; the first night makes it")
     else:
@@ -154,15 +154,13 @@ def _source(workspace: Workspace) -> Iterator[Finding]:
         options = source_of(workspace)
         with open_source(options) as source:
             layout = read_layout(source, options)
-            yield Finding("source", "ok", f"{source.where}: {_columns(layout)}")
+            yield Finding("source", "ok", source.where)
+            tables = {"interactions": layout.interactions, "items": layout.items, "users": layout.users}
+            for kind, table in tables.items():
+                if table is not None:
+                    yield Finding(kind, "ok", ", ".join(table.names()))
     except PersonalgenError as error:
         yield Finding("source", "wrong", str(error))
-
-
-def _columns(layout: Layout) -> str:
-    """Return which columns of which tables a night would read."""
-    tables = {"interactions": layout.interactions, "items": layout.items, "users": layout.users}
-    return "; ".join(f"{kind} ({', '.join(table.names())})" for kind, table in tables.items() if table is not None)
 
 
 def _snapshot(workspace: Workspace) -> Iterator[Finding]:

@@ -16,13 +16,15 @@ from personalgen.embeddings import (
     save_basis,
     save_preferences,
 )
-from personalgen.errors import ArtifactError
+from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
 
+NOBODY = "none"
+"""What a card says of the people held out where there are none."""
 TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
 
 
@@ -87,6 +89,7 @@ def start_folder(workspace: Workspace) -> Path | None:
 
     Raises:
         ArtifactError: the configured snapshot is not there.
+        ConfigError: the live model has seen people whom the settings hold out.
     """
     settings = workspace.settings
     folder = live_folder(workspace)
@@ -96,8 +99,19 @@ def start_folder(workspace: Workspace) -> Path | None:
             raise ArtifactError(f"snapshot = {settings.snapshot!r}: {folder} holds no card.json. Nothing was changed.")
     if folder is None:
         return None
+    if live_folder(workspace) and settings.split.hold_out_users and not _held_people_out(folder):
+        raise ConfigError(
+            "split.hold_out_users is true, but the live model was trained with it false: it has seen the people who "
+            "would judge it. Keep the setting false, or start in a home of its own with --set home=…. Nothing was "
+            "embedded."
+        )
     fits = load_card(folder).options == settings.model and load_basis(folder).options == settings.embeddings
     return folder if fits else None
+
+
+def _held_people_out(folder: Path) -> bool:
+    """Return whether a night's generator was trained without the people of the judge and test split."""
+    return bool(load_card(folder).facts.get("users_held_out") != NOBODY)
 
 
 def live_folder(workspace: Workspace) -> Path | None:
@@ -109,6 +123,20 @@ def live_folder(workspace: Workspace) -> Path | None:
 def preferences(night: Night, embedded: Embedded, version: str, *, held_back: bool = False) -> PreferenceTable:
     """Return tonight's vectors in the basis `version`."""
     return load_preferences(embedded.folder(night, version) / (HELD_BACK if held_back else TONIGHT))
+
+
+def preferences_for(
+    workspace: Workspace, night: Night, embedded: Embedded, model: Path, *, held_back: bool = False
+) -> PreferenceTable:
+    """Return tonight's vectors in the basis of the generator in the folder `model`.
+
+    A basis that was not in use when the night embedded, because somebody moved what is live since, is embedded now.
+    """
+    basis = load_basis(model)
+    folder = embedded.folder(night, basis.version)
+    if not (folder / HELD_BACK).is_file():
+        _write(workspace, NightData.of(workspace, night), folder, basis)
+    return preferences(night, embedded, basis.version, held_back=held_back)
 
 
 def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis) -> None:

@@ -31,7 +31,7 @@ from personalgen.models import load_generator
 from personalgen.registry.run import Run
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, live_folder, preferences
+from personalgen.steps.embed import Embedded, preferences_for
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
@@ -58,6 +58,8 @@ class Evaluated:
     judge: str
     table: str
     """The figures with their controls, as JSON."""
+    champion_id: int = 0
+    """Catalogue id of the live model that was measured beside the challenger; 0 where nothing was live."""
 
 
 def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained) -> Evaluated:
@@ -67,15 +69,17 @@ def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Tr
 
 def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained, run: Run) -> Evaluated:
     data, table = NightData.of(workspace, night), night.path / "evaluation.json"
+    live = workspace.live()
+    champion_id = live.model_version_id if live else 0
     try:
         yardstick = _yardstick(workspace, data)
     except DataError as error:
         write_json(table, [])
-        return Evaluated({}, {}, "", {}, str(error), "", str(table))
+        return Evaluated({}, {}, "", {}, str(error), "", str(table), champion_id)
     features = {"challenger": _features(workspace, night, embedded, Path(trained.folder), yardstick)}
-    before_is = _before(workspace, embedded)
+    before_is = "champion" if live else "snapshot" if embedded.start else ""
     if before_is:
-        start = live_folder(workspace) or Path(embedded.start)
+        start = workspace.model_folder(champion_id) if live else Path(embedded.start)
         features["before"] = _features(workspace, night, embedded, start, yardstick)
     options = workspace.settings.evaluation
     results = {name: measure(found, yardstick, options=options) for name, found in features.items()}
@@ -91,14 +95,8 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
         missing=fit.npg_missing or "",
         judge=yardstick.judge.name,
         table=str(table),
+        champion_id=champion_id,
     )
-
-
-def _before(workspace: Workspace, embedded: Embedded) -> str:
-    """Return what the challenger is compared with."""
-    if workspace.live():
-        return "champion"
-    return "snapshot" if embedded.start else ""
 
 
 def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
@@ -122,9 +120,9 @@ def _features(
     workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
 ) -> NDArray[np.float32]:
     """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z."""
-    generator, card = load_generator(folder)
+    generator, _ = load_generator(folder)
     users = yardstick.selection.user_index
-    table = preferences(night, embedded, card.basis_version, held_back=True).rows(users)
+    table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
     k = workspace.settings.evaluation.images_per_user
     images = draw(Sampler(generator, operating_point=workspace.settings.generation.operating_point), table, k)
     return _judged(workspace, images).reshape(len(users), k, -1)

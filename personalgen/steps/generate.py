@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personalgen.catalogue import planning, read, shards, write
-from personalgen.catalogue.facts import Pointer, ShardFacts
+from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import AssetRow
@@ -19,7 +21,7 @@ from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
 from personalgen.models import ModelCard, load_generator
 from personalgen.registry.run import Run
-from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.embed import Embedded, preferences_for
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.promote import Decided
 from personalgen.steps.workspace import Workspace
@@ -54,10 +56,36 @@ def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: De
     return run_stage(workspace, night, Generated, lambda run: _generate(workspace, night, embedded, decided, run))
 
 
-def generate_missing(workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion) -> int:
-    """Return how many images were made so that every user of the night has one of this model."""
-    point = workspace.settings.generation.operating_point
-    return _draw(workspace, night, embedded, model, point, run_id=None)[2]
+def generate_missing(
+    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion
+) -> tuple[int, Repointing | None]:
+    """Return how many images were made so that every user of the night has one of this model, and what is to move.
+
+    Where the model is live already, at another operating point, nobody's image changes before the release does.
+    """
+    point, live = workspace.settings.generation.operating_point, workspace.live()
+    same = live is not None and live.model_version_id == model.model_version_id
+    moves = not same or live is None or live.operating_point_digest == point.digest()
+    n_new = _draw(workspace, night, embedded, model, point, run_id=None, move=moves)[2]
+    return n_new, None if moves else _repointing(workspace, night, embedded, model, point)
+
+
+def _repointing(
+    workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, point: OperatingPoint
+) -> Repointing:
+    """Return the pointers of all users of the night to their images at this operating point."""
+    table = preferences_for(workspace, night, embedded, workspace.model_folder(model.model_version_id))
+    keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
+    digests = np.array([condition_digest(vector) for vector in table.vectors], dtype=np.int64)
+    found = planning.assets_present(
+        workspace.engine, model.generator_digest, point.digest(),
+        user_keys=keys, condition_digests=digests, variants=np.zeros_like(keys),
+    )  # fmt: skip
+    pointers = [
+        Pointer(int(keys[row]), int(found[row]), condition_bytes(table.vectors[row]))
+        for row in np.flatnonzero(found != planning.MISSING)
+    ]
+    return Repointing(model.generator_digest, night.night_id, pointers)
 
 
 def operating_point(workspace: Workspace, decided: Decided) -> OperatingPoint:
@@ -99,6 +127,7 @@ def _draw(
     point: OperatingPoint,
     *,
     run_id: str | None,
+    move: bool = True,
 ) -> tuple[Plan, GenerationSummary, int]:
     """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again.
 
@@ -107,8 +136,9 @@ def _draw(
     options = workspace.settings.generation
     sweep_temporaries(workspace.shard_root / "shards")
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
-    table = preferences(night, embedded, card.basis_version)
-    plan = _plan(workspace, night, table, card, point)
+    table = preferences_for(workspace, night, embedded, workspace.model_folder(model.model_version_id))
+    by_hand = run_id is None
+    plan = _plan(workspace, night, table, card, point, move=move, by_hand=by_hand)
     encoder, n_new = choose_encoder(options.encoder), []
     summary = generate_plan(
         GenerationRequest(
@@ -120,14 +150,27 @@ def _draw(
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
-        commit=lambda shard, rows: n_new.append(_commit(workspace, night, model, point, run_id, encoder, shard, rows)),
+        commit=lambda shard, rows: n_new.append(
+            _commit(workspace, night, model, point, run_id, encoder, shard, rows, move=move)
+        ),
     )
+    if by_hand:
+        _plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
     return plan, summary, sum(n_new)
 
 
-def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, point: OperatingPoint) -> Plan:
+def _plan(
+    workspace: Workspace,
+    night: Night,
+    table: PreferenceTable,
+    card: ModelCard,
+    point: OperatingPoint,
+    *,
+    move: bool,
+    by_hand: bool,
+) -> Plan:
     """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
-    path = night.path / f"plan-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
+    path = _plan_path(night, card, point, by_hand=by_hand)
     found = read_plan(path)
     if found is not None:
         return found
@@ -140,6 +183,7 @@ def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: Mode
         row_of = {key: row for row, key in enumerate(keys.tolist())}
         matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
     options = workspace.settings.generation
+    matrix[~_complete(workspace, card, point, keys, matrix)] = np.nan
     plan = make_plan(
         keys,
         table.user_ids,
@@ -148,13 +192,43 @@ def _plan(workspace: Workspace, night: Night, table: PreferenceTable, card: Mode
         min_shift=options.min_shift,
         regenerate_all=options.regenerate_all,
     )
-    plan = _without_existing(workspace, night, table, card, point, plan)
+    silent = read.silent_users(workspace.engine)
+    plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
+    plan = _without_existing(workspace, night, table, card, point, plan, move=move)
     write_plan(path, plan)
     return plan
 
 
+def _plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand: bool) -> Path:
+    kind = "manual" if by_hand else "plan"
+    return night.path / f"{kind}-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
+
+
+def _complete(
+    workspace: Workspace, card: ModelCard, point: OperatingPoint, keys: NDArray[np.int64], current: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return (n,) False for users who lack a variant of their current image: `generation.variants` was raised since."""
+    complete = np.ones(len(keys), dtype=np.bool_)
+    rows = np.flatnonzero(~np.isnan(current).any(axis=1))
+    digests = np.array([condition_digest(current[row]) for row in rows], dtype=np.int64)
+    for variant in range(1, workspace.settings.generation.variants):
+        found = planning.assets_present(
+            workspace.engine, card.generator_digest, point.digest(),
+            user_keys=keys[rows], condition_digests=digests, variants=np.full(len(rows), variant, dtype=np.int64),
+        )  # fmt: skip
+        complete[rows] &= found != planning.MISSING
+    return complete
+
+
 def _without_existing(
-    workspace: Workspace, night: Night, table: PreferenceTable, card: ModelCard, point: OperatingPoint, plan: Plan
+    workspace: Workspace,
+    night: Night,
+    table: PreferenceTable,
+    card: ModelCard,
+    point: OperatingPoint,
+    plan: Plan,
+    *,
+    move: bool,
 ) -> Plan:
     """Return the plan without users whose images of exactly this preference exist; these become current again."""
     variants = workspace.settings.generation.variants
@@ -177,9 +251,10 @@ def _without_existing(
         Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(table.vectors[plan.rows[k]]))
         for k in np.flatnonzero(there)
     ]
-    shards.point_current(
-        workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
-    )
+    if move:
+        shards.point_current(
+            workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
+        )
     return plan.keep(~there)
 
 
@@ -192,6 +267,8 @@ def _commit(
     encoder: Encoder,
     shard: SealedShard,
     rows: Sequence[AssetRow],
+    *,
+    move: bool,
 ) -> int:
     """Catalogue a sealed shard and its rows, as one; return how many images are new."""
     facts = ShardFacts(
@@ -206,4 +283,4 @@ def _commit(
         sealed_at=workspace.now(),
         mlflow_run_id=run_id,
     )
-    return shards.commit_shard(workspace.engine, facts, rows).n_new
+    return shards.commit_shard(workspace.engine, facts, rows, move=move).n_new

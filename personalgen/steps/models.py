@@ -8,9 +8,9 @@ from typing import Any
 from personalgen.artifacts import read_json
 from personalgen.catalogue import read
 from personalgen.catalogue import release as decisions
-from personalgen.catalogue.rows import ModelVersion
+from personalgen.catalogue.rows import LiveRelease, ModelVersion
 from personalgen.embeddings import load_basis, save_basis
-from personalgen.errors import NotFoundError
+from personalgen.errors import ConfigError, NotFoundError
 from personalgen.models import ModelCard, load_card, load_generator, save_generator
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
@@ -21,6 +21,7 @@ from personalgen.steps.workspace import Workspace
 from personalgen.training import save_discriminators
 from personalgen.worlds import find_world
 
+_MANY_NIGHTS = 100_000
 _OF_THE_START = ("commands", "history", "settings_digest", "train", "start")
 """Facts of a snapshot that a snapshot trained from it repeats."""
 
@@ -34,6 +35,8 @@ class Moved:
     """0 where nothing was live."""
     n_assets: int
     """Images that had to be made first."""
+    n_without: int
+    """Users who may get images and have none of the live model."""
 
 
 def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
@@ -59,12 +62,14 @@ def promote_version(workspace: Workspace, version: int, *, reason: str, actor: s
     """Return what is live after making `version` live; images that its users lack are generated first.
 
     Raises:
-        NotFoundError: there is no such version, or no night embedded anybody in its basis. Nothing is changed.
+        NotFoundError: there is no such version, or no night embedded anybody.
+        ConfigError: the reason is empty. Nothing is changed in either case.
     """
+    _require_reason(reason)
     model = read.model_by_version(workspace.engine, workspace.settings.store.model_name, version)
     before = workspace.live()
-    night, embedded = newest_night(workspace, model)
-    n_assets = generate_missing(workspace, night, embedded, model)
+    night, embedded = newest_night(workspace)
+    n_assets, repointing = generate_missing(workspace, night, embedded, model)
     point = workspace.settings.generation.operating_point
     decisions.release(
         workspace.engine,
@@ -76,20 +81,32 @@ def promote_version(workspace: Workspace, version: int, *, reason: str, actor: s
         actor=actor,
         at=workspace.now(),
         action="manual",
+        repointing=repointing,
     )
     workspace.follow_live()
-    return Moved(version, before.version if before else 0, n_assets)
+    return _moved(workspace, version, before, n_assets)
 
 
 def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: str) -> Moved:
-    """Return what is live after moving the pointer back to `version`, or to the release before the live one."""
+    """Return what is live after moving the pointer back to `version`, or to the release before the live one.
+
+    Raises:
+        NotFoundError: there is no such version, or it was never live.
+        ConfigError: the reason is empty. Nothing is changed in either case.
+    """
+    _require_reason(reason)
     name = workspace.settings.store.model_name
     before = workspace.live()
     to = read.model_by_version(workspace.engine, name, version).model_version_id if version is not None else None
     found = decisions.rollback(workspace.engine, reason=reason, actor=actor, at=workspace.now(), to=to)
     live = read.model_by_id(workspace.engine, found)
     workspace.follow_live()
-    return Moved(live.version, before.version if before else 0, 0)
+    return _moved(workspace, live.version, before, 0)
+
+
+def _moved(workspace: Workspace, version: int, before: LiveRelease | None, n_assets: int) -> Moved:
+    n_without = read.users_without_live(workspace.engine)
+    return Moved(version, before.version if before else 0, n_assets, n_without)
 
 
 def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: Sequence[str]) -> ModelCard:
@@ -112,7 +129,7 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
         "settings_digest": workspace.settings.digest(),
         "train": asdict(workspace.settings.train),
         "history": asdict(workspace.settings.world.history) if world else {},
-        "start": {key: load_card(Path(start)).facts[key] for key in _OF_THE_START} if start else {},
+        "start": _of_the_start(Path(start)) if start else {},
         "simulated_world": world,
         "licence": find_world(world).licence if world else "",
         "figures": stage_result(night, Evaluated).challenger if measured else {},
@@ -124,22 +141,30 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
     )
 
 
-def newest_night(workspace: Workspace, model: ModelVersion) -> tuple[Night, Embedded]:
-    """Return the newest night whose preferences are in the model's basis.
+def newest_night(workspace: Workspace) -> tuple[Night, Embedded]:
+    """Return the newest night that has embedded people.
 
     Raises:
         NotFoundError: there is none.
     """
-    for known in read.nights(workspace.engine):
+    for known in read.nights(workspace.engine, limit=_MANY_NIGHTS):
         folder = workspace.data / "nights" / known.night_key[:16]
-        if (folder / "embed" / model.basis_version[:12]).is_dir() and (folder / "embed.json").is_file():
+        if (folder / "embed.json").is_file():
             return from_json(Night, read_json(folder / "prepare.json")), from_json(
                 Embedded, read_json(folder / "embed.json")
             )
-    raise NotFoundError(
-        f"no night has preferences in the basis of {model.model_name} v{model.version} ({model.basis_version[:8]}). "
-        "Nothing was changed."
-    )
+    raise NotFoundError("no night has embedded anybody: run `personalgen embed` first. Nothing was changed.")
+
+
+def _of_the_start(folder: Path) -> dict[str, Any]:
+    """Return what the card of a start says of its own making; one that a night made knows no commands."""
+    facts = load_card(folder).facts
+    return {key: facts[key] for key in _OF_THE_START if key in facts}
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise ConfigError("the reason is empty; it is kept for ever, so write a few words. Nothing was changed.")
 
 
 def _figures(model: ModelVersion) -> dict[str, Any]:

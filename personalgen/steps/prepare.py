@@ -21,15 +21,17 @@ from personalgen.worlds import find_world, write_history
 def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id: str | None = None) -> Night:
     """Return tonight's night: tables validated and sealed, users and items known to the catalogue.
 
-    Without `as_of` the night ends one second after the newest plausible event. The same source content, instant and
-    settings give the same night, however often it is prepared.
+    Without `as_of` the night ends one second after the newest plausible event, or where the newest night ended. The
+    same source content, instant and settings give the same night, however often it is prepared.
 
     Raises:
         SourceError: the source cannot be opened, or lacks a table or column.
         DataError: too many rows are unusable.
-        ConfigError: the home serves another source already. Nothing is changed in any of these cases.
+        ConfigError: the home serves another source already, or a later night than this is done there. Nothing is
+            changed in any of these cases.
     """
     settings = workspace.settings
+    newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
     tables = prepare_tables(
         source_of(workspace),
         limits=settings.limits,
@@ -37,13 +39,15 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
         out_root=workspace.data / "prepared",
         as_of=as_of,
         now=workspace.now(),
+        not_before=newest,
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     _require_own_source(workspace)
     key = night_key(tables, settings.source.name, settings.digest())
     folder = workspace.data / "nights" / key[:16]
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
-        return _again(workspace, folder, key, flow_run_id)
+        return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
+    _require_newest(workspace, tables, newest)
     return _first_time(workspace, tables, key=key, folder=folder, flow_run_id=flow_run_id)
 
 
@@ -78,20 +82,43 @@ def _require_own_source(workspace: Workspace) -> None:
         )
 
 
+def _require_newest(workspace: Workspace, tables: PreparedTables, newest: datetime | None) -> None:
+    """Return if no later night is done: an earlier one would move people back to preferences that they have left."""
+    if newest is not None and tables.as_of < newest:
+        raise ConfigError(
+            f"as_of is {tables.as_of.isoformat()}, and the night up to {newest.isoformat()} is done in "
+            f"{workspace.settings.root}: this one would give people back the preferences that they had then. Look back "
+            "in a home of its own with --set home=…. The catalogue was not changed."
+        )
+
+
 def night_key(tables: PreparedTables, source: str, config_digest: str) -> str:
     """Return the 32 hex digits that identify a night."""
     return digest_of([source, tables.as_of.isoformat(), tables.source_digest, config_digest])
 
 
-def _again(workspace: Workspace, folder: Path, key: str, flow_run_id: str | None) -> Night:
-    """Return a night that was prepared before, counting one more attempt unless it is done."""
+def _again(
+    workspace: Workspace,
+    tables: PreparedTables,
+    folder: Path,
+    *,
+    key: str,
+    newest: datetime | None,
+    flow_run_id: str | None,
+) -> Night:
+    """Return a night that was prepared before, counting one more attempt unless it is done.
+
+    The source may have said something else in between, so who opted out and who is listed is told again.
+    """
     night = from_json(Night, read_json(folder / "prepare.json"))
     known = read.night_by_key(workspace.engine, key)
     if known is not None and known.status != "done":
+        _require_newest(workspace, tables, newest)
         facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
         write.begin_night(
             workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
         )
+    _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
     return night
 
 
@@ -133,21 +160,15 @@ def _first_time(
         )
         _catalogue(workspace, load_prepared(tables.folder), night_id)
         _log(workspace, parent, night, tables)
-    write_json(folder / "settings.json", asdict(settings))
+    write_json(folder / "settings.json", settings.public())
     write_json(folder / "prepare.json", asdict(night))
     return night
 
 
 def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
     """Write users, items and quarantine counts."""
-    users, items = prepared.users, prepared.items
-    write.allocate_user_keys(
-        workspace.engine,
-        users["user_id"].tolist(),
-        night_id=night_id,
-        segments=_or_none(users["segment"]),
-        opted_out=[bool(value) for value in users["opted_out"]],
-    )
+    _catalogue_people(workspace, prepared, night_id)
+    items = prepared.items
     rows = zip(items["item_id"], _or_none(items["title"]), items["image_sha256"], strict=True)
     facts = [ItemFacts(item_id=i, split=split_of(i), title=title, image_sha256=sha) for i, title, sha in rows]
     write.upsert_items(workspace.engine, facts, night_id=night_id)
@@ -162,10 +183,24 @@ def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
     )
 
 
+def _catalogue_people(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
+    """Write whom the source names, and who of them opted out."""
+    users = prepared.users
+    user_ids = users["user_id"].tolist()
+    write.allocate_user_keys(
+        workspace.engine,
+        user_ids,
+        night_id=night_id,
+        segments=_or_none(users["segment"]),
+        opted_out=[bool(value) for value in users["opted_out"]],
+    )
+    write.list_users(workspace.engine, user_ids)
+
+
 def _log(workspace: Workspace, parent: Run, night: Night, tables: PreparedTables) -> None:
     """Log settings, data digests and counts to the night's runs."""
-    parent.log_params(asdict(workspace.settings))
-    parent.log_dict(asdict(workspace.settings), name="settings.json")
+    parent.log_params(workspace.settings.public())
+    parent.log_dict(workspace.settings.public(), name="settings.json")
     parent.set_tags(
         {"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest}
     )

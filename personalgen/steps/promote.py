@@ -52,6 +52,9 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
 
 def gate(workspace: Workspace, evaluated: Evaluated) -> Verdict:
     """Return the verdict on tonight's figures; a snapshot that training started from is no champion."""
+    live = workspace.live()
+    if (live.model_version_id if live else 0) != evaluated.champion_id:
+        return Verdict(promote=False, reasons=("what is live was moved after the evaluation had measured it",))
     if not evaluated.challenger:
         return Verdict(promote=False, reasons=(f"the evaluation is missing: {evaluated.missing}",))
     champion = figures(evaluated.before) if evaluated.before_is == "champion" else None

@@ -40,16 +40,15 @@ def register(workspace: Workspace, night: Night, trained: Trained, evaluated: Ev
 def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: Evaluated, run: Run) -> Registered:
     model_name = workspace.settings.store.model_name
     folder = keep_model(workspace, Path(trained.folder))
-    tags = {"night_key": night.key, "day": night.day, "basis_version": trained.basis_version}
-    version = workspace.registry.register(folder, run_id=trained.run_id, export=exportable(folder), tags=tags)
-    workspace.registry.set_challenger(version.version)
     card = load_card(folder)
+    version = _version(workspace, night, trained, folder)
+    workspace.registry.set_challenger(version)
     relative = str(folder.relative_to(workspace.settings.root))
     model_version_id = write.register_model(
         workspace.engine,
         ModelFacts(
             model_name=model_name,
-            version=version.version,
+            version=version,
             generator_sha256=card.generator_sha256,
             basis_version=card.basis_version,
             condition_spec=card.spec.to_dict(),
@@ -68,6 +67,18 @@ def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: E
         folder=relative,
         generator_sha256=card.generator_sha256,
     )
+
+
+def _version(workspace: Workspace, night: Night, trained: Trained, folder: Path) -> int:
+    """Return the version of these weights: that of an earlier night which trained to the same, else one of their own.
+
+    A night trains to the same weights as one before where only what training does not see is new.
+    """
+    known = read.model_by_weights(workspace.engine, load_card(folder).generator_sha256)
+    if known is not None and known.model_name == workspace.settings.store.model_name:
+        return known.version
+    tags = {"night_key": night.key, "day": night.day, "basis_version": trained.basis_version}
+    return workspace.registry.register(folder, run_id=trained.run_id, export=exportable(folder), tags=tags).version
 
 
 def keep_model(workspace: Workspace, trained: Path) -> Path:

@@ -41,7 +41,11 @@ def _release(
 ) -> Released:
     engine, reason = workspace.engine, "; ".join(decided.reasons)
     at, verdict = workspace.now(), asdict(decided)
-    if decided.promote:
+    before = workspace.live()
+    untouched = (before.version if before else 0) in {decided.live_before, registered.version}
+    if decided.promote and not untouched:
+        reason = f"not applied, as what is live was moved after the gate had decided: {reason}"
+    if decided.promote and untouched:
         point = workspace.settings.generation.operating_point
         decisions.release(
             engine,
@@ -68,4 +72,6 @@ def _release(
     analyze(engine)
     live = workspace.live()
     run.set_tags({"live_version": live.version if live else "none"})
-    return Released(live_version=live.version if live else 0, moved=decided.promote, n_reused=generated.n_unchanged)
+    return Released(
+        live_version=live.version if live else 0, moved=decided.promote and untouched, n_reused=generated.n_unchanged
+    )

@@ -16,7 +16,7 @@ from personalgen.generation.sampler import Sampler
 from personalgen.models import load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.embed import Embedded, preferences_for
 from personalgen.steps.evaluate import Evaluated, draw
 from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
@@ -100,9 +100,12 @@ def _report(
 
 def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:
     """Return the night in numbers: what the command line prints."""
-    reported = stage_result(night, Reported)
+    reported, live = stage_result(night, Reported), workspace.live()
+    version = live.version if live else 0
     return {
         **reported.summary,
+        "promoted": reported.summary["promoted"] and version == reported.summary["live_version"],
+        "live_version": version,
         "day": night.day,
         "source": night.source,
         "already_done": already_done,
@@ -151,8 +154,8 @@ def _summary(
 def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path) -> NDArray[np.uint8]:
     """Write and return the contact sheet of the model that drew tonight."""
     data = NightData.of(workspace, night)
-    generator, card = load_generator(workspace.model_folder(decided.model_version_id))
-    table = preferences(night, embedded, card.basis_version)
+    generator, _ = load_generator(workspace.model_folder(decided.model_version_id))
+    table = preferences_for(workspace, night, embedded, workspace.model_folder(decided.model_version_id))
     rows = _shown_users(table.n_events)
     shown = table.rows(rows)
     options = workspace.settings.generation

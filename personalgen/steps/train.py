@@ -17,7 +17,7 @@ from personalgen.models import Generator, load_card, save_generator
 from personalgen.registry.run import Run
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, preferences
+from personalgen.steps.embed import NOBODY, Embedded, preferences
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
 from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from
@@ -136,7 +136,7 @@ def _facts(night: Night, data: NightData, embedded: Embedded, start: Path | None
         "started_from_sha256": load_card(start).generator_sha256 if start else "",
         "basis_version": embedded.train_basis,
         "items_held_out": held_out,
-        "users_held_out": "judge and test split, by the hash of the id" if data.split.hold_out_users else "none",
+        "users_held_out": "judge and test split, by the hash of the id" if data.split.hold_out_users else NOBODY,
         "n_users_held_out": int((~data.train_users).sum()),
         "later_share_held_out": data.split.later_share,
     }

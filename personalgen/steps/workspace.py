@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from personalgen.catalogue import read
-from personalgen.catalogue.engine import Engine, open_catalogue
+from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqlite_path
 from personalgen.catalogue.migrations import upgrade
 from personalgen.catalogue.rows import LiveRelease
 from personalgen.config import Settings
@@ -56,6 +56,12 @@ class Workspace:
         engine = open_catalogue(self.settings.catalogue_url)
         upgrade(engine)
         return engine
+
+    @property
+    def has_catalogue(self) -> bool:
+        """Whether there is a catalogue already: asking `engine` makes one."""
+        path = sqlite_path(parse_url(self.settings.catalogue_url))
+        return path is None or path.exists()
 
     @cached_property
     def tracking(self) -> Tracking:

@@ -242,6 +242,8 @@ def test_a_model_is_registered_once(engine):
     (model,) = read.model_versions(engine, model_name="gan")
     assert (again, model.verdict, model.created_at) == (first, {"kid": 0.1}, AT)
     assert model == read.model_by_version(engine, "gan", 1) == read.model_by_id(engine, first)
+    assert model == read.model_by_weights(engine, "1" * 64)
+    assert read.model_by_weights(engine, "2" * 64) is None
 
 
 @pytest.mark.parametrize("changes", [{"version": 2}, {"model_name": "other"}, {"generator_sha256": "9" * 64}])

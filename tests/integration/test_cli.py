@@ -237,7 +237,9 @@ def test_doctor_opens_the_source(new_home, setting, says):
 def test_doctor_names_the_columns_that_are_read(home):
     """What a night would read of each table."""
     found = {row["what"]: row["found"] for row in json.loads(home.tell("doctor", "--json").out)}
-    assert "interactions (user_id, item_id, timestamp, weight, event); items (item_id, image, title" in found["source"]
+    assert found["interactions"] == "user_id, item_id, timestamp, weight, event"
+    assert found["items"] == "item_id, image, title, category, colour"
+    assert found["users"] == "user_id, segment, created_at, opted_out"
 
 
 def test_doctor_makes_nothing(new_home):
@@ -246,6 +248,47 @@ def test_doctor_makes_nothing(new_home):
     home.path.rmdir()
     assert "python" in home.tell("doctor").out
     assert not home.path.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("assets", "latest"),
+        ("assets", "show", "1"),
+        ("assets", "export", "out"),
+        ("assets", "sql", "SELECT 1"),
+        ("models", "list"),
+        ("models", "history"),
+        ("models", "rollback", "--reason", "x"),
+        ("models", "promote", "1", "--reason", "x"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_command_that_reads_makes_no_home(new_home, command):
+    """A misspelt home is told, and is not there afterwards."""
+    home = new_home()
+    home.path.rmdir()
+    told = home.tell(*command)
+    assert (told.code, "no catalogue" in told.err) == (2, True)
+    assert not home.path.exists()
+
+
+def test_a_path_that_cannot_be_written_is_one_line(home, tmp_path):
+    """The system's own words, no trace, and exit code 1."""
+    told = home.tell("assets", "show", "1", "--save", str(tmp_path / "missing" / "a.png"))
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "missing/a.png" in told.err
+
+
+def test_a_question_without_rows_has_a_header_in_csv(home):
+    """A program that reads the CSV finds its columns."""
+    statement = "SELECT asset_id, user_id FROM v_assets WHERE asset_id < 0"
+    assert home.tell("assets", "sql", statement, "--csv").out == "asset_id,user_id\n"
+
+
+def test_an_unknown_user_is_told(home):
+    """No image of one user is not the same as no image at all."""
+    assert "no asset of user 'nobody'" in home.tell("assets", "latest", "--user", "nobody").out
 
 
 # --- before there is anything -----------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def plan(engine, statement):
             "SELECT asset_id FROM asset WHERE generator_digest = 1 AND user_key BETWEEN 3 AND 9",
             "(generator_digest=? AND user_key>? AND user_key<?)",
         ),
-        ("SELECT night_id, n_images FROM v_runs ORDER BY night_id DESC LIMIT 5", "ix_shard_night_id"),
+        ("SELECT night_id, n_images FROM v_runs ORDER BY night_id DESC LIMIT 5", "ix_asset_night_id_score"),
     ],
 )
 def test_standing_questions_use_an_index(engine, statement, index):

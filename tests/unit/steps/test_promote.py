@@ -16,7 +16,7 @@ BETTER = {"fit_diff": 0.1, "fit_low": 0.05, "fit_high": 0.15, "kid_diff": 0.0, "
 
 @pytest.fixture
 def workspace():
-    return SimpleNamespace(settings=SimpleNamespace(gate=GateOptions()))
+    return SimpleNamespace(settings=SimpleNamespace(gate=GateOptions()), live=lambda: None)
 
 
 def evaluated(challenger=GOOD, before=None, before_is="", paired=None, missing=""):

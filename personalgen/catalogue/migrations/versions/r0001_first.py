@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("segment", sa.Text()),
         sa.Column("opted_out", sa.Boolean(), nullable=False),
+        sa.Column("listed", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("first_night_id", sa.BigInteger()),
         sa.ForeignKeyConstraint(["first_night_id"], ["night.night_id"], name=op.f("fk_user_first_night_id")),
         sa.PrimaryKeyConstraint("user_key", name=op.f("pk_user")),
