@@ -76,9 +76,11 @@ def generate_plan(
     """Generate every shard of the plan below `root`, calling `commit(shard, rows)` after each is sealed.
 
     `commit` sees shards in order and must be idempotent: after a kill between sealing and committing, or before the
-    night was marked as finished, it is called again with equal rows. `progress(done, total)` counts images.
+    night was marked as finished, it is called again with equal rows. `progress(done, total)` counts images, from 0.
     """
     done = n_bytes = n_shards = n_reused = 0
+    if progress is not None:
+        progress(0, request.n_assets)
     for piece in request.plan.shards(night_id, shard_size=shard_size):
         made = generate_shard(request, piece, sampler=sampler, encoder=encoder, root=root)
         commit(made.shard, made.rows)

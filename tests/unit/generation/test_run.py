@@ -195,14 +195,14 @@ def test_another_operating_point_makes_other_assets(sampler, tmp_path):
 
 
 def test_progress_counts_images_after_the_commit(sampler, tmp_path):
-    """What is reported as done is sealed and committed."""
+    """What is reported as done is sealed and committed; the start is told, so that a rate can be."""
     seen = []
     callables = {
         "commit": lambda shard, rows: seen.append(len(rows)),
         "progress": lambda done, total: seen.append((done, total)),
     }
     generate(request(table()), sampler, tmp_path, **callables)
-    assert seen == [3, (3, 7), 3, (6, 7), 1, (7, 7)]
+    assert seen == [(0, 7), 3, (3, 7), 3, (6, 7), 1, (7, 7)]
 
 
 def test_an_empty_plan_writes_nothing(sampler, tmp_path):
