@@ -1,7 +1,7 @@
 """People's decisions about model versions: the manual override of the gate, and the way back."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Moved:
     """Images that had to be made first."""
     n_without: int
     """Users who may get images and have none of the live model."""
+    day: str = ""
+    """Night whose preferences the images were drawn from; empty where none were needed."""
 
 
 def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ def promote_version(workspace: Workspace, version: int, *, reason: str, actor: s
         repointing=repointing,
     )
     workspace.follow_live()
-    return _moved(workspace, version, before, n_assets)
+    return replace(_moved(workspace, version, before, n_assets), day=night.day)
 
 
 def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: str) -> Moved:

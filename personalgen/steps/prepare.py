@@ -118,7 +118,8 @@ def _again(
         write.begin_night(
             workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
         )
-    _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
+    if newest is None or tables.as_of >= newest:  # an earlier night knows nothing of people who came later
+        _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
     return night
 
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from personalgen.catalogue.read import users_without_live
+from personalgen.catalogue.write import finish_night
 from personalgen.errors import ConfigError
 from personalgen.steps import Embedded, Evaluated, Registered, Trained
 from personalgen.steps.embed import _held_people_out, preferences, preferences_for, start_folder
@@ -24,6 +26,7 @@ from personalgen.steps.release import _release
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights run once, while the first test is set up
 
+AS_OF = datetime.fromtimestamp(1_700_000_000, UTC)
 LIVE = "select user_id, live_asset_id from v_users where live_asset_id is not null"
 OUT, GONE, UNREADABLE = "sim0-00010", "sim0-00011", "sim0-00012"
 
@@ -272,3 +275,27 @@ def test_an_empty_reason_is_refused(home, command):
     """It is kept for ever."""
     told = home.tell("models", *command, "--reason", " ")
     assert (told.code, "reason is empty" in told.err) == (2, True)
+
+
+# --- a source without a users table -----------------------------------------------------------------------------------
+
+
+def test_a_done_night_again_says_nothing_of_people_who_came_later(new_home, monkeypatch):
+    """Where the events say who there is, an earlier night run again takes nobody's image away."""
+    home = new_home(own_world=True)
+    module = importlib.import_module("personalgen.steps.prepare")
+    source_of = module.source_of
+    monkeypatch.setattr(module, "source_of", lambda workspace: dataclasses.replace(source_of(workspace), users=None))
+    steps = importlib.import_module("personalgen.steps")
+    early = AS_OF - timedelta(days=2)
+    night = steps.prepare(home.workspace(), as_of=early)
+    finish_night(home.workspace().engine, night.night_id, status="done", at=AS_OF)
+    late = steps.prepare(home.workspace(), as_of=AS_OF)
+    finish_night(home.workspace().engine, late.night_id, status="done", at=AS_OF)
+    seconds = int(AS_OF.timestamp()) - 9
+    change(home, f"insert into interactions values('late', 'shape-00001', {seconds}, 1, 'like')")
+    steps.prepare(home.workspace(), as_of=AS_OF)
+    listed = "select count(*) as n from v_users where listed and user_id = 'late'"
+    assert home.ask(listed)[0]["n"] == 1
+    assert steps.prepare(home.workspace(), as_of=early).key == night.key
+    assert home.ask(listed)[0]["n"] == 1
