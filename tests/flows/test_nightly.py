@@ -182,9 +182,9 @@ def test_the_night_ends_where_plausible_events_end(first_night, night):
     assert first_night.summary["events_after_as_of"] == 0
 
 
-def test_events_that_are_not_read_are_counted(first_night, in_history):
+def test_events_that_are_not_read_are_counted(first_night, tiny_world):
     """Of people who opted out, and of those the users table does not list, of whom there are none."""
-    with closing(sqlite3.connect(first_night.home.world / "history.db")) as connection:
+    with closing(sqlite3.connect(tiny_world / "history.db")) as connection:
         query = "select count(*) from interactions join users using (user_id) where opted_out and timestamp < ?"
         (opted_out,) = connection.execute(query, (AS_OF.timestamp(),)).fetchone()
     assert (first_night.summary["events_opted_out"], first_night.summary["events_unlisted"]) == (opted_out, 0)
