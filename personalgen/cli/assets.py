@@ -1,6 +1,7 @@
 """What was made for whom and why."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,7 +102,7 @@ def export(
 def lineage_text(facts: dict[str, Any]) -> str:
     """Return an asset's lineage as aligned lines."""
     events = [
-        f"  {event['weight']:+.1%}  {event['title'] or '?'}  (item {event['item_id']}, at {event['timestamp']})"
+        f"  {event['weight']:+.1%}  {event['title'] or '?'}  (item {event['item_id']}, {_day(event['timestamp'])})"
         for event in facts["top_events"]
     ]
     names = [name for name in facts if name != "top_events"]
@@ -109,10 +110,15 @@ def lineage_text(facts: dict[str, Any]) -> str:
     return "\n".join(
         [
             *(f"{name:<{width}}  {facts[name]}" for name in names),
-            f"events that weighed most, of {facts['n_events']}:",
+            f"events that weighed most, of {facts['n_events']} (minus: a dislike):",
             *events,
         ]
     )
+
+
+def _day(timestamp: int) -> str:
+    """Return the UTC day of an event."""
+    return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
 
 
 def _notes(truncated: bool, hidden: tuple[str, ...], limit: int) -> list[str]:

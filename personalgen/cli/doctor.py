@@ -15,5 +15,9 @@ def doctor(config: ConfigOption = None, overrides: SetOption = None, as_json: Js
         [{"what": each.what, "state": each.state, "found": each.found, "do": each.advice} for each in found],
         as_json=as_json,
     )
+    if not as_json:
+        for each in found:
+            if each.state == "wrong":
+                typer.echo(f"\n{each.what}: {each.found}{f'. Do: {each.advice}' if each.advice else ''}")
     if any(each.state == "wrong" for each in found):
         raise typer.Exit(1)

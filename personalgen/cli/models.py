@@ -44,8 +44,9 @@ def promote(version: int, reason: ReasonOption, config: ConfigOption = None, ove
 
     with workspace(config, overrides, existing=True) as opened, opened.only_night():
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
+    was = "as before" if moved.before == version else f"was {_version(moved.before)}"
     typer.echo(
-        f"v{moved.live_version} is live (was {_version(moved.before)}); {moved.n_assets:,} images made first "
+        f"v{moved.live_version} is live ({was}); {moved.n_assets:,} images made first "
         f"from the preferences of {moved.day}"
         f"{_without(moved.n_without, version)}"
     )

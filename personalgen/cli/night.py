@@ -126,6 +126,11 @@ _TRY_NEXT = (
     'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1"',
     "personalgen assets export out/",
 )
+_TRY_NEXT_UNPROMOTED = (
+    "personalgen models list",
+    "personalgen models history",
+    'personalgen models promote {version} --reason "to look at it"',
+)
 
 
 def stage_text(facts: dict[str, Any]) -> str:
@@ -142,7 +147,10 @@ def night_text(summary: dict[str, Any], options: str) -> str:
         f"  {name:<11} {text}"
         for name, text in _night_rows({key: _shown(value) for key, value in summary.items()}, summary)
     ]
-    return "\n".join([*lines, "", "Try next:", *(f"  {command}{options}" for command in _TRY_NEXT)])
+    commands: tuple[str, ...] = _TRY_NEXT
+    if not summary["live_version"]:
+        commands = tuple(command.format(version=summary["version"]) for command in _TRY_NEXT_UNPROMOTED)
+    return "\n".join([*lines, "", "Try next:", *(f"  {command}{options}" for command in commands)])
 
 
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -151,6 +159,24 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
     yield "", "{users_unchanged} users keep theirs; in {shards}".format(**shown)
     yield "champion", _champion(summary)
     yield "gate", shown["gate"]
+    if summary["kid"] is None:
+        yield "evaluation", "missing: see the gate"
+    else:
+        yield from _evaluation_rows(shown, summary)
+    aside = f": {summary['quarantine']}" if summary["rows_quarantined"] else ""
+    yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown) + aside
+    yield (
+        "",
+        "not read: {events_after_as_of} events after as_of, {events_opted_out} of users who opted out".format(**shown),
+    )
+    if summary["events_unlisted"]:
+        yield "", "not read: {events_unlisted} events of users who are not in the users table".format(**shown)
+    yield "report", shown["report"]
+    yield "sheet", summary["sheet"] or "none: no model may draw yet"
+
+
+def _evaluation_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the lines of tonight's figures, each beside its floor or control."""
     yield "KID", "{kid}; real against real {kid_floor}".format(**shown) + _before(summary, "kid_before")
     yield (
         "fit gain",
@@ -161,15 +187,6 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         "",
         "held-out real likes {fit_real_gain}; normalised (NPG) {npg}".format(**shown) + _before(summary, "npg_before"),
     )
-    yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown)
-    yield (
-        "",
-        "not read: {events_after_as_of} events after as_of, {events_opted_out} of users who opted out".format(**shown),
-    )
-    if summary["events_unlisted"]:
-        yield "", "not read: {events_unlisted} events of users who are not in the users table".format(**shown)
-    yield "report", shown["report"]
-    yield "sheet", summary["sheet"] or "none: no model may draw yet"
 
 
 def _champion(summary: dict[str, Any]) -> str:

@@ -118,6 +118,6 @@ def _require_users(n_found: int, min_likes: int) -> None:
     if n_found < MIN_USERS:
         raise DataError(
             f"An evaluation needs at least {MIN_USERS} held-out users with {min_likes} or more held-out likes on judge "
-            f"items and as many on test items, found {n_found}. Give more history, lower evaluation.min_likes or hold "
-            "out a larger share of events. The evaluation is missing; nothing was measured."
+            f"items and as many on test items, found {n_found}. Give more users (three in ten are held out), more "
+            "history of theirs, or raise split.later_share. The evaluation is missing; nothing was measured."
         )

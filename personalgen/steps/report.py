@@ -21,8 +21,10 @@ from personalgen.steps.evaluate import Evaluated, draw
 from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
+from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
 from personalgen.steps.workspace import Workspace
+from personalgen.tables.prepared import QUARANTINE
 from personalgen.worlds import find_world
 
 _SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
@@ -109,8 +111,10 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
         "day": night.day,
         "source": night.source,
         "already_done": already_done,
+        "version": stage_result(night, Registered).version,
         "model_name": workspace.settings.store.model_name,
         "shards": str(workspace.shard_root / "shards"),
+        "quarantine": str(Path(night.prepared) / QUARANTINE),
         "report": reported.html,
         "sheet": reported.sheet,
     }

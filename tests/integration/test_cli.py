@@ -234,6 +234,13 @@ def test_doctor_opens_the_source(new_home, setting, says):
     assert "secret" not in told.out
 
 
+def test_doctor_tells_what_is_wrong_in_full(home):
+    """The table cuts long cells; what must be mended is told below it, whole."""
+    out = home.tell("doctor", overrides=["world.history.seed=5"]).out
+    assert "source: " in out
+    assert "Delete it with its images/, or choose another folder" in out
+
+
 def test_doctor_names_the_columns_that_are_read(home):
     """What a night would read of each table."""
     found = {row["what"]: row["found"] for row in json.loads(home.tell("doctor", "--json").out)}
