@@ -27,6 +27,8 @@ from personalgen.steps.workspace import Workspace
 from personalgen.tables.prepared import QUARANTINE
 from personalgen.worlds import find_world
 
+_FIGURES = ("kid", "fit_", "npg", "before_")
+"""How the facts begin that the page shows as figures, with their controls, in a table of their own."""
 _SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
 
 
@@ -89,7 +91,7 @@ def _report(
         subtitle=f"{night.source} · events before {night.as_of}",
         figures=_figures(Path(evaluated.table)),
         pictures=pictures,
-        counts=summary,
+        counts={name.replace("_", " "): value for name, value in summary.items() if not name.startswith(_FIGURES)},
         simulated=f"Users and events of this source were made up. {find_world(world).licence}" if world else "",
     )
     run.log_artifact(html)
