@@ -92,14 +92,14 @@ def start_folder(workspace: Workspace) -> Path | None:
         ConfigError: the live model has seen people whom the settings hold out.
     """
     settings = workspace.settings
-    folder = live_folder(workspace)
+    folder = live = live_folder(workspace)
     if folder is None and settings.snapshot:
         folder = Path(settings.snapshot).resolve()
         if not (folder / "card.json").is_file():
             raise ArtifactError(f"snapshot = {settings.snapshot!r}: {folder} holds no card.json. Nothing was changed.")
     if folder is None:
         return None
-    if live_folder(workspace) and settings.split.hold_out_users and not _held_people_out(folder):
+    if live and settings.split.hold_out_users and not _held_people_out(folder):
         raise ConfigError(
             "split.hold_out_users is true, but the live model was trained with it false: it has seen the people who "
             "would judge it. Keep the setting false, or start in a home of its own with --set home=…. Nothing was "

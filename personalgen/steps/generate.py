@@ -64,8 +64,8 @@ def generate_missing(
     Where the model is live already, at another operating point, nobody's image changes before the release does.
     """
     point, live = workspace.settings.generation.operating_point, workspace.live()
-    same = live is not None and live.model_version_id == model.model_version_id
-    moves = not same or live is None or live.operating_point_digest == point.digest()
+    key = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
+    moves = key[0] != model.model_version_id or key[1] == point.digest()
     n_new = _draw(workspace, night, embedded, model, point, run_id=None, move=moves)[2]
     return n_new, None if moves else _repointing(workspace, night, embedded, model, point)
 

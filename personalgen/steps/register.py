@@ -41,7 +41,7 @@ def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: E
     model_name = workspace.settings.store.model_name
     folder = keep_model(workspace, Path(trained.folder))
     card = load_card(folder)
-    version = _version(workspace, night, trained, folder)
+    version = _version(workspace, night, trained, folder, card.generator_sha256)
     workspace.registry.set_challenger(version)
     relative = str(folder.relative_to(workspace.settings.root))
     model_version_id = write.register_model(
@@ -69,12 +69,12 @@ def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: E
     )
 
 
-def _version(workspace: Workspace, night: Night, trained: Trained, folder: Path) -> int:
+def _version(workspace: Workspace, night: Night, trained: Trained, folder: Path, sha256: str) -> int:
     """Return the version of these weights: that of an earlier night which trained to the same, else one of their own.
 
     A night trains to the same weights as one before where only what training does not see is new.
     """
-    known = read.model_by_weights(workspace.engine, load_card(folder).generator_sha256)
+    known = read.model_by_weights(workspace.engine, sha256)
     if known is not None and known.model_name == workspace.settings.store.model_name:
         return known.version
     tags = {"night_key": night.key, "day": night.day, "basis_version": trained.basis_version}

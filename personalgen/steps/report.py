@@ -160,8 +160,9 @@ def _summary(
 def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path) -> NDArray[np.uint8]:
     """Write and return the contact sheet of the model that drew tonight."""
     data = NightData.of(workspace, night)
-    generator, _ = load_generator(workspace.model_folder(decided.model_version_id))
-    table = preferences_for(workspace, night, embedded, workspace.model_folder(decided.model_version_id))
+    model = workspace.model_folder(decided.model_version_id)
+    generator, _ = load_generator(model)
+    table = preferences_for(workspace, night, embedded, model)
     rows = _shown_users(table.n_events)
     shown = table.rows(rows)
     options = workspace.settings.generation
