@@ -5,7 +5,7 @@ The meeting point of `embeddings`, which makes conditions, and `models`, which r
 model, so that a vector of another width or meaning is refused instead of being drawn from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from personalgen.errors import ConditionError
 
 Kind = Literal["vector", "label", "set", "sequence"]
+ROWS = ""
+"""Key of the mask that counts the rows of a condition without fields."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,40 @@ class FieldSpec:
     name: str
     """The key under which a `Condition` carries the tensor."""
     kind: Kind
-    """What the tensor is; the encoder of this version reads `vector`."""
+    """What the tensor is.
+
+    A `vector` is a row of numbers, a `label` a row with 1 for each class that applies (one or many), a `set` up to
+    `longest` rows in no order, a `sequence` up to `longest` rows, newest first.
+    """
     width: int
     """Number of columns."""
     longest: int = 1
-    """Longest sequence or set; 1 for a vector."""
+    """Most rows of a sequence or set; 1 for a vector or label."""
     null: str = "learned"
     """What stands for an absent value: a learned row."""
+
+    @property
+    def has_elements(self) -> bool:
+        """Whether a value is several rows, each present or absent by itself."""
+        return self.kind in {"set", "sequence"}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one value."""
+        return (self.longest, self.width) if self.has_elements else (self.width,)
 
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """All inputs of a generator, in order."""
+    """All inputs of a generator, in order; without any, it is unconditional."""
 
     fields: tuple[FieldSpec, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is empty or given twice."""
+        names = [entry.name for entry in self.fields]
+        if "" in names or len(set(names)) < len(names):
+            raise ConditionError(f"fields of a condition need names of their own, found {names}.")
 
     @classmethod
     def vector(cls, name: str, width: int) -> "ConditionSpec":
@@ -65,7 +87,7 @@ class ConditionSpec:
         """Do nothing where `condition` fits.
 
         Raises:
-            ConditionError: a field is missing, unknown or of another width.
+            ConditionError: a field is missing, unknown, of another width or of another kind.
         """
         expected, found = {entry.name: entry.width for entry in self.fields}, condition.widths
         if expected != found:
@@ -73,32 +95,50 @@ class ConditionSpec:
                 f"the model was trained on {expected} (field: columns), the condition has {found}. "
                 "Embed again with the basis of this model, or pick another model. Nothing was generated."
             )
+        for entry in self.fields:
+            shape = tuple(condition.values[entry.name].shape[1:])
+            if len(shape) != len(entry.shape) or (entry.has_elements and shape[0] > entry.longest):
+                raise ConditionError(
+                    f"field {entry.name!r} is a {entry.kind} of shape {entry.shape}, the condition has {shape}. "
+                    "Nothing was generated."
+                )
 
     def null_condition(self, batch_size: int, *, device: torch.device | str = "cpu") -> "Condition":
         """Return a condition in which every field is absent: it asks for the unconditional distribution."""
-        values = {entry.name: torch.zeros(batch_size, entry.width, device=device) for entry in self.fields}
+        values = {entry.name: torch.zeros(batch_size, *entry.shape, device=device) for entry in self.fields}
         absent = torch.zeros(batch_size, dtype=torch.bool, device=device)
-        return Condition(values, {entry.name: absent for entry in self.fields})
+        masks = {entry.name: _element_mask(absent, values[entry.name]) for entry in self.fields}
+        return Condition(values, masks | {ROWS: absent})
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A batch of conditions: per field a (B, width) float32 tensor and a (B,) bool mask, True where present."""
+    """A batch of conditions: a float32 tensor and a bool mask per field, True where present.
+
+    Values are (B, width) with masks (B,) for vectors and labels, (B, n, width) with (B, n) for sets and sequences.
+    """
 
     values: Mapping[str, Tensor]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Complete missing masks (all present) and refuse ragged batches."""
-        first, *others = self.values.values()
+        full = dict(self.masks) | {name: self.masks.get(name, _present(value)) for name, value in self.values.items()}
+        if not full:
+            raise ConditionError("a condition without fields must say its rows: Condition.none(batch_size).")
+        first, *others = full.values()
         if any(
-            other.shape[0] != first.shape[0] for other in others
+            other.shape[0] != first.shape[0] for other in (*others, *self.values.values())
         ):  # no len(), no set: torch.export would fix the size
             raise ConditionError(
                 f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}."
             )
-        full = {name: self.masks.get(name, _present(value)) for name, value in self.values.items()}
         object.__setattr__(self, "masks", full)
+
+    @classmethod
+    def none(cls, batch_size: int, *, device: torch.device | str = "cpu") -> "Condition":
+        """Return the condition of a model without fields."""
+        return cls({}, {ROWS: torch.zeros(batch_size, dtype=torch.bool, device=device)})
 
     @classmethod
     def vector(cls, name: str, value: Tensor, mask: Tensor | None = None) -> "Condition":
@@ -108,7 +148,7 @@ class Condition:
     @property
     def batch_size(self) -> int:
         """Number of rows."""
-        return len(next(iter(self.values.values())))
+        return len(next(iter(self.masks.values())))
 
     @property
     def widths(self) -> dict[str, int]:
@@ -126,15 +166,31 @@ class Condition:
             {k: v.to(device) for k, v in self.values.items()}, {k: m.to(device) for k, m in self.masks.items()}
         )
 
-    def drop(self, dropped: Tensor) -> "Condition":
-        """Return the condition with every field absent in the rows where `dropped` (B,) is True."""
-        return Condition(self.values, {name: mask & ~dropped for name, mask in self.masks.items()})
+    def joined(self, other: "Condition") -> "Condition":
+        """Return one condition with the fields of both, which have the same rows."""
+        return Condition({**self.values, **other.values}, {**self.masks, **other.masks})
 
-    def jitter(self, scale: float) -> "Condition":
-        """Return the condition with Gaussian noise of standard deviation `scale` on every value."""
-        return Condition({k: v + scale * torch.randn_like(v) for k, v in self.values.items()}, self.masks)
+    def drop(self, dropped: Tensor, names: Collection[str] | None = None) -> "Condition":
+        """Return the condition with every field, or each of `names`, absent where `dropped` (B,) is True."""
+        chosen = self.masks.keys() if names is None else names
+        kept = {
+            name: mask & ~_element_mask(dropped, self.values.get(name)) if name in chosen else mask
+            for name, mask in self.masks.items()
+        }
+        return Condition(self.values, kept)
+
+    def jitter(self, scale: float, names: Collection[str] | None = None) -> "Condition":
+        """Return the condition with Gaussian noise of deviation `scale` on the values of `names`, or of all."""
+        chosen = self.values.keys() if names is None else names
+        noisy = {k: v + scale * torch.randn_like(v) if k in chosen else v for k, v in self.values.items()}
+        return Condition(noisy, self.masks)
 
 
 def _present(value: Tensor) -> Tensor:
-    """Return a mask that is True for every row of `value`."""
-    return torch.ones_like(value[:, 0], dtype=torch.bool)
+    """Return a mask that is True for every row of `value`, or for every element of every row."""
+    return torch.ones_like(value[..., 0], dtype=torch.bool)
+
+
+def _element_mask(rows: Tensor, value: Tensor | None) -> Tensor:
+    """Return (B,) row flags in the shape of the mask of `value`."""
+    return rows if value is None or value.ndim == 2 else rows[:, None].expand(value.shape[:2])

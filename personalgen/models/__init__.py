@@ -4,9 +4,11 @@ from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.models.card import ModelCard, load_card, load_generator, save_generator
 from personalgen.models.discriminator import Discriminator
 from personalgen.models.ema import ema_beta, ema_copy, ema_update
+from personalgen.models.families import build_discriminator, build_generator
 from personalgen.models.feature_discriminator import FeatureDiscriminator
 from personalgen.models.generator import Generator, VectorGenerator
 from personalgen.models.options import ModelOptions
+from personalgen.models.vae import ImageEncoder
 
 __all__ = [
     "Condition",
@@ -15,9 +17,12 @@ __all__ = [
     "FeatureDiscriminator",
     "FieldSpec",
     "Generator",
+    "ImageEncoder",
     "ModelCard",
     "ModelOptions",
     "VectorGenerator",
+    "build_discriminator",
+    "build_generator",
     "ema_beta",
     "ema_copy",
     "ema_update",

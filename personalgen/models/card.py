@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from personalgen.artifacts import check_file, read_json, sha256_file, weights_key, write_bytes, write_json
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError
+from personalgen.models.families import build_generator
 from personalgen.models.generator import Generator
 from personalgen.models.options import ModelOptions
 
@@ -91,7 +92,7 @@ def load_generator(folder: Path, *, device: torch.device | str = "cpu") -> tuple
     """
     card = load_card(folder)
     path = check_file(folder / WEIGHTS, card.generator_sha256)
-    generator = Generator(card.options, card.spec)
+    generator = build_generator(card.options, card.spec)
     try:
         generator.load_state_dict(load(path.read_bytes()))
     except RuntimeError as error:

@@ -1,6 +1,5 @@
-"""The discriminator: judges an image together with its condition, and beside other images for the same person."""
+"""What every discriminator is: features of an image, then a logit of those features and the condition."""
 
-import itertools
 import math
 from typing import cast
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.models.layers import ConditionEncoder, ResidualBlock, conv, leaky, linear
+from personalgen.models.conditioning import ConditionEncoder
+from personalgen.models.layers import leaky, linear
 from personalgen.models.options import ModelOptions
 
 _SMOOTH = 0.05
@@ -28,6 +28,19 @@ class Projection(nn.Module):
     def forward(self, features: Tensor, encoded: Tensor) -> Tensor:
         """Return (B,) logits from (B, width) features and (B, style_dim) encoded conditions."""
         return cast("Tensor", self.plain(features).squeeze(1) + (features * self.embed(encoded)).sum(1) * self.scale)
+
+
+class Concatenation(nn.Module):
+    """A logit from features and condition laid side by side: the baseline that projection is measured against."""
+
+    def __init__(self, width: int, style_dim: int) -> None:
+        """Build a net of two layers for features of `width` columns."""
+        super().__init__()
+        self.mix, self.plain = linear(width + style_dim, width), linear(width, 1)
+
+    def forward(self, features: Tensor, encoded: Tensor) -> Tensor:
+        """Return (B,) logits from (B, width) features and (B, style_dim) encoded conditions."""
+        return cast("Tensor", self.plain(leaky(self.mix(torch.cat([features, encoded], dim=1)))).squeeze(1))
 
 
 class GroupSpread(nn.Module):
@@ -54,34 +67,18 @@ class GroupSpread(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """R3GAN-style residual discriminator with projection of the condition; stages are named by their resolution."""
+    """A discriminator of one family; a subclass turns images into features of `feature_dim` columns."""
 
-    def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
-        """Build the net; the condition's width comes from `spec`."""
+    def __init__(self, options: ModelOptions, spec: ConditionSpec, feature_dim: int) -> None:
+        """Build the condition's encoder and the head that reads features beside it."""
         super().__init__()
-        widths = options.discriminator_widths
         self.encoder = ConditionEncoder(spec, options.style_dim)
-        self.from_rgb = conv(3, widths[0], 3, gain=1.0)
-        pairs = itertools.pairwise(widths)
-        self.stages = nn.ModuleDict(
-            {
-                f"px{options.resolution >> k}": nn.Sequential(
-                    *(ResidualBlock(c) for _ in range(options.blocks)), conv(c, c_next, 1, gain=1.0), nn.AvgPool2d(2)
-                )
-                for k, (c, c_next) in enumerate(pairs)
-            }
-        )
-        self.last = ResidualBlock(widths[-1])
-        self.spread = GroupSpread(options.group_size)
-        self.flatten = linear((widths[-1] + 1) * 16, widths[-1])
-        self.head = Projection(widths[-1], options.style_dim)
+        head = Projection if options.conditioning == "modulate" else Concatenation
+        self.head = head(feature_dim, options.style_dim)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return (B, width) features of (B, 3, R, R) images, consecutive groups of which are for one person."""
-        x = self.from_rgb(images)
-        for stage in self.stages.values():
-            x = stage(x)
-        return leaky(self.flatten(self.spread(leaky(self.last(x))).flatten(1)))
+        """Return (B, feature_dim) features of (B, 3, R, R) images, consecutive groups of which are for one person."""
+        raise NotImplementedError
 
     def score(self, features: Tensor, condition: Condition) -> Tensor:
         """Return (B,) logits of `features`."""

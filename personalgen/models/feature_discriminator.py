@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
+from personalgen.models.conditioning import ConditionEncoder
 from personalgen.models.discriminator import GroupSpread, Projection
-from personalgen.models.layers import LEAK, ConditionEncoder, conv
+from personalgen.models.layers import LEAK, conv
 
 
 class FeatureDiscriminator(nn.Module):

@@ -3,12 +3,8 @@
 import math
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from personalgen.conditions import Condition, ConditionSpec
-from personalgen.errors import ConditionError
 
 LEAK = 0.2
 _GAIN = math.sqrt(2 / (1 + LEAK**2))
@@ -41,39 +37,6 @@ def unit_variance(x: Tensor) -> Tensor:
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
-class ConditionEncoder(nn.Module):
-    """A condition as one vector: the sum over fields of a two-layer net; a learned row stands for an absent field."""
-
-    def __init__(self, spec: ConditionSpec, width: int) -> None:
-        """Build one small net per field of `spec`.
-
-        Raises:
-            ConditionError: a field's kind has no encoder.
-        """
-        super().__init__()
-        self.spec = spec
-        for entry in spec.fields:
-            if entry.kind != "vector":
-                raise ConditionError(
-                    f"field {entry.name!r} has kind {entry.kind!r}, which this version cannot encode; use 'vector'."
-                )
-        self.nets = nn.ModuleDict(
-            {
-                entry.name: nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width))
-                for entry in spec.fields
-            }
-        )
-        self.nulls = nn.ParameterDict({entry.name: nn.Parameter(torch.randn(entry.width)) for entry in spec.fields})
-
-    def forward(self, condition: Condition) -> Tensor:
-        """Return (B, width)."""
-        rows = [
-            net(torch.where(condition.masks[name][:, None], condition.values[name], self.nulls[name]))
-            for name, net in self.nets.items()
-        ]
-        return torch.stack(rows).sum(0)
-
-
 class ModulatedBlock(nn.Module):
     """A residual block without normalisation whose input is scaled and shifted per channel by the style vector.
 
@@ -84,16 +47,19 @@ class ModulatedBlock(nn.Module):
     """
 
     def __init__(self, channels: int, style_dim: int) -> None:
-        """Build the block for `channels` maps."""
+        """Build the block for `channels` maps; with a `style_dim` of 0 it is not modulated."""
         super().__init__()
-        self.film = linear(style_dim, 2 * channels)
+        self.film = linear(style_dim, 2 * channels) if style_dim else None
         self.first = conv(channels, channels, 3)
         self.last = conv(channels, channels, 3, gain=0.5)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Return x plus its modulated residual; x is (B, channels, H, W), style (B, style_dim)."""
-        scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
-        return cast("Tensor", x + self.last(leaky(self.first(leaky(x * (1 + scale) + shift)))))
+        y = x
+        if self.film is not None:
+            scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
+            y = x * (1 + scale) + shift
+        return cast("Tensor", x + self.last(leaky(self.first(leaky(y)))))
 
 
 class ResidualBlock(nn.Module):

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from personalgen.bounds import check_options
 
 RESOLUTIONS = (8, 16, 32, 64, 128)
+FAMILIES = ("r3gan", "dcgan", "dense_gan", "vae")
+CONDITIONINGS = ("modulate", "concatenate")
+BASE_PX = 4
+"""Edge at which convolutional generators start and discriminators end."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,17 @@ class ModelOptions:
     """Residual blocks per resolution."""
     group_size: int = 4
     """Consecutive images of a training batch that are one person's, whose spread the discriminator sees."""
+    family: str = "r3gan"
+    """"r3gan" (residual nets), "dcgan", "dense_gan" (fully connected) or "vae" (a CVAE where it has fields)."""
+    conditioning: str = "modulate"
+    """How residual nets hear the condition: "modulate" scales and shifts every block and projects in the discriminator;
+    "concatenate" lays it beside z and beside the features, the baseline."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that no net can have, all in one message."""
         sizes = ("z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks", "group_size")
-        check_options("model", self, least=dict.fromkeys(sizes, 1), choices={"resolution": RESOLUTIONS})
+        choices = {"resolution": RESOLUTIONS, "family": FAMILIES, "conditioning": CONDITIONINGS}
+        check_options("model", self, least=dict.fromkeys(sizes, 1), choices=choices)
 
     @property
     def n_stages(self) -> int:

@@ -14,7 +14,16 @@ from personalgen.artifacts import atomic_path
 from personalgen.conditions import ConditionSpec
 from personalgen.embeddings.content import TAP_CHANNELS
 from personalgen.errors import ArtifactError
-from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ModelOptions, ema_copy, load_generator
+from personalgen.models import (
+    Discriminator,
+    FeatureDiscriminator,
+    Generator,
+    ModelOptions,
+    build_discriminator,
+    build_generator,
+    ema_copy,
+    load_generator,
+)
 from personalgen.training.options import TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -45,8 +54,8 @@ def new_state(
 ) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone."""
     torch.manual_seed(options.seed)
-    generator = _on(device, Generator(model, spec))
-    discriminator = _on(device, Discriminator(model, spec))
+    generator = _on(device, build_generator(model, spec))
+    discriminator = _on(device, build_discriminator(model, spec))
     feature_discriminator = None
     if options.feature_weight:
         feature_discriminator = _on(

@@ -13,7 +13,7 @@ from torch import nn
 
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError, NotFoundError, RegistryError
-from personalgen.models import Generator, ModelOptions, VectorGenerator, load_generator, save_generator
+from personalgen.models import ModelOptions, VectorGenerator, build_generator, load_generator, save_generator
 from personalgen.registry import models as models_module
 from personalgen.registry.export import Exportable
 from personalgen.registry.models import ModelRegistry
@@ -245,7 +245,7 @@ def test_an_export_that_froze_the_batch_size_is_refused(registry, run_id, tmp_pa
 def test_the_generator_round_trips_through_pt2(registry, run_id, tmp_path):
     """The exported generator draws the images of the safetensors one, at any batch size, with pickle refused."""
     torch.manual_seed(0)
-    generator = Generator(ModelOptions(8, 4, 8, 8, 16), ConditionSpec.vector("preference", 3)).eval()
+    generator = build_generator(ModelOptions(8, 4, 8, 8, 16), ConditionSpec.vector("preference", 3)).eval()
     save_generator(tmp_path / "g", generator, basis_version="b1", trained_kimg=0.0)
     export = Exportable(VectorGenerator(generator).eval(), (torch.randn(2, 4), torch.randn(2, 3)), ("z", "preference"))
     registry.register(tmp_path / "g", run_id=run_id, export=export)

@@ -117,3 +117,51 @@ def test_moving_a_condition_keeps_values_and_masks(condition):
     moved = condition.to("cpu")
     assert all(torch.equal(moved.values[name], condition.values[name]) for name in condition.values)
     assert all(torch.equal(moved.masks[name], condition.masks[name]) for name in condition.masks)
+
+
+def test_a_condition_without_fields_still_has_rows():
+    """It can be taken from, moved, dropped and checked against a specification without fields."""
+    none = Condition.none(3)
+    ConditionSpec(()).check(none.take([0, 2]))
+    assert (none.batch_size, none.take([0, 2]).batch_size, none.to("cpu").batch_size) == (3, 2, 3)
+    assert none.drop(torch.ones(3, dtype=torch.bool)).widths == {}
+    with pytest.raises(ConditionError, match="must say its rows"):
+        Condition({})
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("",)])
+def test_fields_need_names_of_their_own(names):
+    """Two fields of one name, or one without, are no specification."""
+    with pytest.raises(ConditionError, match="names of their own"):
+        ConditionSpec(tuple(FieldSpec(name, "vector", 2) for name in names))
+
+
+def test_dropping_one_field_leaves_the_others(condition):
+    """Only the named field is absent in the chosen rows."""
+    dropped = condition.drop(torch.ones(4, dtype=torch.bool), ["mood"])
+    assert not dropped.masks["mood"].any()
+    assert dropped.masks["taste"].all()
+
+
+def test_jitter_of_named_fields_leaves_the_others(condition):
+    """A label next to a vector keeps its ones and zeros."""
+    noisy = condition.jitter(1.0, ["taste"])
+    assert torch.equal(noisy.values["mood"], condition.values["mood"])
+    assert not torch.equal(noisy.values["taste"], condition.values["taste"])
+
+
+def test_elements_are_dropped_with_their_row():
+    """A dropped row of a sequence has no element; each other element keeps its own flag."""
+    mask = torch.tensor([[True, False], [True, True]])
+    condition = Condition({"behaviour": torch.zeros(2, 2, 3)}, {"behaviour": mask})
+    assert condition.drop(torch.tensor([False, True])).masks["behaviour"].tolist() == [[True, False], [False, False]]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 5, 3)])
+def test_a_sequence_of_another_shape_is_refused(shape):
+    """A vector in its place, or one longer than the model has seen, is an error."""
+    spec = ConditionSpec((FieldSpec("behaviour", "sequence", 3, longest=4),))
+    with pytest.raises(ConditionError, match=r"'behaviour' is a sequence of shape \(4, 3\)"):
+        spec.check(Condition({"behaviour": torch.zeros(shape)}))
+    spec.check(Condition({"behaviour": torch.zeros(1, 2, 3)}))
+    assert spec.null_condition(2).masks["behaviour"].shape == (2, 4)

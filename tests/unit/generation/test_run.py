@@ -14,7 +14,7 @@ from personalgen.generation.plan import condition_digest, condition_vector, make
 from personalgen.generation.run import GenerationRequest, generate_plan
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import read_member, sidecar_of
-from personalgen.models import Generator, ModelOptions
+from personalgen.models import ModelOptions, build_generator
 from personalgen.seeding import derive_seed
 
 DIM, DIGEST = 3, 4242
@@ -23,7 +23,7 @@ DIM, DIGEST = 3, 4242
 @pytest.fixture(scope="module")
 def sampler():
     torch.manual_seed(0)
-    generator = Generator(ModelOptions(8, 4, 8, 8, 16), ConditionSpec.vector("preference", DIM))
+    generator = build_generator(ModelOptions(8, 4, 8, 8, 16), ConditionSpec.vector("preference", DIM))
     for parameter in generator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return Sampler(generator, batch_size=4)

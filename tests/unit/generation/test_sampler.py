@@ -7,7 +7,7 @@ from personalgen.conditions import Condition, ConditionSpec
 from personalgen.errors import ConditionError, InternalError
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler, to_uint8
-from personalgen.models import Generator, ModelOptions
+from personalgen.models import ModelOptions, build_generator
 from personalgen.seeding import draw_z
 
 DIM = 4
@@ -39,7 +39,7 @@ def conditions(n, seed=0):
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(0)
-    made = Generator(ModelOptions(resolution=16, z_dim=8, style_dim=16, width=8, max_width=32), Linear.spec)
+    made = build_generator(ModelOptions(resolution=16, z_dim=8, style_dim=16, width=8, max_width=32), Linear.spec)
     for parameter in made.parameters():  # the last convolutions start at zero: give the condition something to move
         parameter.data += 0.05 * torch.randn_like(parameter)
     return made

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from personalgen.errors import ArtifactError
-from personalgen.models import Generator, load_card, load_generator, save_generator
+from personalgen.models import build_generator, load_card, load_generator, save_generator
 
 
 @pytest.fixture
 def generator(options, spec):
     """Return a fresh generator."""
-    return Generator(options, spec)
+    return build_generator(options, spec)
 
 
 @pytest.fixture

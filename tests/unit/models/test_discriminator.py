@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from personalgen.models import Discriminator
+from personalgen.models import build_discriminator
 from personalgen.models.discriminator import GroupSpread, Projection
 
 
 @pytest.fixture
 def discriminator(options, spec):
     """Return a fresh discriminator."""
-    return Discriminator(options, spec)
+    return build_discriminator(options, spec)
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from personalgen.conditions import Condition
-from personalgen.models import Generator, ModelOptions, VectorGenerator
+from personalgen.models import ModelOptions, VectorGenerator, build_generator
 
 
 @pytest.fixture
 def generator(options, spec):
     """Return a fresh generator."""
-    return Generator(options, spec)
+    return build_generator(options, spec)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def z(options):
 def test_pictures_have_the_models_resolution(spec, condition, resolution):
     """(B, 3, R, R) float32 with a stage for each doubling above 4 px."""
     options = ModelOptions(resolution=resolution, z_dim=6, style_dim=16, width=4, max_width=8)
-    generator = Generator(options, spec)
+    generator = build_generator(options, spec)
     images = generator(torch.randn(8, 6), condition)
     assert (images.shape, images.dtype) == ((8, 3, resolution, resolution), torch.float32)
     assert list(generator.stages) == [f"px{8 << k}" for k in range(options.n_stages)]
@@ -59,7 +59,7 @@ def test_weights_depend_on_the_seed_alone(options, spec):
     nets = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        nets.append(Generator(options, spec).state_dict())
+        nets.append(build_generator(options, spec).state_dict())
     assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
     assert not torch.equal(nets[0]["basis"], nets[2]["basis"])
 

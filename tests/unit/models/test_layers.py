@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from personalgen.conditions import Condition, ConditionSpec, FieldSpec
-from personalgen.errors import ConditionError
-from personalgen.models.layers import ConditionEncoder, ModulatedBlock, ResidualBlock, conv, linear, unit_variance
+from personalgen.models.layers import ModulatedBlock, ResidualBlock, conv, linear, unit_variance
 
 
 def test_unit_variance_scales_rows_to_a_mean_square_of_one():
@@ -53,27 +51,7 @@ def test_a_modulated_block_listens_to_its_style():
     torch.testing.assert_close(*block(x, torch.ones(2, 3)))
 
 
-def test_an_absent_field_is_the_learned_row(spec, condition):
-    """Where the mask is False the value does not matter; the learned row does."""
-    encoder, mask = ConditionEncoder(spec, 7), torch.tensor([True, False] * 4)
-    encoded = encoder(Condition.vector("taste", condition.values["taste"], mask))
-    other = torch.where(mask[:, None], condition.values["taste"], torch.full((8, 5), 1e6))
-    assert torch.equal(encoded, encoder(Condition.vector("taste", other, mask)))
-    learned = encoder.nulls["taste"].expand(8, 5)
-    assert torch.equal(encoded[1::2], encoder(Condition.vector("taste", learned))[1::2])
-    assert (encoded[0] - encoded[1]).abs().max() > 1e-3
-
-
-def test_fields_are_encoded_apart_and_added():
-    """Dropping one field changes the sum by that field's part alone."""
-    encoder = ConditionEncoder(ConditionSpec((FieldSpec("a", "vector", 2), FieldSpec("b", "vector", 3))), 4)
-    values = {"a": torch.randn(2, 2), "b": torch.randn(2, 3)}
-    parts = [encoder.nets[name](values[name]) for name in values]
-    torch.testing.assert_close(encoder(Condition(values)), parts[0] + parts[1])
-
-
-@pytest.mark.parametrize("kind", ["label", "set", "sequence"])
-def test_a_field_without_an_encoder_is_refused(kind):
-    """A specification may be ahead of this version; a net is not built on a guess."""
-    with pytest.raises(ConditionError, match=f"'mood' has kind '{kind}', which this version cannot encode"):
-        ConditionEncoder(ConditionSpec((FieldSpec("mood", kind, 2),)), 4)
+def test_a_block_without_style_does_not_listen():
+    """Where the condition is only concatenated, two styles give one output."""
+    block, x = ModulatedBlock(4, 0), torch.randn(2, 4, 6, 6)
+    assert torch.equal(block(x, torch.randn(2, 3)), block(x, torch.randn(2, 3)))
