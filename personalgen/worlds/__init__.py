@@ -1,6 +1,7 @@
 """Planted-taste worlds: catalogues and simulated people whose true tastes are known."""
 
 from personalgen.errors import ConfigError
+from personalgen.worlds.attributes import Attributes, AttributeSpace, AttributeWorld, known_attributes
 from personalgen.worlds.base import PlantedUsers, World, WorldItems
 from personalgen.worlds.history import HistoryOptions, add_days, write_history
 from personalgen.worlds.openmoji import OpenMojiWorld
@@ -8,6 +9,9 @@ from personalgen.worlds.shapes import ShapesWorld
 
 __all__ = [
     "WORLDS",
+    "AttributeSpace",
+    "AttributeWorld",
+    "Attributes",
     "HistoryOptions",
     "OpenMojiWorld",
     "PlantedUsers",
@@ -15,7 +19,9 @@ __all__ = [
     "World",
     "WorldItems",
     "add_days",
+    "find_attribute_world",
     "find_world",
+    "known_attributes",
     "write_history",
 ]
 
@@ -31,3 +37,18 @@ def find_world(name: str) -> World:
     if name not in WORLDS:
         raise ConfigError(f"world.name is {name!r}; expected one of {', '.join(sorted(WORLDS))}. Nothing was written.")
     return WORLDS[name]()
+
+
+def find_attribute_world(name: str) -> AttributeWorld:
+    """Return the world called `name`, whose attributes decide the true utility.
+
+    Raises:
+        ConfigError: there is none of this name, or its pictures show more than its attributes say.
+    """
+    world = find_world(name)
+    if not isinstance(world, AttributeWorld):
+        raise ConfigError(
+            f"world.name is {name!r}, whose pictures show more than its attributes say: what is drawn for its people "
+            "cannot be read. Take shapes. Nothing was measured."
+        )
+    return world

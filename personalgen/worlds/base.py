@@ -4,11 +4,14 @@ A world can render its items, draw users and say what each user truly thinks of 
 marked as simulated wherever it shows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from personalgen.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,21 @@ class PlantedUsers:
     user_ids: tuple[str, ...]
     tastes: tuple[dict[str, tuple[str, ...]], ...]
     """Per user: the attribute values that are loved, by attribute name."""
+
+    def take(self, user_ids: Sequence[str]) -> "PlantedUsers":
+        """Return the named people, in that order.
+
+        Raises:
+            DataError: somebody is not of this world.
+        """
+        of_user = dict(zip(self.user_ids, self.tastes, strict=True))
+        strangers = [user_id for user_id in user_ids if user_id not in of_user]
+        if strangers:
+            raise DataError(
+                f"{len(strangers)} of {len(user_ids)} users are not of this world, {strangers[0]!r} first: their "
+                "tastes are not known. Draw people with the seed and size of the history. Nothing was measured."
+            )
+        return PlantedUsers(tuple(user_ids), tuple(of_user[user_id] for user_id in user_ids))
 
 
 class World(Protocol):

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.errors import ConfigError
-from personalgen.worlds.base import PlantedUsers, WorldItems, attribute_utility
+from personalgen.worlds.attributes import Attributes, AttributeSpace, known_attributes, loved_values
+from personalgen.worlds.base import PlantedUsers, WorldItems
 
 SHAPE_NATS, HUE_NATS, PATTERN_NATS = 3.0, 2.0, 1.5
 """What a loved shape, exactly the loved hue and a loved pattern add to a true utility."""
@@ -21,6 +22,8 @@ HUE_SPREAD_DEGREES = 40.0
 _GOLDEN = 0.6180339887498949
 _COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
 _PERIOD = 0.5
+_FRESH_STEP = 1_000_003
+"""Distance between the seeds of a world and of fresh ones: no item has the random numbers, or the hue, of another."""
 
 Field = NDArray[np.float64]
 Distance = Callable[[Field, Field], Field]
@@ -98,12 +101,33 @@ class ShapesWorld:
             )
         return PlantedUsers(tuple(f"sim{seed}-{index:05d}" for index in range(n_users)), tuple(tastes))
 
+    @property
+    def space(self) -> AttributeSpace:
+        """Shape (as `category`), pattern and hue."""
+        return AttributeSpace({"category": tuple(SHAPES), "pattern": tuple(PATTERNS)}, ("hue",))
+
+    def fresh(self, n_items: int, seed: int) -> "ShapesWorld":
+        """Return a world of `n_items` other pictures for any `seed` from 0.
+
+        Raises:
+            ConfigError: the seed is negative, which could give this world's own pictures.
+        """
+        if seed < 0:
+            raise ConfigError(f"fresh pictures need a seed of at least 0, found {seed}. Nothing was drawn.")
+        return ShapesWorld(n_items, seed=self._seed + _FRESH_STEP * (seed + 1))
+
     def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:
         """Return (n_users, n_items): 3 nats for a loved shape, 1.5 for the loved pattern, up to 2 for the hue."""
-        by_name = attribute_utility(users, self._items, {"category": SHAPE_NATS, "pattern": PATTERN_NATS})
+        return self.utility_of_attributes(users, known_attributes(self._items, self.space))
+
+    def utility_of_attributes(self, users: PlantedUsers, shown: Attributes) -> NDArray[np.float32]:
+        """Return (n_users, n): the nats of `true_utility`, those of shape and pattern times their probabilities."""
+        nats = {"category": SHAPE_NATS, "pattern": PATTERN_NATS}
+        by_name = np.zeros((len(users.user_ids), len(shown.angles["hue"])))
+        for name, values in self.space.categories.items():
+            by_name += nats[name] * loved_values(users, name, values) @ shown.categories[name].T
         loved = np.array([float(taste["hue"][0]) for taste in users.tastes])
-        hues = np.array([float(hue) for hue in self._items.labels["hue"]])
-        return (by_name + HUE_NATS * hue_liking(loved[:, None], hues[None])).astype(np.float32)
+        return (by_name + HUE_NATS * hue_liking(loved[:, None], shown.angles["hue"][None])).astype(np.float32)
 
 
 def hue_liking(loved: NDArray[np.float64], hue: NDArray[np.float64]) -> NDArray[np.float64]:
