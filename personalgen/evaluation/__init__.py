@@ -3,6 +3,14 @@
 Takes arrays, returns frozen dataclasses. The judge's net is imported here and nowhere else.
 """
 
+from personalgen.evaluation.attributes import (
+    AttributeEstimator,
+    EstimatorError,
+    EstimatorOptions,
+    cached_estimator,
+    fit_estimator,
+    reading_error,
+)
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
@@ -11,6 +19,13 @@ from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
 from personalgen.evaluation.measure import Evaluation, Yardstick, build_yardstick, measure
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
 from personalgen.evaluation.paired import Comparison, compare
+from personalgen.evaluation.planted import (
+    PlantedFit,
+    PlantedSelection,
+    PlantedYardstick,
+    select_planted,
+    true_utility_scores,
+)
 from personalgen.evaluation.preference import PreferenceGain, preference_gain
 from personalgen.evaluation.report import ReportPicture, write_report
 from personalgen.evaluation.selection import Selection, select_held_out
@@ -20,8 +35,11 @@ __all__ = [
     "FEATURE_DIM",
     "JUDGE_NET",
     "MIN_USERS",
+    "AttributeEstimator",
     "Comparison",
     "ContentJudge",
+    "EstimatorError",
+    "EstimatorOptions",
     "Evaluation",
     "EvaluationOptions",
     "Figure",
@@ -29,16 +47,21 @@ __all__ = [
     "Interval",
     "Judge",
     "Pictures",
+    "PlantedFit",
+    "PlantedSelection",
+    "PlantedYardstick",
     "PreferenceGain",
     "ReportPicture",
     "Selection",
     "SheetRow",
     "Yardstick",
     "build_yardstick",
+    "cached_estimator",
     "compare",
     "comparison_figures",
     "contact_sheet",
     "evaluation_figures",
+    "fit_estimator",
     "frechet_distance",
     "frechet_with_floor",
     "grid",
@@ -48,7 +71,10 @@ __all__ = [
     "measure",
     "png_bytes",
     "preference_gain",
+    "reading_error",
     "select_held_out",
+    "select_planted",
+    "true_utility_scores",
     "write_png",
     "write_report",
 ]

@@ -90,6 +90,17 @@ def preference_gain(generated: NDArray[Any], real: NDArray[Any], *, options: Eva
     )
 
 
+def gain_interval(scores: NDArray[Any], *, options: EvaluationOptions) -> Interval:
+    """Return the gain of one (n_users, n_users) score matrix alone: for people without held-out likes to compare with.
+
+    Raises:
+        DataError: fewer than 8 users, or the matrix is not square.
+    """
+    _require_scores(scores, scores)
+    counts = resample_counts(len(scores), options.bootstrap, np.random.default_rng(options.seed))
+    return _fit(np.asarray(scores, np.float64), counts, options.confidence).gain
+
+
 def per_user_gain(scores: FloatArray) -> FloatArray:
     """Return (n_users,) own score less the mean score of the same pictures for all other users."""
     own = scores.diagonal()
