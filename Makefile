@@ -61,4 +61,4 @@ lock:
 # Caches and build leftovers only. Never .venv, data/, mlflow.db or the trainings in build/.
 clean:
 	rm -rf build/lib build/bdist.* dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find personalgen flows tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find personalgen flows tools benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -255,7 +255,7 @@ def _read(net: AttributeNet, space: AttributeSpace, images: NDArray[np.uint8]) -
 
 def _to_input(images: NDArray[np.uint8]) -> Tensor:
     """Return (n, 3, R, R) float32 in [-1, 1], channels last."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def _as_vector(degrees: NDArray[np.float64]) -> Tensor:

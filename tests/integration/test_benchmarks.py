@@ -1,0 +1,82 @@
+import json
+
+import pytest
+
+from benchmarks import world
+from benchmarks.world import Curve, line
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home in which the toy training was cut after its first step, and ended by the same command."""
+    path = tmp_path_factory.mktemp("benchmark")
+    slices = (["--max-minutes", "1e-6"], [])
+    codes = [
+        world.main(["--quick", "--home", str(path), "--json", str(path / f"{k}.json"), *more])
+        for k, more in enumerate(slices)
+    ]
+    assert codes == [0, 0]
+    return path
+
+
+@pytest.mark.slow
+def test_a_training_that_was_cut_goes_on(home):
+    """The curve of two slices has the rows of both, and its minutes only grow."""
+    (night,) = (home / "world").iterdir()
+    rows = json.loads((night / "curve.json").read_text())
+    assert [row["kimg"] for row in rows] == pytest.approx([0.016, 0.064, 0.128])
+    for name in ("train_wall_minutes", "train_cpu_minutes"):
+        minutes = [row[name] for row in rows]
+        assert 0 < minutes[0] < minutes[1] < minutes[2]
+    assert len(list(night.glob("*-kimg.png"))) == 3
+
+
+@pytest.mark.slow
+def test_the_json_is_one_flat_object_of_numbers(home):
+    """It holds the last row, the estimator's errors and the operating point, under names that no one has to guess."""
+    figures = json.loads((home / "1.json").read_text())
+    assert all(type(value) in {float, int} for value in figures.values())
+    assert {"kimg", "train_cpu_minutes", "img_per_sec", "estimator_hue_error_degrees", "guidance"} <= figures.keys()
+    assert {"warm_gain_over_real_gain_low", "cold_gain_over_real_gain", "category_sure_share"} <= figures.keys()
+    assert figures["estimator_category_accuracy"] > 0.8
+    assert json.loads((home / "0.json").read_text())["kimg"] == pytest.approx(0.016)
+
+
+@pytest.mark.slow
+def test_a_finished_training_is_measured_at_another_operating_point(home, tmp_path):
+    """Nothing is trained and the curve stays; the figures are those of other latents."""
+    (night,) = (home / "world").iterdir()
+    curve, file = (night / "curve.json").read_text(), tmp_path / "again.json"
+    assert world.main(["--quick", "--home", str(home), "--truncation-psi", "0.5", "--json", str(file)]) == 0
+    again, before = json.loads(file.read_text()), json.loads((home / "1.json").read_text())
+    assert (night / "curve.json").read_text() == curve
+    assert (again["truncation_psi"], again["kimg"]) == (0.5, before["kimg"])
+    assert again["gain_nats"] != before["gain_nats"]
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path, capsys):
+    """As on the command line: the nearest key is named, and nothing is made."""
+    home = tmp_path / "home"
+    assert world.main(["--quick", "--home", str(home), "--set", "train.max_kimgs=1"]) == 2
+    assert "did you mean train.max_kimg?" in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_rows_that_no_checkpoint_followed_are_repeated(tmp_path):
+    """A run killed between a row and its checkpoint measures that snapshot again; the minutes go on from before it."""
+    first = Curve(tmp_path / "curve.json")
+    for kimg, minutes in ((1.0, 10.0), (2.0, 20.0)):
+        first.add({"kimg": kimg, "train_wall_minutes": minutes, "train_cpu_minutes": minutes})
+    second = Curve(tmp_path / "curve.json")
+    second.start()
+    row = second.add({"kimg": 2.0} | second.stop(2.0))
+    assert [row["kimg"] for row in second.rows] == [1.0, 2.0]
+    assert row["train_wall_minutes"] == pytest.approx(10, abs=0.5)
+
+
+def test_what_is_missing_is_a_dash():
+    """A line without cold people and without a ceiling says so instead of failing."""
+    row = {"kimg": 1.0, "train_cpu_minutes": 2.0, "train_wall_minutes": 3.0, "img_per_sec": 40.0}
+    assert line(row | {"category_sure_share": 0.5}).count("–") == 2
