@@ -128,7 +128,8 @@ class Bench:
             for k, row in enumerate(self.sheet_rows)
         ]
         write_png(self.folder / f"{name}.png", contact_sheet(rows, scale=2, header=("liked", "drawn")))
-        return self.yardstick.measure(images, cold_images, options=options).metrics()
+        point = {"truncation_psi": self.operating_point.truncation_psi, "guidance": self.operating_point.guidance}
+        return self.yardstick.measure(images, cold_images, options=options).metrics() | point
 
     @cached_property
     def sheet_rows(self) -> list[SheetRow]:
@@ -145,16 +146,14 @@ class Bench:
 
     @cached_property
     def facts(self) -> Row:
-        """Flat figures that are those of every measurement: how well the estimator reads, and the operating point."""
+        """How well the estimator reads fresh renders and the catalogue, as flat figures."""
         fresh, catalogue = self.estimator.error, _catalogue_error(self.data, self.yardstick.world, self.estimator)
         errors = {f"estimator_{name}": value for name, value in fresh.metrics().items()}
-        errors |= {f"estimator_catalogue_{name}": value for name, value in catalogue.items()}
-        point = self.operating_point
-        return errors | {"truncation_psi": point.truncation_psi, "guidance": point.guidance}
+        return errors | {f"estimator_catalogue_{name}": value for name, value in catalogue.items()}
 
     def introduction(self) -> str:
         """Return who is measured, and how well pictures are read."""
-        errors = ", ".join(f"{name} {value:.4g}" for name, value in self.facts.items() if name.startswith("estimator"))
+        errors = ", ".join(f"{name} {value:.4g}" for name, value in self.facts.items())
         people = f"{len(self.warm.user_ids)} warm and {len(self.cold.user_ids)} cold people, never trained on"
         return f"{self.folder}\n{people}; {errors}"
 

@@ -31,11 +31,13 @@ def test_every_number_has_a_least_value(name):
 def test_public_names():
     """The package's public names are these: a change is a decision, not an accident."""
     expected = """
-        Comparison ContentJudge Evaluation EvaluationOptions FEATURE_DIM Figure FrechetDistance Interval
-        JUDGE_NET Judge MIN_USERS Pictures PreferenceGain ReportPicture Selection SheetRow Yardstick
-        build_yardstick compare comparison_figures contact_sheet evaluation_figures frechet_distance
-        frechet_with_floor grid judge_features kid kid_floor measure png_bytes preference_gain
-        select_held_out write_png write_report
+        AttributeEstimator Comparison ContentJudge EstimatorError EstimatorOptions Evaluation
+        EvaluationOptions FEATURE_DIM Figure FrechetDistance Interval JUDGE_NET Judge MIN_USERS Pictures
+        PlantedFit PlantedSelection PlantedYardstick PreferenceGain ReportPicture Selection SheetRow
+        Yardstick build_yardstick cached_estimator compare comparison_figures contact_sheet
+        evaluation_figures fit_estimator frechet_distance frechet_with_floor grid judge_features kid
+        kid_floor measure png_bytes preference_gain reading_error select_held_out select_planted
+        true_utility_scores write_png write_report
     """
     assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)
