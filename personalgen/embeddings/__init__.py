@@ -11,14 +11,17 @@ from personalgen.embeddings.preference import (
     preference_spec,
     save_preferences,
 )
+from personalgen.embeddings.text import TEXT_DIM, TextEncoder
 
 __all__ = [
     "FIELD",
+    "TEXT_DIM",
     "Basis",
     "ContentNet",
     "EmbeddingOptions",
     "History",
     "PreferenceTable",
+    "TextEncoder",
     "embed_users",
     "fit_basis",
     "image_features",
