@@ -146,7 +146,7 @@ class Settings:
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "": ("home", "store"),
     "world": ("folder",),
-    "train": ("device", "threads", "max_minutes"),
+    "train": ("device", "threads", "max_minutes", "slice_kimg", "compile"),
     "evaluation": ("threads",),
     "limits": ("chunk_rows",),
     "source": ("url", "path", "image_root"),

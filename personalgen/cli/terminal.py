@@ -83,8 +83,8 @@ class Progress:
         self.live = live
         self._stage, self._began, self._printed = "", 0.0, 0.0
 
-    def update(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` (0: unknown) is finished."""
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` (0: unknown) is finished, and what the stage adds to that."""
         now = time.monotonic()
         if stage != self._stage:
             self.close()
@@ -93,7 +93,7 @@ class Progress:
         if not finished and now - self._printed < (0.1 if self.live else _LINE_EVERY_SEC):
             return
         self._printed = now
-        line = progress_line(stage, done, total, now - self._began)
+        line = " ".join(filter(None, [progress_line(stage, done, total, now - self._began), note]))
         sys.stderr.write(f"\r\033[K{line}" if self.live else f"{line}\n")
         sys.stderr.flush()
 

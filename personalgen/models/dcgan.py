@@ -42,6 +42,8 @@ class DCGANGenerator(Generator):
 class DCGANDiscriminator(Discriminator):
     """Strided convolutions with batch normalisation; statistics are those of the batch, since it only ever trains."""
 
+    mixes_rows = True
+
     def __init__(self, options: ModelOptions, spec: ConditionSpec) -> None:
         """Build the net for `spec`."""
         widths = options.discriminator_widths

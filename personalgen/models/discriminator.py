@@ -69,6 +69,9 @@ class GroupSpread(nn.Module):
 class Discriminator(nn.Module):
     """A discriminator of one family; a subclass turns images into features of `feature_dim` columns."""
 
+    mixes_rows = False
+    """Whether an image's logit depends strongly on the other images of the batch."""
+
     def __init__(self, options: ModelOptions, spec: ConditionSpec, feature_dim: int) -> None:
         """Build the condition's encoder and the head that reads features beside it."""
         super().__init__()

@@ -43,12 +43,19 @@ class FeatureDiscriminator(nn.Module):
             out.append(x)
         return tuple(reversed(out))
 
-    def forward(self, mixed: Sequence[Tensor], condition: Condition) -> Tensor:
-        """Return (n_scales, B) logits of mixed maps; each depends on its own mix alone."""
+    def pooled(self, mixed: Sequence[Tensor]) -> Tensor:
+        """Return (n_scales, B, width) features of mixed maps; each depends on its own mix alone."""
+        return torch.stack([head(x).mean((2, 3)) for head, x in zip(self.heads, mixed, strict=True)])
+
+    def score(self, pooled: Tensor, condition: Condition) -> Tensor:
+        """Return (n_scales, B) logits of pooled features."""
         encoded = self.encoder(condition)
-        pooled = [head(x).mean((2, 3)) for head, x in zip(self.heads, mixed, strict=True)]
         logits = [cast("Tensor", logit(row, encoded)) for logit, row in zip(self.logits, pooled, strict=True)]
         return torch.stack(logits)
+
+    def forward(self, mixed: Sequence[Tensor], condition: Condition) -> Tensor:
+        """Return (n_scales, B) logits of mixed maps; each depends on its own mix alone."""
+        return self.score(self.pooled(mixed), condition)
 
 
 def _head(width: int, group_size: int) -> nn.Sequential:

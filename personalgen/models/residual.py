@@ -4,13 +4,12 @@ import itertools
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personalgen.conditions import ConditionSpec
 from personalgen.models.discriminator import Discriminator, GroupSpread
 from personalgen.models.generator import Generator
-from personalgen.models.layers import ModulatedBlock, ResidualBlock, conv, leaky, linear, unit_variance
+from personalgen.models.layers import ModulatedBlock, ResidualBlock, conv, doubled, leaky, linear, unit_variance
 from personalgen.models.options import BASE_PX, ModelOptions
 
 
@@ -25,7 +24,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Return (B, c_out, 2H, 2W)."""
-        x = F.interpolate(self.mix(x), scale_factor=2, mode="bilinear", align_corners=False)
+        x = doubled(self.mix(x))
         for block in self.blocks:
             x = block(x, style)
         return x

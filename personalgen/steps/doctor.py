@@ -83,7 +83,7 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
 def _device(workspace: Workspace) -> Iterator[Finding]:
     import torch
 
-    from personalgen.training.loop import pick_device, pick_precision
+    from personalgen.training.trainer import pick_device, pick_precision
 
     try:
         device = pick_device(workspace.settings.train.device)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from personalgen.conditions import Condition
-from personalgen.embeddings import load_basis, preference_spec, save_basis, vectors_before_events
+from personalgen.embeddings import FIELD, load_basis, preference_spec, save_basis, vectors_before_events
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
@@ -59,7 +59,12 @@ def training_pairs(workspace: Workspace, data: NightData, basis_folder: Path) ->
     likes = history.weight > 0
     vectors = vectors_before_events(history, basis, features)[likes]
     images, image_of_pair = np.unique(history.item_index[likes], return_inverse=True)
-    return TrainingPairs.of(np.asarray(data.prepared.images)[images], image_of_pair, vectors, history.user_index[likes])
+    return TrainingPairs.of(
+        np.asarray(data.prepared.images)[images],
+        image_of_pair,
+        history.user_index[likes],
+        of_pair={FIELD: vectors},
+    )
 
 
 def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
@@ -82,7 +87,8 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         return {}
 
     def log(metrics: dict[str, float], seen_img: int) -> None:
-        speeds.append(metrics["img_per_sec"])
+        if "img_per_sec" in metrics:
+            speeds.append(metrics["img_per_sec"])
         run.log_metrics(metrics, step=seen_img)
 
     result = train_gan(

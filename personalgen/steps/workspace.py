@@ -18,14 +18,14 @@ from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
 
 EXPERIMENT = "nightly"
-Progress = Callable[[str, int, int], None]
+Progress = Callable[..., None]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
+def _silent(_stage: str, _done: int, _total: int, _note: str = "") -> None:
     """Show nothing."""
 
 
@@ -37,7 +37,7 @@ class Workspace:
     now: Callable[[], datetime] = _now
     """The wall clock, UTC."""
     progress: Progress = _silent
-    """Called with (stage, done, total) during long work."""
+    """Called with (stage, done, total) during long work, and with a note where a stage has one."""
 
     @property
     def data(self) -> Path:
@@ -86,9 +86,9 @@ class Workspace:
         """Return where a registered generator, its card and its basis lie."""
         return self.settings.under_home(read.model_by_id(self.engine, model_version_id).folder)
 
-    def report(self, stage: str) -> Callable[[int, int], None]:
-        """Return a (done, total) callback for one stage."""
-        return lambda done, total: self.progress(stage, done, total)
+    def report(self, stage: str) -> Callable[..., None]:
+        """Return a (done, total, note) callback for one stage; a note is optional."""
+        return lambda done, total, note="": self.progress(stage, done, total, note)
 
     @contextmanager
     def only_night(self) -> Iterator[None]:

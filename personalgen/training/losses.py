@@ -5,7 +5,7 @@ torch.func.vjp because autograd.grad(create_graph=True) cannot be compiled.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,37 @@ def relativistic_g_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(real_logits - fake_logits).mean()
 
 
+def nonsaturating_d_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return softplus(-D(x)) + softplus(D(G(z))), averaged (arXiv:1406.2661, section 3)."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def nonsaturating_g_loss(_real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return softplus(-D(G(z))), averaged."""
+    return F.softplus(-fake_logits).mean()
+
+
+class Adversary(NamedTuple):
+    """Both players' losses, and how strongly the generator is pulled along the gradient of each fake's logit."""
+
+    d_loss: Callable[[Tensor, Tensor], Tensor]
+    g_loss: Callable[[Tensor, Tensor], Tensor]
+    pull: Callable[[Tensor, Tensor], Tensor]
+    """(B,) less the derivative of the generator's summed loss with respect to the fakes' logits."""
+
+
+ADVERSARIES = {
+    "relativistic": Adversary(
+        relativistic_d_loss,
+        relativistic_g_loss,
+        lambda real_logits, fake_logits: torch.sigmoid(real_logits - fake_logits),
+    ),
+    "nonsaturating": Adversary(
+        nonsaturating_d_loss, nonsaturating_g_loss, lambda _real_logits, fake_logits: torch.sigmoid(-fake_logits)
+    ),
+}
+
+
 class Judged(NamedTuple):
     """What a discriminator says of a batch, all differentiable with respect to its weights."""
 
@@ -29,17 +60,38 @@ class Judged(NamedTuple):
     """(B,)."""
     features: Tensor
     """(B, width): the features that the logits were read from."""
-    penalty: Tensor
-    """(B,) squared norms of `gradient`: R1 on real images, R2 on fakes."""
-    gradient: Tensor
-    """(B, 3, H, W) gradient of the logits with respect to the images: also what a generator's loss passes back."""
+    pull: Callable[[Tensor], Tensor]
+    """Takes (B,) weights to the (B, 3, H, W) gradient of the weighted sum of logits with respect to the images."""
+
+    def gradient(self) -> Tensor:
+        """Return the gradient of the sum of logits."""
+        return self.pull(torch.ones_like(self.logits))
 
 
 def judge(discriminate: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor) -> Judged:
-    """Return what `discriminate`, which gives (logits, features), says of images, with its gradient."""
+    """Return what `discriminate`, which gives (logits, features), says of images."""
     logits, pull, features = torch.func.vjp(discriminate, images, has_aux=True)  # type: ignore[misc] # three with has_aux
-    (gradient,) = pull(torch.ones_like(logits))
-    return Judged(logits, features, gradient.float().square().sum((1, 2, 3)), gradient)
+    return Judged(logits, features, lambda weights: cast("Tensor", pull(weights)[0]))
+
+
+def squared_norms(gradient: Tensor) -> Tensor:
+    """Return (B,) float32 squared norms of (B, 3, H, W) gradients: R1 on real images, R2 on fakes."""
+    return gradient.float().square().sum((1, 2, 3))
+
+
+def judge_features(
+    discriminate: Callable[..., tuple[Tensor, Tensor]], mixed: tuple[Tensor, ...], *, pixel_dims: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (n_scales, B) logits on feature maps, (n_scales, B, width) pooled features and the (B,) penalty.
+
+    The penalty is on the gradients of the maps, in the units of pixels. A map with k times as many numbers as the image
+    counts k times: distances between maps grow with their size, and with this factor one gamma serves both
+    discriminators.
+    """
+    logits, pull, features = torch.func.vjp(discriminate, *mixed, has_aux=True)  # type: ignore[misc] # as above
+    gradients = pull(torch.ones_like(logits))
+    norms = [g[0].numel() / pixel_dims * squared_norms(g) for g in gradients]
+    return logits, features, torch.stack(norms).sum(0)
 
 
 def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
@@ -50,15 +102,17 @@ def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
     return F.softplus(other_logits - own_logits).mean()
 
 
-def judge_features(
-    discriminate: Callable[..., Tensor], mixed: tuple[Tensor, ...], *, pixel_dims: int
-) -> tuple[Tensor, Tensor]:
-    """Return (n_scales, B) logits on feature maps and the (B,) penalty on their gradients, in the units of pixels.
+def contrastive_loss(images: Tensor, conditions: Tensor, person: Tensor, temperature: Tensor) -> Tensor:
+    """Return how badly the (B, d) images are recognised as their person's among the (B, d) conditions of the batch.
 
-    A map with k times as many numbers as the image counts k times: distances between maps grow with their size, and
-    with this factor one gamma serves both discriminators.
+    InfoNCE (arXiv:1807.03748, eq. 4) on unit vectors, from images to conditions. Rows of one person, whose (B,) numbers
+    are equal, are all right answers.
     """
-    logits, pull = torch.func.vjp(discriminate, *mixed)[:2]
-    gradients = pull(torch.ones_like(logits))
-    norms = [g[0].numel() / pixel_dims * g.float().square().sum((1, 2, 3)) for g in gradients]
-    return logits, torch.stack(norms).sum(0)
+    similarity = F.normalize(images, dim=1) @ F.normalize(conditions, dim=1).T * temperature.exp()
+    right = (person[:, None] == person[None, :]).to(similarity.dtype)
+    return -((similarity.log_softmax(1) * right).sum(1) / right.sum(1)).mean()
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, variance) || N(0, 1)), summed over latents, averaged over rows (arXiv:1312.6114, eq. 10)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -1,10 +1,12 @@
 """How a generator is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from personalgen.bounds import check_options
 
 PRECISIONS = ("auto", "fp32", "bf16")
+COMPILE = ("auto", "off", "on", "graphs")
+LOSSES = ("relativistic", "nonsaturating")
 
 
 @dataclass(frozen=True)
@@ -15,12 +17,16 @@ class TrainingOptions:
     """Thousands of images of this training, warm start not counted."""
     max_minutes: float = 0.0
     """Stop cleanly after so many minutes of wall time; 0 means no limit. The state is kept and can be resumed."""
+    slice_kimg: float = 0.0
+    """Stop cleanly after so many thousands of images of this run, in the same way; 0 means no limit."""
     batch_size: int = 32
-    """Images per step."""
+    """Images per step, over all processes."""
     device: str = "auto"
     """"auto" takes a GPU where there is one; else "cpu", "cuda" or "cuda:1"."""
     precision: str = "auto"
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
+    compile: str = "auto"
+    """Whether the step is compiled: "auto" does on a GPU; "graphs" also replays it from CUDA graphs; "on", "off"."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
     learning_rate: float = 5e-4
@@ -30,49 +36,94 @@ class TrainingOptions:
     warmup_kimg: float = 1.0
     """Thousands of images over which Adam's step rises from zero: its second moments are not known yet, and without
     it a warm start would be thrown off its weights."""
-    r1_gamma: float = 2.0
-    """Weight of R1 + R2 at the start."""
-    final_r1_gamma: float = 0.3
-    """Weight of R1 + R2 at the end (cosine)."""
+    loss: str = "relativistic"
+    """"relativistic" pairs each real image with a made one; "nonsaturating" judges each by itself, as the first GANs
+    did (with r1_gamma = 0, for `dcgan` and `dense_gan` as published)."""
+    r1_gamma: float | None = None
+    """Weight of R1 + R2 at the start; by default 2 at 32 pixels and four times as much per doubling of the edge."""
+    final_r1_gamma: float | None = None
+    """Weight of R1 + R2 at the end (cosine); by default 0.15 of the start's."""
+    penalty_every: int = 1
+    """Steps per penalty, whose weight grows with it; 1 is steadier, 4 or 8 cheaper (as in StyleGAN2)."""
     feature_weight: float = 1.0
     """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
     feature_px: int = 64
     """Edge to which images are brought for the frozen features."""
     mismatch_weight: float = 0.2
-    """Weight of telling a real image with its own user's vector from the same image with another user's."""
+    """Weight of telling a real image with its own user's condition from the same image with another user's."""
+    wrong_fake_weight: float = 0.0
+    """Weight of telling a made image under another user's condition from a real one under its own."""
+    contrast_weight: float = 0.0
+    """Weight of the contrastive preference loss: a made image shall be recognised as its user's among the batch."""
     candidates: int = 0
     """Latents tried per real image, of which the one that comes nearest to it is trained; 0 takes them as drawn. Four
     make a generator that has shapes already more diverse; from scratch they were not shown to help."""
     match_weight: float = 2.0
     """Weight of the difference between a real image and the picture that came nearest to it."""
+    kl_weight: float = 0.01
+    """Weight of a VAE's divergence from the prior, beside a reconstruction error averaged over numbers."""
+    kl_warmup_kimg: float = 4.0
+    """Thousands of images over which that weight rises from zero."""
     condition_dropout: float = 0.1
-    """Share of rows trained without condition, which guidance needs at sampling."""
+    """Share of rows trained without any condition, which guidance needs at sampling."""
+    field_dropout: dict[str, float] = field(default_factory=dict)
+    """Share of rows trained without one field, by its name; each field is dropped by itself."""
+    condition_ramp_kimg: float = 0.0
+    """Thousands of images over which the dropout falls from 1 to `condition_dropout`: first unconditional, then not."""
     condition_jitter: float = 0.1
-    """Standard deviation of noise on the standardised vectors."""
-    augment: float = 0.5
-    """Probability of each augmentation of what the discriminators see."""
+    """Noise on a vector's values, as a share of their standard deviation."""
+    user_mixup: float = 0.0
+    """Share of people who are blended with another one: vectors mixed, pictures from either in proportion."""
+    history_dropout: float = 0.0
+    """Share of a behaviour sequence's elements that are left out."""
+    augment: float | None = None
+    """Probability of each augmentation of what the discriminators see; by default decided by the number of images."""
+    augment_ramp_kimg: float = 0.0
+    """Thousands of images over which that probability rises from zero."""
     flip: bool = True
     """Whether a mirrored picture is as good as the picture."""
     ema_kimg: float = 5.0
     """Half-life of the generator's moving average in thousands of images."""
     snapshot_kimg: float = 10.0
-    """How often sample grids and metrics are taken and the state is saved."""
+    """How often sample grids and metrics are taken, health is checked and the state is saved."""
+    max_rollbacks: int = 3
+    """How often a training that diverged or collapsed goes back to its last good checkpoint, at half the learning rate,
+    before it fails."""
+    least_diversity: float = 0.05
+    """Spread of a fixed grid of pictures, as a share of that of real ones, under which a training has collapsed."""
     seed: int = 0
     """Seed of weights, batches and noise."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be trained with, all in one message."""
         positive = ("max_kimg", "learning_rate", "ema_kimg", "snapshot_kimg")
-        not_negative = ("max_minutes", "final_learning_rate", "warmup_kimg", "r1_gamma", "final_r1_gamma")
-        weights = ("feature_weight", "mismatch_weight", "match_weight", "condition_jitter")
+        not_negative = (
+            "max_minutes",
+            "slice_kimg",
+            "final_learning_rate",
+            "warmup_kimg",
+            "kl_weight",
+            "kl_warmup_kimg",
+        )
+        weights = ("feature_weight", "mismatch_weight", "wrong_fake_weight", "contrast_weight", "match_weight")
+        ramps = ("condition_ramp_kimg", "augment_ramp_kimg", "condition_jitter", "candidates", "seed", "max_rollbacks")
+        given = [name for name in ("r1_gamma", "final_r1_gamma") if getattr(self, name) is not None]
         check_options(
             "train",
             self,
-            least={"batch_size": 1, "threads": 1, "feature_px": 1}
-            | dict.fromkeys(("candidates", "seed", *not_negative, *weights), 0),
+            least={"batch_size": 1, "threads": 1, "feature_px": 1, "penalty_every": 1}
+            | dict.fromkeys((*not_negative, *weights, *ramps, *given), 0),
             above=dict.fromkeys(positive, 0),
-            shares=("condition_dropout", "augment"),
-            choices={"precision": PRECISIONS},
+            shares=(
+                *("condition_dropout", "user_mixup", "history_dropout", "least_diversity"),
+                *(["augment"] if self.augment is not None else []),
+            ),
+            choices={"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES},
+            more=[
+                f"field_dropout.{name} must be in [0, 1], found {share}"
+                for name, share in self.field_dropout.items()
+                if not 0 <= share <= 1
+            ],
         )
 
 

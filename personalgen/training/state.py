@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -15,21 +15,26 @@ from personalgen.conditions import ConditionSpec
 from personalgen.embeddings.content import TAP_CHANNELS
 from personalgen.errors import ArtifactError
 from personalgen.models import (
-    Discriminator,
     FeatureDiscriminator,
     Generator,
+    ImageEncoder,
     ModelOptions,
     build_discriminator,
     build_generator,
     ema_copy,
     load_generator,
 )
+from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.options import TrainingOptions
 
 CHECKPOINT = "checkpoint.safetensors"
 DISCRIMINATORS = "discriminators.safetensors"
-_JUDGES = ("discriminator.", "feature_discriminator.")
+_SAVED_WITH_A_MODEL = ("discriminator", "feature_discriminator")
+_WITH_THE_GENERATOR = ("generator", "image_encoder")
+"""Nets that the generator's optimizer moves; the other one moves its opponents."""
 BETAS = (0.0, 0.99)
+_VAE_BETAS = (0.9, 0.99)
+"""Momentum helps a bound and harms a game."""
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -38,39 +43,65 @@ N = TypeVar("N", bound=nn.Module)
 class TrainingState:
     """The mutable state of one training."""
 
-    generator: Generator
+    nets: dict[str, nn.Module]
+    """All that learns, by name: the generator and, as the family has them, its opponents or its encoder."""
     average: Generator
-    discriminator: Discriminator
-    feature_discriminator: FeatureDiscriminator | None
-    g_optimizer: torch.optim.Adam
-    d_optimizer: torch.optim.Adam
+    """The generator's moving average: the weights that are used."""
+    optimizers: dict[str, torch.optim.Adam]
+    """"generator" and, in an adversarial family, "opponents"."""
+    rng: torch.Generator
+    """The only source of random numbers, on the training's device: it is where in the data the training stands, too."""
     seen_img: int = 0
     start_kimg: float = 0.0
     """Images seen by the weights that this training started from."""
+    rollbacks: int = 0
+    """How often this training went back to a checkpoint because it diverged or collapsed."""
+
+    @property
+    def generator(self) -> Generator:
+        """The net that is trained."""
+        return cast("Generator", self.nets["generator"])
 
 
 def new_state(
     model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device
 ) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone."""
-    torch.manual_seed(options.seed)
-    generator = _on(device, build_generator(model, spec))
-    discriminator = _on(device, build_discriminator(model, spec))
-    feature_discriminator = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        nets = {name: _on(device, net) for name, net in _nets(model, spec, options)}
+    parts = {"generator": _WITH_THE_GENERATOR, "opponents": tuple(nets.keys() - set(_WITH_THE_GENERATOR))}
+    learning = {
+        part: [p for name, net in nets.items() if name in names for p in net.parameters() if p.requires_grad]
+        for part, names in parts.items()
+    }
+    betas = _VAE_BETAS if model.family == "vae" else BETAS
+    kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
+    optimizers = {
+        part: torch.optim.Adam(weights, lr=options.learning_rate, betas=betas, **kind)
+        for part, weights in learning.items()
+        if weights
+    }
+    for optimizer in optimizers.values():
+        _give_moments(optimizer)
+    average = ema_copy(cast("Generator", nets["generator"]))
+    return TrainingState(nets, average, optimizers, torch.Generator(device).manual_seed(options.seed))
+
+
+def _nets(model: ModelOptions, spec: ConditionSpec, options: TrainingOptions) -> Iterator[tuple[str, nn.Module]]:
+    """Yield what learns, by name."""
+    yield "generator", build_generator(model, spec)
+    if model.family == "vae":
+        yield "image_encoder", ImageEncoder(model, spec)
+        return
+    yield "discriminator", build_discriminator(model, spec)
     if options.feature_weight:
-        feature_discriminator = _on(
-            device, FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim, group_size=model.group_size)
+        yield (
+            "feature_discriminator",
+            FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim, group_size=model.group_size),
         )
-    judged = [net for net in (discriminator, feature_discriminator) if net is not None]
-    learning = [p for net in judged for p in net.parameters() if p.requires_grad]
-    return TrainingState(
-        generator=generator,
-        average=ema_copy(generator),
-        discriminator=discriminator,
-        feature_discriminator=feature_discriminator,
-        g_optimizer=torch.optim.Adam(generator.parameters(), lr=options.learning_rate, betas=BETAS, foreach=True),
-        d_optimizer=torch.optim.Adam(learning, lr=options.learning_rate, betas=BETAS, foreach=True),
-    )
+    if options.contrast_weight and spec.fields:
+        yield "contrast", PreferenceContrast(spec, model.style_dim)
 
 
 def _on(device: torch.device, net: N) -> N:
@@ -83,19 +114,23 @@ def _on(device: torch.device, net: N) -> N:
 
 def save_checkpoint(folder: Path, state: TrainingState) -> Path:
     """Write the whole state to one file, atomically; return its path."""
-    tensors = {name: value.detach().contiguous().cpu() for name, value in _tensors(state)}
-    tensors["rng"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng_cuda"] = torch.cuda.get_rng_state()
-    meta = {"seen_img": str(state.seen_img), "start_kimg": str(state.start_kimg)}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in _tensors(state)}
+    tensors["rng"] = state.rng.get_state()
+    meta = {name: str(getattr(state, name)) for name in ("seen_img", "start_kimg", "rollbacks")}
     path = folder / CHECKPOINT
     with atomic_path(path) as temporary:
-        save_file({name: value.clone() for name, value in tensors.items()}, temporary, metadata=meta)
+        save_file(tensors, temporary, metadata=meta)
     return path
 
 
+def broken_parts(state: TrainingState) -> list[str]:
+    """Return which nets and optimizers hold a number that is not finite, by name."""
+    bad = (name for name, value in _tensors(state) if not bool(value.isfinite().all()))
+    return sorted({name.split(".")[0] for name in bad})
+
+
 def load_checkpoint(folder: Path, state: TrainingState) -> bool:
-    """Fill `state` and the random generators from the checkpoint in `folder`; return False where there is none.
+    """Fill `state` from the checkpoint in `folder`; return False where there is none.
 
     Raises:
         ArtifactError: the checkpoint belongs to other nets or is damaged.
@@ -109,29 +144,30 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
             meta = stream.metadata()
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
-    _prepare_optimizers(state)
     own = dict(_tensors(state))
-    shapes = {name: value.shape for name, value in saved.items() if name not in {"rng", "rng_cuda"}}
+    shapes = {name: value.shape for name, value in saved.items() if name != "rng"}
     if {name: value.shape for name, value in own.items()} != shapes:
         raise ArtifactError(f"{path} belongs to nets of another shape. Delete it to train from the start.")
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(saved[name])
-    torch.set_rng_state(saved["rng"])
-    if "rng_cuda" in saved and torch.cuda.is_available():
-        torch.cuda.set_rng_state(saved["rng_cuda"])
+    state.rng.set_state(saved["rng"])
     state.seen_img, state.start_kimg = int(meta["seen_img"]), float(meta["start_kimg"])
+    state.rollbacks = int(meta["rollbacks"])
     return True
 
 
-def save_discriminators(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path:
+def save_discriminators(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path | None:
     """Copy the discriminators of a checkpoint to `folder`, so that a later training can start from both players.
 
-    With `half`, weights are stored as float16.
+    With `half`, weights are stored as float16. A family without discriminators has None.
     """
+    prefixes = tuple(f"{name}." for name in _SAVED_WITH_A_MODEL)
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(_JUDGES)]  # noqa: SIM118 - not a mapping
+        names = [name for name in stream.keys() if name.startswith(prefixes)]  # noqa: SIM118 - not a mapping
         tensors = {name: stream.get_tensor(name) for name in names}
+    if not tensors:
+        return None
     path = folder / DISCRIMINATORS
     with atomic_path(path) as temporary:
         save_file({name: value.half() if half else value for name, value in tensors.items()}, temporary)
@@ -151,8 +187,9 @@ def start_from(folder: Path, state: TrainingState) -> None:
     state.start_kimg = card.trained_kimg
     path = folder / DISCRIMINATORS
     saved = load_file(path) if path.is_file() else {}
-    for prefix, net in zip(_JUDGES, (state.discriminator, state.feature_discriminator), strict=True):
-        if net is not None:
+    for name in _SAVED_WITH_A_MODEL:
+        if net := state.nets.get(name):
+            prefix = f"{name}."
             _fill(net, {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)})
 
 
@@ -166,27 +203,20 @@ def _fill(net: nn.Module, saved: dict[str, Tensor]) -> None:
 
 def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of the state under a stable name."""
-    parts = {
-        "generator": state.generator,
-        "average": state.average,
-        "discriminator": state.discriminator,
-        "feature_discriminator": state.feature_discriminator,
-    }
-    for name, part in parts.items():
-        if part is not None:
-            yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
-    for name, optimizer in (("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)):
+    for name, part in {**state.nets, "average": state.average}.items():
+        yield from ((f"{name}.{key}", value) for key, value in part.state_dict().items())
+    for name, optimizer in state.optimizers.items():
         for k, parameter in enumerate(optimizer.param_groups[0]["params"]):
-            for key, value in sorted(optimizer.state.get(parameter, {}).items()):
-                yield f"{name}.{k}.{key}", value
+            for key, value in sorted(optimizer.state[parameter].items()):
+                yield f"{name}_optimizer.{k}.{key}", value
 
 
-def _prepare_optimizers(state: TrainingState) -> None:
-    """Give Adam its (zero) moments before the first step, so that a checkpoint can be copied into them."""
-    for optimizer in (state.g_optimizer, state.d_optimizer):
-        for parameter in optimizer.param_groups[0]["params"]:
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32),
-                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            }
+def _give_moments(optimizer: torch.optim.Adam) -> None:
+    """Give Adam its (zero) moments before the first step, so that every checkpoint has all of them."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        device = parameter.device if optimizer.defaults["fused"] else torch.device("cpu")
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=device),
+            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+        }

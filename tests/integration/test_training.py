@@ -1,17 +1,19 @@
-"""A tiny GAN, a few steps: the loop as a whole, its interruptions, and its first losses as they have always been."""
+"""A tiny GAN, a few steps: the loop as a whole, its interruptions and returns, and its first losses as ever."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from personalgen.conditions import Condition, ConditionSpec
+from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError, ConfigError, TrainingError
-from personalgen.models import ModelOptions, build_discriminator, save_generator
+from personalgen.models import ModelOptions, save_generator
+from personalgen.models.options import FAMILIES
 from personalgen.training import TrainingOptions, TrainingPairs, save_discriminators, start_from, train
-from personalgen.training.losses import judge, relativistic_d_loss
+from personalgen.training.dataset import Behaviour
 from personalgen.training.state import CHECKPOINT
 
 SPEC = ConditionSpec.vector("taste", 5)
@@ -43,21 +45,47 @@ A_MOMENT = dataclasses.replace(FOUR_STEPS, max_minutes=1e-9)
 """Time for exactly one step."""
 
 
-@pytest.fixture(scope="module")
-def pairs():
-    """Return 20 pairs of four users over six pictures."""
+USERS = np.repeat(np.arange(4), 5)
+
+
+def noise():
+    """Return six pictures, the picture of each of 20 pairs, and a vector for each pair, all at random."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     vectors = rng.normal(size=(20, 5)).astype(np.float32)
-    return TrainingPairs.of(images, rng.integers(0, 6, 20), vectors, np.repeat(np.arange(4), 5))
+    return images, rng.integers(0, 6, 20), vectors
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Return 20 pairs of four users over six pictures."""
+    images, shown, vectors = noise()
+    return TrainingPairs.of(images, shown, USERS, of_pair={"taste": vectors})
+
+
+@pytest.fixture(scope="module")
+def sequence_pairs():
+    """Return the same pairs with what each user did before as sequences of up to three events."""
+    images, shown, vectors = noise()
+    behaviour = Behaviour(
+        name="behaviour",
+        longest=3,
+        item_features=torch.from_numpy(vectors[:6, :2].copy()),
+        item_of_event=torch.from_numpy(shown),
+        weight_of_event=torch.ones(20),
+        day_of_event=torch.arange(20.0),
+        start_of_pair=torch.from_numpy(5 * USERS),
+        stop_of_pair=torch.arange(20),
+    )
+    return TrainingPairs.of(images, shown, USERS, of_pair={"taste": vectors}, behaviour=behaviour)
 
 
 @pytest.fixture
 def run(pairs):
     """Return a function that trains in a folder, in four steps where nothing else is asked for."""
 
-    def run(folder, options=FOUR_STEPS, model=MODEL, **callbacks):
-        return train(pairs, SPEC, model, options, folder=folder, **callbacks)
+    def run(folder, options=FOUR_STEPS, model=MODEL, pairs=pairs, spec=SPEC, **callbacks):
+        return train(pairs, spec, model, options, folder=folder, **callbacks)
 
     return run
 
@@ -80,7 +108,7 @@ def killed_after(count):
     """Return a progress callback that ends the process after so many steps."""
     steps = []
 
-    def progress(_done, _total):
+    def progress(_done, _total, _note):
         steps.append(1)
         if len(steps) == count:
             raise Killed
@@ -88,15 +116,53 @@ def killed_after(count):
     return progress
 
 
-@pytest.mark.parametrize("candidates", [0, 3])
-def test_resuming_equals_no_interruption(tmp_path, run, candidates):
+RESUMED = {family: {"model": {"family": family}} for family in FAMILIES} | {
+    "candidates": {"candidates": 3},
+    "mixup": {"user_mixup": 0.7},
+    "lazy penalties": {"penalty_every": 3},
+    "contrast": {"contrast_weight": 1.0, "wrong_fake_weight": 0.3, "loss": "nonsaturating"},
+    "ramps": {"condition_ramp_kimg": 0.03, "augment_ramp_kimg": 0.03, "field_dropout": {"taste": 0.3}},
+    "sequence": {"history_dropout": 0.3},
+    "after a rollback": {"rollbacks": 1},
+}
+
+
+def killed_at(seen_img):
+    """Return a log callback that ends the process once so many images were seen, before they are saved."""
+
+    def log(_metrics, seen):
+        if seen >= seen_img:
+            raise Killed
+
+    return log
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_resuming_equals_no_interruption(tmp_path, run, sequence_pairs, name):
     """Four steps in one go are four times one step: weights, average, moments and random state, bit for bit."""
-    whole = run(tmp_path / "whole", dataclasses.replace(FOUR_STEPS, candidates=candidates))
-    parts = [run(tmp_path / "parts", dataclasses.replace(A_MOMENT, candidates=candidates)) for _ in range(4)]
+    changes = dict(RESUMED[name])
+    given = {"model": dataclasses.replace(MODEL, **changes.pop("model", {}))}
+    if rollbacks := changes.pop("rollbacks", 0):
+        given["warm_start"] = lambda state: setattr(state, "rollbacks", rollbacks)
+    if name == "sequence":
+        fields = (FieldSpec("taste", "vector", 5), FieldSpec("behaviour", "sequence", 4, longest=3))
+        given |= {"pairs": sequence_pairs, "spec": ConditionSpec(fields)}
+    whole = run(tmp_path / "whole", dataclasses.replace(FOUR_STEPS, **changes), **given)
+    parts = [run(tmp_path / "parts", dataclasses.replace(A_MOMENT, **changes), **given) for _ in range(4)]
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
     assert equal(whole.generator.state_dict(), parts[-1].generator.state_dict())
     assert [part.finished for part in parts] == [False, False, False, True]
     assert [part.trained_kimg for part in parts] == pytest.approx([0.008, 0.016, 0.024, 0.032])
+
+
+def test_two_and_two_steps_are_four(tmp_path, run):
+    """A training that is stopped between two snapshots of many steps goes on as if nothing had been."""
+    options = dataclasses.replace(FOUR_STEPS, snapshot_kimg=0.016)
+    run(tmp_path / "whole", options)
+    with pytest.raises(Killed):
+        run(tmp_path / "parts", options, log=killed_at(16))
+    run(tmp_path / "parts", options)
+    assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
 
 
 def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(tmp_path, run):
@@ -107,26 +173,41 @@ def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(tmp_path, run):
         run(tmp_path / "killed", options, progress=killed_after(3))
     assert checkpoint(tmp_path / "killed").keys() == checkpoint(tmp_path / "whole").keys()
     seen = []
-    run(tmp_path / "killed", options, progress=lambda done, total: seen.append((done, total)))
+    run(tmp_path / "killed", options, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(24, 32), (32, 32)]
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "killed"))
 
 
-def test_a_kill_before_the_first_checkpoint_starts_again(tmp_path, run):
-    """Nothing was kept, nothing is half there, and the result is the same."""
+def test_a_kill_before_the_first_snapshot_goes_on_from_the_start(tmp_path, run):
+    """The state before the first step is kept, whole, and the result is the same."""
     with pytest.raises(Killed):
         run(tmp_path / "killed", progress=killed_after(1))
-    assert not (tmp_path / "killed" / CHECKPOINT).exists()
-    run(tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [CHECKPOINT]
+    seen = []
+    run(
+        tmp_path / "killed",
+        progress=lambda done, *_: seen.append(done),
+        warm_start=lambda _: pytest.fail("warm start after a checkpoint"),
+    )
     run(tmp_path / "whole")
+    assert seen == [8, 16, 24, 32]
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "killed"))
 
 
-def test_what_happens_to_the_random_state_between_snapshots_does_not_matter(tmp_path, run):
-    """A snapshot callback that only looks leaves the result as it is."""
+def test_what_callbacks_draw_does_not_matter(tmp_path, run):
+    """Training neither reads nor moves torch's global random state: callbacks and what came before may draw from it."""
+
+    def draw(*_):
+        torch.manual_seed(int(torch.randint(1000, ())))
+        return {"drawn": float(torch.rand(3).sum())}
+
     run(tmp_path / "plain")
-    run(tmp_path / "looked", on_snapshot=lambda average, _: {"sum": float(average.basis.sum())})
-    assert equal(checkpoint(tmp_path / "plain"), checkpoint(tmp_path / "looked"))
+    torch.manual_seed(77)
+    run(tmp_path / "drawing", on_snapshot=draw, log=draw, progress=draw, warm_start=draw)
+    assert equal(checkpoint(tmp_path / "plain"), checkpoint(tmp_path / "drawing"))
+    before = torch.get_rng_state()
+    run(tmp_path / "again")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_finished_training_is_returned_as_it_stands(tmp_path, run):
@@ -171,14 +252,41 @@ def test_the_result_is_the_average_ready_to_use(tmp_path, run):
 
 
 def test_metrics_are_logged_at_each_snapshot(tmp_path, run):
-    """`log` gets the losses beside what the snapshot returned, with the images seen; speed is among them."""
+    """`log` gets the losses, how diverse pictures are and what the snapshot returned, with the images seen."""
     logged = []
     options = dataclasses.replace(FOUR_STEPS, snapshot_kimg=0.016)
     run(tmp_path, options, on_snapshot=lambda *_: {"kid": 1.5}, log=lambda *given: logged.append(given))
     assert [seen for _, seen in logged] == [16, 32]
+    losses = {"loss_d", "loss_g", "loss_mismatch", "r1_plus_r2", "logit_gap"}
     for metrics, _ in logged:
-        assert metrics["kid"] == 1.5
-        assert {"loss_d", "loss_g", "r1_plus_r2", "img_per_sec"} <= set(metrics)
+        assert metrics.keys() == {*losses, "diversity", "kid", "rollbacks"}
+        assert (metrics["kid"], metrics["rollbacks"]) == (1.5, 0)
+        assert 0 < metrics["diversity"] < 2
+
+
+def test_speed_is_told_from_the_twentieth_step_of_a_process(tmp_path, run):
+    """Images per second, share of the arithmetic and time to go among the metrics, the share in the progress line too.
+
+    A process that goes on counts anew; what is measured changes nothing of what is trained.
+    """
+    options = dataclasses.replace(FOUR_STEPS, max_kimg=0.192, snapshot_kimg=0.04)
+    logged, notes = [], []
+    run(
+        tmp_path / "told",
+        options,
+        log=lambda metrics, seen: logged.append((seen, metrics)),
+        progress=lambda _done, _total, note: notes.append(note),
+    )
+    assert notes[:20] == [""] * 20
+    assert all(note.startswith("MFU ") for note in notes[20:])
+    speed = {"img_per_sec", "mfu", "eta_min"}
+    assert [(seen, speed & metrics.keys()) for seen, metrics in logged[:4]] == [(40 * k, set()) for k in (1, 2, 3, 4)]
+    seen, metrics = logged[4]
+    assert (seen, metrics["eta_min"]) == (192, 0)
+    assert metrics["img_per_sec"] > 1
+    assert 0 < metrics["mfu"] < 1
+    run(tmp_path / "silent", options)
+    assert equal(checkpoint(tmp_path / "told"), checkpoint(tmp_path / "silent"))
 
 
 def test_first_losses_are_as_they_have_always_been(tmp_path, run):
@@ -193,26 +301,197 @@ def test_first_losses_are_as_they_have_always_been(tmp_path, run):
 
 
 GOLDEN = {
-    "loss_d": [0.7481, 0.7293, 0.7706, 0.7539],
-    "loss_g": [0.6459, 0.6681, 0.6297, 0.639],
-    "loss_mismatch": [0.6901, 0.6825, 0.6899, 0.6972],
-    "r1_plus_r2": [0.1516, 0.1693, 0.1219, 0.1804],
+    "loss_d": [0.7179, 0.8138, 0.7551, 0.705],
+    "loss_g": [0.6772, 0.5943, 0.6397, 0.689],
+    "loss_mismatch": [0.7021, 0.7176, 0.7273, 0.6865],
+    "r1_plus_r2": [0.1301, 0.1692, 0.1223, 0.1191],
+    "logit_gap": [-0.0407, -0.2195, -0.1154, -0.016],
+    "diversity": [0.4015, 0.4091, 0.4098, 0.4136],
 }
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path, run, pairs):
-    """The error names the losses and what to do; the checkpoint of before is byte for byte what it was."""
+# --- going back -------------------------------------------------------------------------------------------------------
+
+
+class Poison:
+    """Callbacks that harm a training: `harm(state)` is called before the snapshot at each of `at` images, once each."""
+
+    def __init__(self, harm, at, start_kimg=0.0):
+        self.harm, self.left, self.start_kimg, self.state, self.logged = harm, list(at), start_kimg, None, []
+
+    def warm_start(self, state):
+        """Keep the state in hand."""
+        self.state, state.start_kimg = state, self.start_kimg
+
+    def progress(self, done, _total, _note):
+        """Harm it where it is time."""
+        if self.left and done == self.left[0]:
+            self.left.pop(0)
+            with torch.no_grad():
+                self.harm(self.state)
+
+    def log(self, metrics, seen):
+        """Keep what was logged."""
+        self.logged.append((seen, metrics))
+
+    def callbacks(self):
+        """Return all of them."""
+        return {name: getattr(self, name) for name in ("warm_start", "progress", "log")}
+
+
+def ruin_generator(state):
+    """Set one weight to what is no number."""
+    state.generator.to_rgb.weight[0, 0, 0, 0] = float("nan")
+
+
+def ruin_discriminator(state):
+    """Likewise, where no loss has seen it yet."""
+    state.nets["discriminator"].from_rgb.weight[0, 0, 0, 0] = float("inf")
+
+
+def ruin_moments(state):
+    """Likewise, where no picture shows it."""
+    next(iter(state.optimizers["opponents"].state.values()))["exp_avg_sq"].fill_(float("inf"))
+
+
+@pytest.mark.parametrize("harm", [ruin_generator, ruin_discriminator, ruin_moments])
+@pytest.mark.parametrize("at", [8, 16, 24, 32])
+def test_a_training_that_breaks_goes_back_and_finishes(tmp_path, run, harm, at):
+    """From the last good checkpoint, the one before the first step included, with every result finite.
+
+    The snapshot that found it tells of the rollback and where it went back to, and of no loss.
+    """
+    poison = Poison(harm, [at])
+    result = run(tmp_path, **poison.callbacks())
+    assert result.finished
+    assert [seen for seen, _ in poison.logged] == [*range(8, at, 8), at - 8, *range(at, 33, 8)]
+    assert [metrics["rollbacks"] for _, metrics in poison.logged] == [0] * (at // 8 - 1) + [1] * (6 - at // 8)
+    assert poison.logged[at // 8 - 1][1] == {"rollbacks": 1}
+    assert all(value.isfinite().all() for value in checkpoint(tmp_path).values())
+    assert all(np.isfinite(list(metrics.values())).all() for _, metrics in poison.logged)
+
+
+def test_a_break_between_two_snapshots_is_found_at_the_next(tmp_path, run):
+    """Nothing of it is saved or logged: the steps since the last good checkpoint are taken again."""
+    poison = Poison(ruin_discriminator, [24])
+    run(tmp_path, dataclasses.replace(FOUR_STEPS, snapshot_kimg=0.016), **poison.callbacks())
+    assert [(seen, metrics["rollbacks"]) for seen, metrics in poison.logged] == [(16, 0), (16, 1), (32, 1)]
+
+
+def test_the_second_try_has_half_the_rate_and_other_random_numbers(tmp_path, run):
+    """Rates are halved once per return and stay so after a resume; the steps taken again see other data."""
+    rates, options = [], dataclasses.replace(FOUR_STEPS, learning_rate=1e-3, final_learning_rate=1e-3, warmup_kimg=0.0)
+
+    class Watched(Poison):
+        def progress(self, done, total, note):
+            rates.append(self.state.optimizers["opponents"].param_groups[0]["lr"])
+            super().progress(done, total, note)
+
+    poison = Watched(ruin_generator, [8, 16])
+    run(tmp_path / "poisoned", options, **poison.callbacks())
+    assert rates == pytest.approx([1e-3, *[5e-4] * 2, *[2.5e-4] * 3])
+    losses = [metrics["loss_d"] for _, metrics in poison.logged if "loss_d" in metrics]
+    plain = []
+    run(tmp_path / "plain", options, log=lambda metrics, _: plain.append(metrics["loss_d"]))
+    assert abs(losses[0] - plain[0]) > 1e-4
+
+
+def test_a_training_that_went_back_is_resumed_as_it_was(tmp_path, run):
+    """Rollbacks are part of the checkpoint: stopped after one, the rest is bit for bit that of no interruption."""
+    run(tmp_path / "whole", **Poison(ruin_discriminator, [16]).callbacks())
+    with pytest.raises(Killed):
+        run(tmp_path / "parts", **(Poison(ruin_discriminator, [16]).callbacks() | {"log": killed_at(24)}))
+    assert int(meta(tmp_path / "parts")["rollbacks"]) == 1
+    run(tmp_path / "parts")
+    assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
+def meta(folder):
+    """Return what a checkpoint says beside its tensors."""
+    with safe_open(folder / CHECKPOINT, framework="pt") as stream:
+        return stream.metadata()
+
+
+def test_a_training_that_always_breaks_fails_with_its_last_good_checkpoint(tmp_path, run):
+    """After `max_rollbacks` returns the error says what was found, how often, and what to do.
+
+    The checkpoint stands byte for byte as the last return left it: nets, moments and clock of before the first break.
+    """
+    run(tmp_path, A_MOMENT)
+    good, kept = checkpoint(tmp_path), []
+    pairs = noise_that_is_no_number()
+
+    def log(metrics, seen):
+        kept.append((seen, metrics))
+
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, dataclasses.replace(FOUR_STEPS, max_rollbacks=2), pairs=pairs, log=log)
+    assert kept == [(8, {"rollbacks": 1}), (8, {"rollbacks": 2})]
+    message = str(caught.value)
+    for part in ("loss_d", "is not finite before image 16, after 2 returns", "Look at", "lower train.learning_rate"):
+        assert part in message
+    left = checkpoint(tmp_path)
+    assert equal({**left, "rng": good["rng"]}, good)
+    assert not torch.equal(left["rng"], good["rng"])
+    assert meta(tmp_path) == {"seen_img": "8", "start_kimg": "0.0", "rollbacks": "2"}
+
+
+def noise_that_is_no_number():
+    """Return pairs whose vectors are NaN."""
+    images, shown, vectors = noise()
+    return TrainingPairs.of(images, shown, USERS, of_pair={"taste": np.full_like(vectors, np.nan)})
+
+
+def test_without_rollbacks_the_first_break_ends_it(tmp_path, run):
+    """The checkpoint of before is byte for byte what it was, and another training goes on from it."""
     run(tmp_path, A_MOMENT)
     before = (tmp_path / CHECKPOINT).read_bytes()
-    poisoned = dataclasses.replace(pairs, vectors=torch.full_like(pairs.vectors, float("nan")))
-    with pytest.raises(TrainingError) as caught:
-        train(poisoned, SPEC, MODEL, FOUR_STEPS, folder=tmp_path)
-    message = str(caught.value)
-    assert "loss_d" in message
-    assert "not finite" in message
-    assert "lower train.learning_rate" in message
+    with pytest.raises(TrainingError, match="after 0 returns"):
+        run(tmp_path, dataclasses.replace(FOUR_STEPS, max_rollbacks=0), pairs=noise_that_is_no_number())
     assert (tmp_path / CHECKPOINT).read_bytes() == before
-    run(tmp_path)
+    assert run(tmp_path).finished
+
+
+def test_a_training_that_failed_fails_again(tmp_path, run):
+    """Its rollbacks are spent: the same command does not start over."""
+    options = dataclasses.replace(FOUR_STEPS, max_rollbacks=1)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="after 1 returns"):
+            run(tmp_path, options, pairs=noise_that_is_no_number())
+
+
+def test_a_collapsed_generator_is_found(tmp_path, run):
+    """One grey picture for everybody, by weights that are all finite, once 5,000 images were seen and not before."""
+
+    def go_grey(state):
+        for net in (state.generator, state.average):
+            net.to_rgb.weight.zero_()
+
+    young, old = Poison(go_grey, [16]), Poison(go_grey, [16], start_kimg=6.0)
+    for name, poison in (("young", young), ("old", old)):
+        assert run(tmp_path / name, **poison.callbacks()).finished
+    assert [metrics["rollbacks"] for _, metrics in young.logged] == [0, 0, 0, 0]
+    assert young.logged[1][1]["diversity"] == 0
+    assert [metrics["rollbacks"] for _, metrics in old.logged] == [0, 1, 1, 1, 1]
+    always = Poison(go_grey, [8, 16, 16, 16, 16], start_kimg=6.0)
+    with pytest.raises(TrainingError, match=r"the pictures have collapsed: they differ 0\.000 times as much as real"):
+        run(tmp_path / "always", dataclasses.replace(FOUR_STEPS, max_rollbacks=0), **always.callbacks())
+
+
+def test_a_saturated_discriminator_is_found(tmp_path, run):
+    """Finite logits a thousand apart teach nothing where real ones are above, and much where they are below.
+
+    A fresh discriminator's head is made a million times as steep, and again with the other sign: one of the two is so.
+    """
+    options, found = dataclasses.replace(FOUR_STEPS, snapshot_kimg=0.016, mismatch_weight=0.0), []
+    for factor in (1e6, -1e6):
+        poison = Poison(lambda state, factor=factor: state.nets["discriminator"].head.plain.weight.mul_(factor), [8])
+        run(tmp_path / str(factor), options, **poison.callbacks())
+        found.append([(seen, metrics["rollbacks"]) for seen, metrics in poison.logged])
+    assert sorted(found) == [[(0, 1), (16, 1), (32, 1)], [(16, 0), (32, 0)]]
+
+
+# --- what does not fit ------------------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, run):
@@ -225,7 +504,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, run):
 
 
 def test_a_batch_that_groups_do_not_divide_is_refused(tmp_path, run):
-    """The first step says which two settings do not fit; nothing is written."""
+    """The error says which two settings do not fit; nothing is written."""
     with pytest.raises(ConfigError, match=r"train: batch_size must be a multiple .* found 9"):
         run(tmp_path, dataclasses.replace(FOUR_STEPS, batch_size=9))
     assert list(tmp_path.iterdir()) == []
@@ -260,7 +539,8 @@ def test_a_resumed_training_is_not_started_anew(tmp_path, run, start):
 def test_a_smaller_model_grows(tmp_path, run, start):
     """A 16 px model starts from an 8 px one, trains, and keeps what it took over in shape."""
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    large = TrainingPairs.of(pictures, np.arange(2), np.zeros((2, 5), dtype=np.float32), np.arange(2))
+    vectors = np.zeros((2, 5), dtype=np.float32)
+    large = TrainingPairs.of(pictures, np.arange(2), np.arange(2), of_pair={"taste": vectors})
     model = dataclasses.replace(MODEL, resolution=16)
     result = train(
         large, SPEC, model, A_MOMENT, folder=tmp_path / "large", warm_start=lambda state: start_from(start, state)
@@ -279,30 +559,3 @@ def test_frozen_features_resume_as_well(tmp_path, run):
     for _ in range(2):
         run(tmp_path / "parts", dataclasses.replace(options, max_minutes=1e-9))
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
-
-
-def test_the_discriminators_loss_can_be_compiled():
-    """Loss with R1 and R2 is one graph without breaks, backward included, and gives what eager gives.
-
-    Traced by torch.compile with the backend aot_eager, which needs no C compiler.
-    """
-    torch.manual_seed(0)
-    net, (real, fake), values = build_discriminator(MODEL, SPEC), torch.randn(2, 8, 3, 8, 8), torch.randn(8, 5)
-
-    def loss(real, fake, values):
-        condition = Condition.vector("taste", values)
-
-        def discriminate(x):
-            features = net.features(x)
-            return net.score(features, condition), features
-
-        on_real, on_fake = judge(discriminate, real), judge(discriminate, fake)
-        return relativistic_d_loss(on_real.logits, on_fake.logits) + (on_real.penalty + on_fake.penalty).mean()
-
-    found = []
-    for function in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):
-        value = function(real, fake, values)
-        found.append((value.detach(), torch.autograd.grad(value, list(net.parameters()), materialize_grads=True)))
-    torch.testing.assert_close(*(value for value, _ in found))
-    for one, other in zip(*(gradients for _, gradients in found), strict=True):
-        torch.testing.assert_close(one, other)

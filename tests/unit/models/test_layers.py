@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from personalgen.models.layers import ModulatedBlock, ResidualBlock, conv, linear, unit_variance
+from personalgen.models.layers import ModulatedBlock, ResidualBlock, conv, doubled, linear, unit_variance
 
 
 def test_unit_variance_scales_rows_to_a_mean_square_of_one():
@@ -11,6 +12,19 @@ def test_unit_variance_scales_rows_to_a_mean_square_of_one():
     assert rows[0] / rows[0].norm() == pytest.approx([0.6, -0.8])
     assert rows[1].square().mean() == pytest.approx(1, rel=1e-2)
     assert rows[2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_doubling_is_bilinear(memory_format):
+    """Values and gradient are those of F.interpolate, for edges of any length, and the result is channels last."""
+    for height, width in ((4, 4), (5, 3), (1, 2)):
+        x = torch.randn(2, 3, height, width).contiguous(memory_format=memory_format).requires_grad_()
+        pull = torch.randn(2, 3, 2 * height, 2 * width)
+        expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        found = doubled(x)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(*(torch.autograd.grad(y, x, pull)[0] for y in (found, expected)))
+        assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_linear_keeps_the_variance_of_its_input():

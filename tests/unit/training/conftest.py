@@ -1,5 +1,7 @@
 """A data set of noise, and nets that take a step in milliseconds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from personalgen.conditions import ConditionSpec
 from personalgen.models import ModelOptions
 from personalgen.training import TrainingOptions, TrainingPairs
+from personalgen.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -42,7 +45,22 @@ def pairs():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     vectors = rng.normal(size=(20, 5)).astype(np.float32)
-    return TrainingPairs.of(images, rng.integers(0, 6, 20), vectors, np.repeat(np.arange(4), 5))
+    return TrainingPairs.of(images, rng.integers(0, 6, 20), np.repeat(np.arange(4), 5), of_pair={"taste": vectors})
+
+
+@pytest.fixture
+def make_trainer(pairs, spec, model, options):
+    """Return a function that builds a trainer without augmentation and candidates, at other options where asked.
+
+    `model_changes` are those to the nets; other pairs and another specification go together.
+    """
+
+    def make(model_changes=None, *, own_pairs=None, own_spec=None, **changes):
+        changed = dataclasses.replace(options, **{"augment": 0.0, "candidates": 0, "max_kimg": 8.0} | changes)
+        nets = dataclasses.replace(model, **model_changes or {})
+        return Trainer(own_pairs or pairs, spec if own_spec is None else own_spec, nets, changed, torch.device("cpu"))
+
+    return make
 
 
 @pytest.fixture(autouse=True)

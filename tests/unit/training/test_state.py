@@ -7,7 +7,14 @@ from safetensors.torch import load_file, save_file
 from personalgen.errors import ArtifactError
 from personalgen.models import save_generator
 from personalgen.training import save_discriminators, start_from
-from personalgen.training.state import CHECKPOINT, DISCRIMINATORS, load_checkpoint, new_state, save_checkpoint
+from personalgen.training.state import (
+    CHECKPOINT,
+    DISCRIMINATORS,
+    broken_parts,
+    load_checkpoint,
+    new_state,
+    save_checkpoint,
+)
 
 CPU = torch.device("cpu")
 
@@ -16,8 +23,8 @@ CPU = torch.device("cpu")
 def fresh(model, spec, options):
     """Return a function that makes a fresh state, of other options where asked."""
 
-    def make(seed=0, feature_weight=0.0, **changes):
-        own = dataclasses.replace(options, seed=seed, feature_weight=feature_weight)
+    def make(seed=0, feature_weight=0.0, contrast_weight=0.0, **changes):
+        own = dataclasses.replace(options, seed=seed, feature_weight=feature_weight, contrast_weight=contrast_weight)
         return new_state(dataclasses.replace(model, **changes), spec, own, device=CPU)
 
     return make
@@ -26,24 +33,28 @@ def fresh(model, spec, options):
 @pytest.fixture
 def trained(fresh):
     """Return a state after one step of each optimizer."""
-    state = fresh(seed=1)
-    for net, optimizer in ((state.generator, state.g_optimizer), (state.discriminator, state.d_optimizer)):
-        sum(weight.square().sum() for weight in net.parameters()).backward()
+    return after_a_step(fresh(seed=1))
+
+
+def after_a_step(state):
+    """Return the state after one step of each optimizer."""
+    for net in state.nets.values():
+        sum(weight.square().sum() for weight in net.parameters() if weight.requires_grad).backward()
+    for optimizer in state.optimizers.values():
         optimizer.step()
-    state.seen_img, state.start_kimg = 640, 2.5
+    state.seen_img, state.start_kimg, state.rollbacks = 640, 2.5, 2
     return state
 
 
 def tensors(state):
     """Return every tensor of the nets and optimizers of a state."""
-    nets = (state.generator, state.average, state.discriminator)
     moments = [
         value
-        for optimizer in (state.g_optimizer, state.d_optimizer)
+        for optimizer in state.optimizers.values()
         for weight in optimizer.param_groups[0]["params"]
         for _, value in sorted(optimizer.state[weight].items())
     ]
-    return [value for net in nets for value in net.state_dict().values()] + moments
+    return [value for net in (*state.nets.values(), state.average) for value in net.state_dict().values()] + moments
 
 
 def equal(one, other):
@@ -52,27 +63,84 @@ def equal(one, other):
 
 
 def test_a_new_state_depends_on_the_seed_alone(fresh):
-    """Whatever was drawn before, one seed gives one pair of nets; the average starts as the generator."""
+    """Whatever was drawn before, one seed gives one pair of nets; the average starts as the generator.
+
+    The global state of torch is as before.
+    """
+    before = torch.get_rng_state()
     one = fresh(seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
     torch.rand(100)
     other = fresh(seed=3)
     assert equal(one.generator, other.generator)
-    assert equal(one.discriminator, other.discriminator)
+    assert equal(one.nets["discriminator"], other.nets["discriminator"])
     assert equal(one.average, one.generator)
     assert not equal(one.generator, fresh(seed=4).generator)
 
 
 def test_a_checkpoint_holds_everything(tmp_path, trained, fresh):
-    """Nets, average, both optimizers, clock and random state come back bit for bit."""
-    torch.manual_seed(42)
+    """Nets, average, both optimizers, clock, rollbacks and random state come back bit for bit."""
+    torch.rand(3, generator=trained.rng)
     save_checkpoint(tmp_path, trained)
-    drawn = torch.rand(5)
-    torch.manual_seed(7)
-    state = fresh()
+    drawn = torch.rand(5, generator=trained.rng)
+    state, before = fresh(), torch.get_rng_state()
     assert load_checkpoint(tmp_path, state)
     assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(trained), strict=True))
-    assert (state.seen_img, state.start_kimg) == (640, 2.5)
-    assert torch.equal(torch.rand(5), drawn)
+    assert (state.seen_img, state.start_kimg, state.rollbacks) == (640, 2.5, 2)
+    assert torch.equal(torch.rand(5, generator=state.rng), drawn)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_checkpoint_before_the_first_step_can_be_gone_on_from(tmp_path, fresh):
+    """Into a fresh state and into one that has learned since: it is what a first rollback returns to."""
+    save_checkpoint(tmp_path, fresh(seed=1))
+    for state in (fresh(), after_a_step(fresh(seed=1))):
+        assert load_checkpoint(tmp_path, state)
+        assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(fresh(seed=1)), strict=True))
+        assert (state.seen_img, state.rollbacks) == (0, 0)
+
+
+FAMILIES = {
+    "r3gan": {"generator": ["generator"], "opponents": ["discriminator", "feature_discriminator", "contrast"]},
+    "dcgan": {"generator": ["generator"], "opponents": ["discriminator", "feature_discriminator", "contrast"]},
+    "dense_gan": {"generator": ["generator"], "opponents": ["discriminator", "feature_discriminator", "contrast"]},
+    "vae": {"generator": ["generator", "image_encoder"]},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_net_has_one_optimizer(fresh, family):
+    """A VAE's encoder learns with its generator, opponents by themselves; what does not learn is in neither."""
+    state = fresh(family=family, feature_weight=1.0, contrast_weight=1.0)
+    assert list(state.nets) == [name for names in FAMILIES[family].values() for name in names]
+    assert state.optimizers.keys() == FAMILIES[family].keys()
+    for part, names in FAMILIES[family].items():
+        moved = state.optimizers[part].param_groups[0]["params"]
+        learning = [w for name in names for w in state.nets[name].parameters() if w.requires_grad]
+        assert [id(w) for w in moved] == [id(w) for w in learning]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_holds_every_family(tmp_path, fresh, family):
+    """All nets with their buffers, contrast included, come back bit for bit."""
+    changes = {"family": family, "contrast_weight": 1.0}
+    trained = after_a_step(fresh(seed=1, **changes))
+    save_checkpoint(tmp_path, trained)
+    state = fresh(**changes)
+    assert load_checkpoint(tmp_path, state)
+    assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(trained), strict=True))
+
+
+def test_what_is_broken_is_named(fresh):
+    """Nothing in a healthy state; a weight, an average or a moment that is not finite tells whose it is."""
+    state = after_a_step(fresh())
+    assert broken_parts(state) == []
+    with torch.no_grad():
+        state.nets["discriminator"].from_rgb.weight[0, 0, 0, 0] = float("nan")
+        state.average.basis[0] = float("inf")
+    moments = state.optimizers["generator"].state[state.generator.basis]
+    moments["exp_avg_sq"].fill_(float("inf"))
+    assert broken_parts(state) == ["average", "discriminator", "generator_optimizer"]
 
 
 def test_no_checkpoint_is_no_error(tmp_path, fresh):
@@ -87,6 +155,8 @@ def test_no_checkpoint_is_no_error(tmp_path, fresh):
     [
         pytest.param({"resolution": 16}, id="resolution"),
         pytest.param({"feature_weight": 1.0}, id="feature discriminator"),
+        pytest.param({"contrast_weight": 1.0}, id="contrast"),
+        pytest.param({"family": "vae"}, id="family"),
         pytest.param({"width": 4, "max_width": 4}, id="width"),
         pytest.param({"z_dim": 7}, id="z_dim"),
     ],
@@ -102,11 +172,11 @@ def test_a_refused_checkpoint_changes_nothing(tmp_path, trained, fresh):
     """Nothing is half loaded: weights and random state are as before."""
     save_checkpoint(tmp_path, trained)
     state = fresh(z_dim=7)
-    before, rng = [value.clone() for value in state.generator.state_dict().values()], torch.get_rng_state()
+    before, rng = [value.clone() for value in state.generator.state_dict().values()], state.rng.get_state()
     with pytest.raises(ArtifactError):
         load_checkpoint(tmp_path, state)
     assert all(torch.equal(a, b) for a, b in zip(before, state.generator.state_dict().values(), strict=True))
-    assert torch.equal(torch.get_rng_state(), rng)
+    assert torch.equal(state.rng.get_state(), rng)
 
 
 @pytest.mark.parametrize("keep", [0, 100, -10])
@@ -150,7 +220,7 @@ def test_a_warm_start_copies_both_players(model_folder, trained, fresh):
     start_from(model_folder, state)
     assert equal(state.generator, trained.average)
     assert equal(state.average, trained.average)
-    assert equal(state.discriminator, trained.discriminator)
+    assert equal(state.nets["discriminator"], trained.nets["discriminator"])
     assert (state.start_kimg, state.seen_img) == (3.5, 0)
 
 
@@ -163,7 +233,9 @@ def test_half_precision_is_close_enough_to_start_from(tmp_path, trained, fresh):
     assert half < 0.7 * whole
     state = fresh()
     start_from(tmp_path, state)
-    for one, other in zip(state.discriminator.parameters(), trained.discriminator.parameters(), strict=True):
+    for one, other in zip(
+        state.nets["discriminator"].parameters(), trained.nets["discriminator"].parameters(), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
@@ -173,7 +245,7 @@ def test_a_missing_discriminator_starts_fresh(model_folder, trained, fresh):
     state = fresh()
     start_from(model_folder, state)
     assert equal(state.generator, trained.average)
-    assert equal(state.discriminator, fresh().discriminator)
+    assert equal(state.nets["discriminator"], fresh().nets["discriminator"])
 
 
 def test_a_feature_discriminator_joins_and_leaves(tmp_path, fresh):
@@ -184,13 +256,13 @@ def test_a_feature_discriminator_joins_and_leaves(tmp_path, fresh):
     save_discriminators(tmp_path, tmp_path / "run")
     state = fresh(feature_weight=1.0)
     start_from(tmp_path, state)
-    assert equal(state.feature_discriminator, with_features.feature_discriminator)
-    assert equal(state.discriminator, with_features.discriminator)
+    assert equal(state.nets["feature_discriminator"], with_features.nets["feature_discriminator"])
+    assert equal(state.nets["discriminator"], with_features.nets["discriminator"])
     path = tmp_path / DISCRIMINATORS
     save_file({k: v for k, v in load_file(path).items() if not k.startswith("feature_")}, path)
     state = fresh(feature_weight=1.0)
     start_from(tmp_path, state)
-    assert equal(state.feature_discriminator, fresh_one.feature_discriminator)
+    assert equal(state.nets["feature_discriminator"], fresh_one.nets["feature_discriminator"])
     start_from(tmp_path, fresh())
 
 
@@ -203,8 +275,21 @@ def test_a_larger_net_takes_over_the_stages_of_a_smaller_one(model_folder, train
         assert equal(net.encoder, trained.average.encoder)
         assert equal(net.stages["px16"], untouched.generator.stages["px16"])
         assert torch.equal(net.basis, trained.average.basis)
-    assert equal(state.discriminator.stages["px8"], trained.discriminator.stages["px8"])
-    assert equal(state.discriminator.stages["px16"], untouched.discriminator.stages["px16"])
+    assert equal(state.nets["discriminator"].stages["px8"], trained.nets["discriminator"].stages["px8"])
+    assert equal(state.nets["discriminator"].stages["px16"], untouched.nets["discriminator"].stages["px16"])
+
+
+def test_a_family_without_discriminators_saves_none(tmp_path, fresh):
+    """A VAE's folder has a generator alone, from which a training starts with a fresh encoder."""
+    trained = after_a_step(fresh(seed=1, family="vae"))
+    save_checkpoint(tmp_path / "run", trained)
+    save_generator(tmp_path / "model", trained.average, basis_version="b", trained_kimg=3.5)
+    assert save_discriminators(tmp_path / "model", tmp_path / "run") is None
+    assert not (tmp_path / "model" / DISCRIMINATORS).exists()
+    state = fresh(family="vae")
+    start_from(tmp_path / "model", state)
+    assert equal(state.generator, trained.average)
+    assert equal(state.nets["image_encoder"], fresh(family="vae").nets["image_encoder"])
 
 
 def test_starting_from_changed_weights_is_refused(model_folder, fresh):

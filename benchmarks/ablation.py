@@ -1,0 +1,95 @@
+"""What each way of conditioning is worth: the same training with one thing added or taken away, measured by the truth.
+
+    python -m benchmarks.ablation --home build/ablation --kimg 16 --json build/ablation.json
+
+Every row trains on the world of shapes from scratch for the same number of images and is measured as `benchmarks.world`
+measures; rows that are done are not run again. README.md tells what the columns mean.
+"""
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import world
+from personalgen.artifacts import read_json, write_json
+
+_BARE = {"train.mismatch_weight": 0, "train.contrast_weight": 0, "train.condition_jitter": 0}
+_FULL: dict[str, object] = {"train.mismatch_weight": 1, "train.contrast_weight": 0.5, "train.condition_jitter": 0.1}
+ROWS: dict[str, dict[str, object]] = {
+    "concatenation": {**_BARE, "model.conditioning": "concatenate"},
+    "modulation + projection": _BARE,
+    "… + jitter": {**_BARE, "train.condition_jitter": 0.1},
+    "… + wrong conditions": {**_BARE, "train.mismatch_weight": 1},
+    "… + wrong-user fakes": {**_BARE, "train.wrong_fake_weight": 1},
+    "… + contrast": {**_BARE, "train.contrast_weight": 0.5},
+    "… + user mixup": {**_BARE, "train.user_mixup": 0.5},
+    "… + unconditional first": {**_BARE, "train.condition_ramp_kimg": 5},
+    "jitter, wrong conditions, contrast": _FULL,
+    "… + user mixup, all": {**_FULL, "train.user_mixup": 0.5},
+}
+"""What each row sets; rows that begin with "…" add one thing to the last row that does not."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the rows that are asked for; return the exit code."""
+    given = _parser().parse_args(arguments)
+    rows = {name: ROWS[name] for name in given.row or ROWS}
+    print(f"{'row':<36} {'CPU min':>8}  {'NPG warm, 95 %':<25} {'NPG cold':>8} {'shape read':>11}", flush=True)
+    figures: dict[str, float] = {}
+    for number, (name, settings) in enumerate(rows.items()):
+        row = measured(settings, given)
+        print(line(name, row), flush=True)
+        figures |= {f"row_{number}_{key}": value for key, value in row.items()}
+    if given.json:
+        write_json(given.json, figures)
+    return 0
+
+
+def measured(settings: dict[str, object], given: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of one row, from its file where it was run before."""
+    overrides = [f"{key}={_toml(value)}" for key, value in settings.items()]
+    name = "_".join(override.rpartition(".")[2] for override in overrides)
+    path = given.home / "rows" / f"{name}.json"
+    if not path.is_file():
+        limits = [] if given.quick else ["--set", f"train.max_kimg={given.kimg}"]
+        chosen = [part for override in overrides for part in ("--set", override)]
+        quick = ["--quick"] if given.quick else []
+        arguments = ["--home", str(given.home), "--json", str(path), *limits, *chosen, *quick]
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = world.main(arguments)
+        if code:
+            sys.exit(code)
+    row: dict[str, float] = read_json(path)
+    return row
+
+
+def line(name: str, row: dict[str, float]) -> str:
+    """Return one row of the table."""
+    warm = [row.get(f"warm_gain_over_real_gain{end}") for end in ("", "_low", "_high")]
+    interval = "–" if None in warm else "{:6.3f} [{:6.3f}, {:6.3f}]".format(*warm)
+    cold = row.get("cold_gain_over_real_gain")
+    return (
+        f"{name:<36} {row['train_cpu_minutes']:>8.2f}  {interval:<25} "
+        f"{'–' if cold is None else f'{cold:.3f}':>8} {row['category_sure_share']:>11.3f}"
+    )
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--home", type=Path, default=Path("build/ablation"), help="rows that are done lie here")
+    parser.add_argument("--kimg", type=float, default=16.0, help="thousands of images per row")
+    parser.add_argument("--row", action="append", choices=list(ROWS), help="one row only; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as one flat object")
+    parser.add_argument("--quick", action="store_true", help="a toy size, in seconds a row")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
