@@ -37,6 +37,8 @@ class FieldSpec:
     """Most rows of a sequence or set; 1 for a vector or label."""
     null: str = "learned"
     """What stands for an absent value: a learned row."""
+    values: tuple[str, ...] = ()
+    """What each column of a label stands for, where that is known."""
 
     @property
     def has_elements(self) -> bool:
@@ -56,10 +58,23 @@ class ConditionSpec:
     fields: tuple[FieldSpec, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a name that is empty or given twice."""
-        names = [entry.name for entry in self.fields]
-        if "" in names or len(set(names)) < len(names):
-            raise ConditionError(f"fields of a condition need names of their own, found {names}.")
+        """Refuse a name that is empty or given twice, and values that are not one a column."""
+        if "" in self.names or len(set(self.names)) < len(self.names):
+            raise ConditionError(f"fields of a condition need names of their own, found {list(self.names)}.")
+        for entry in self.fields:
+            if entry.values and len(entry.values) != entry.width:
+                raise ConditionError(
+                    f"field {entry.name!r} has {entry.width} columns and values for {len(entry.values)} of them."
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fields, in order."""
+        return tuple(entry.name for entry in self.fields)
+
+    def find(self, name: str) -> FieldSpec | None:
+        """Return the field of this name, or None."""
+        return next((entry for entry in self.fields if entry.name == name), None)
 
     @classmethod
     def vector(cls, name: str, width: int) -> "ConditionSpec":
@@ -73,15 +88,16 @@ class ConditionSpec:
         Raises:
             ConditionError: a field is of an unknown kind.
         """
-        fields = tuple(FieldSpec(**entry) for entry in value["fields"])
+        fields = tuple(FieldSpec(**{**entry, "values": tuple(entry.get("values", ()))}) for entry in value["fields"])
         for entry in fields:
             if entry.kind not in get_args(Kind):
                 raise ConditionError(f"field {entry.name!r} has kind {entry.kind!r}; expected one of {get_args(Kind)}.")
         return cls(fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form that a model card stores."""
-        return {"fields": [vars(entry).copy() for entry in self.fields]}
+        """Return the JSON form that a model card stores; values that are not known are left out."""
+        entries = ({**vars(entry), "values": list(entry.values)} for entry in self.fields)
+        return {"fields": [{key: value for key, value in e.items() if key != "values" or value} for e in entries]}
 
     def check(self, condition: "Condition") -> None:
         """Do nothing where `condition` fits.

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -165,3 +167,27 @@ def test_a_sequence_of_another_shape_is_refused(shape):
         spec.check(Condition({"behaviour": torch.zeros(shape)}))
     spec.check(Condition({"behaviour": torch.zeros(1, 2, 3)}))
     assert spec.null_condition(2).masks["behaviour"].shape == (2, 4)
+
+
+LABELLED = ConditionSpec((FieldSpec("labels", "label", 2, values=("a=1", "a=2")), FieldSpec("taste", "vector", 3)))
+
+
+def test_the_values_of_a_label_are_part_of_the_specification():
+    """They survive the JSON form of a card; a field without values is written as it was before there were any."""
+    written = LABELLED.to_dict()
+    assert ConditionSpec.from_dict(json.loads(json.dumps(written))) == LABELLED
+    assert "values" not in written["fields"][1]
+    assert written["fields"][1] == {"name": "taste", "kind": "vector", "width": 3, "longest": 1, "null": "learned"}
+
+
+def test_values_that_are_not_one_a_column_are_refused():
+    """A vocabulary of two cannot name three columns."""
+    with pytest.raises(ConditionError, match="'labels' has 3 columns and values for 2"):
+        ConditionSpec((FieldSpec("labels", "label", 3, values=("a", "b")),))
+
+
+def test_fields_are_found_by_name():
+    """Names in order; a name that there is not gives None."""
+    assert LABELLED.names == ("labels", "taste")
+    assert LABELLED.find("taste") == FieldSpec("taste", "vector", 3)
+    assert LABELLED.find("mood") is None
