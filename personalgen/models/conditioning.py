@@ -1,5 +1,6 @@
 """From a condition to one vector: each field has a net of its own and a learned row for when it is absent."""
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -65,7 +66,7 @@ class ConditionEncoder(nn.Module):
         super().__init__()
         self.spec, self.width = spec, width
         self.nets = nn.ModuleDict({entry.name: _field_net(entry, width) for entry in spec.fields})
-        self.nulls = nn.ParameterDict({entry.name: nn.Parameter(torch.randn(entry.width)) for entry in spec.fields})
+        self.nulls = nn.ParameterDict({entry.name: nn.Parameter(_null_row(entry)) for entry in spec.fields})
 
     def forward(self, condition: Condition, strengths: Mapping[str, float] | None = None) -> Tensor:
         """Return (B, width).
@@ -98,7 +99,14 @@ def _field_net(entry: FieldSpec, width: int) -> nn.Module:
     """Return the net of one field."""
     if entry.has_elements:
         return ElementsEncoder(entry, width)
-    return nn.Sequential(linear(entry.width, width), nn.SiLU(), linear(width, width))
+    gain = math.sqrt(entry.width) if entry.kind == "label" else 1.0  # each class a row of unit variance, however many
+    return nn.Sequential(linear(entry.width, width, gain=gain), nn.SiLU(), linear(width, width))
+
+
+def _null_row(entry: FieldSpec) -> Tensor:
+    """Return what stands for an absent value at first: as loud as a present one."""
+    row = torch.randn(entry.width)
+    return row / math.sqrt(entry.width) if entry.kind == "label" else row
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:

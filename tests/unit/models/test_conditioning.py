@@ -112,3 +112,15 @@ def test_every_weight_of_every_kind_is_learned(encoder, mixed):
     encoder(dropped).square().sum().backward()
     still = [name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert still == []
+
+
+@pytest.mark.parametrize("n_classes", [2, 300])
+def test_one_class_is_heard_however_many_there_are(n_classes):
+    """Two classes differ in the code as a present label and an absent one do, within a factor of three, at first."""
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(ConditionSpec((FieldSpec("colour", "label", n_classes),)), 256)
+    one, other = encoder(Condition({"colour": torch.eye(n_classes)[:2]}))
+    null = encoder(Condition({"colour": torch.zeros(1, n_classes)}, {"colour": torch.tensor([False])}))[0]
+    between, absent = (one - other).norm(), (one - null).norm()
+    assert 1 / 3 < between / absent < 3
+    assert between / 256**0.5 > 0.2
