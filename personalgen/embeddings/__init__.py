@@ -1,14 +1,31 @@
 """Preferences: what the generator knows of a person."""
 
 from personalgen.embeddings.basis import Basis, load_basis, save_basis
+from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.content import ContentNet, image_features, text_features
-from personalgen.embeddings.history import History, embed_users, fit_basis, vectors_before_events
+from personalgen.embeddings.events import History
+from personalgen.embeddings.fields import (
+    ConditionOptions,
+    FieldRows,
+    as_condition,
+    asked_of_users,
+    condition_spec,
+    label_rows,
+    label_values,
+    label_vocabulary,
+    picture_condition,
+    preference_spec,
+    text_rows,
+    usual_dropout,
+)
+from personalgen.embeddings.history import embed_users, fit_basis, variants_before_events, vectors_before_events
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import (
     FIELD,
     PreferenceTable,
+    compared_columns,
+    fields_in,
     load_preferences,
-    preference_spec,
     save_preferences,
 )
 from personalgen.embeddings.text import TEXT_DIM, TextEncoder
@@ -17,19 +34,35 @@ __all__ = [
     "FIELD",
     "TEXT_DIM",
     "Basis",
+    "ConditionOptions",
     "ContentNet",
     "EmbeddingOptions",
+    "FieldRows",
     "History",
     "PreferenceTable",
     "TextEncoder",
+    "as_condition",
+    "asked_of_users",
+    "compared_columns",
+    "condition_spec",
+    "dislikes_known",
     "embed_users",
+    "fields_in",
     "fit_basis",
     "image_features",
+    "label_rows",
+    "label_values",
+    "label_vocabulary",
     "load_basis",
     "load_preferences",
+    "newest_events",
+    "picture_condition",
     "preference_spec",
     "save_basis",
     "save_preferences",
     "text_features",
+    "text_rows",
+    "usual_dropout",
+    "variants_before_events",
     "vectors_before_events",
 ]

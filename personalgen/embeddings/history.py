@@ -1,7 +1,8 @@
-"""Histories as arrays, and how they become vectors: tonight's, at a split, and before each event."""
+"""How histories become vectors: tonight's, at a split, and before each event."""
 
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,34 +10,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
+from personalgen.embeddings.behaviour import user_fields
+from personalgen.embeddings.events import DAY_SEC, History
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
 
-DAY_SEC = 86_400
-
-
-@dataclass(frozen=True)
-class History:
-    """Valid interactions sorted by (user_index, timestamp, item_index); index arrays point into the two id tuples."""
-
-    user_ids: tuple[str, ...]
-    item_ids: tuple[str, ...]
-    user_index: NDArray[np.int64]
-    item_index: NDArray[np.int64]
-    timestamp: NDArray[np.int64]
-    weight: NDArray[np.float32]
-    """Positive: like; negative: dislike."""
-
-    def where(self, mask: NDArray[np.bool_]) -> "History":
-        """Return the chosen interactions; users and items stay."""
-        return History(
-            self.user_ids,
-            self.item_ids,
-            self.user_index[mask],
-            self.item_index[mask],
-            self.timestamp[mask],
-            self.weight[mask],
-        )
+_KEPT_IN_SUBSETS = 0.5
 
 
 def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float64]:
@@ -96,8 +75,13 @@ def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], 
     return _with_population(unscaled, likes, features)
 
 
-def embed_users(history: History, basis: Basis, features: Matrix) -> PreferenceTable:
-    """Return the preferences of every user of `history`, also of those without events (the population's)."""
+def embed_users(
+    history: History, basis: Basis, features: Matrix, asked: Mapping[str, int] | None = None
+) -> PreferenceTable:
+    """Return the preferences of every user of `history`, also of those without events (the population's).
+
+    `asked` names further fields that models need, with the most rows of each (`asked_of_users`).
+    """
     vectors = basis.item_vectors(features, history.item_ids)
     raw = raw_user_vectors(history, vectors, basis.options, prior=basis.center)
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
@@ -108,6 +92,7 @@ def embed_users(history: History, basis: Basis, features: Matrix) -> PreferenceT
         counts,
         _top_events(history, weight, basis.options.n_top_events),
         basis.version,
+        user_fields(history, basis, vectors, asked or {}),
     )
 
 
@@ -116,32 +101,58 @@ def vectors_before_events(history: History, basis: Basis, features: Matrix) -> M
 
     The point-in-time join of training pairs: row k never sees event k, nor anything later.
     """
+    everything = np.ones((1, len(history.timestamp)), dtype=np.bool_)
+    vectors: Matrix = _vectors_before_events(history, basis, features, everything)[0]
+    return vectors
+
+
+def variants_before_events(history: History, basis: Basis, features: Matrix, *, count: int, seed: int) -> Matrix:
+    """Return (count, n_events, dim): `vectors_before_events` of people of whom less is known.
+
+    Each variant keeps a random half of the events, for all its rows the same one, and ages count back from the newest
+    event that it kept. A generator that has seen them knows what to draw from a short history.
+    """
+    kept = np.random.default_rng(seed).random((count, len(history.timestamp))) < _KEPT_IN_SUBSETS
+    return _vectors_before_events(history, basis, features, kept)
+
+
+def _vectors_before_events(history: History, basis: Basis, features: Matrix, kept: NDArray[np.bool_]) -> Matrix:
+    """Return (n_variants, n_events, dim) vectors from the events that `kept` (n_variants, n_events) marks."""
     items = basis.item_vectors(features, history.item_ids).astype(np.float64)
-    out = np.empty((len(history.timestamp), basis.options.dim), dtype=np.float64)
-    bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
-    for start, stop in itertools.pairwise(bounds):
-        _fill_user(out[start:stop], items[history.item_index[start:stop]], history, slice(start, stop), basis)
-    return basis.standardise(out.astype(np.float32))
+    out = np.empty((*kept.shape, basis.options.dim), dtype=np.float32)
+    for start, stop in itertools.pairwise(history.bounds.tolist()):
+        rows = slice(start, stop)
+        _fill_user(out[:, rows], items[history.item_index[rows]], history, rows, basis, kept[:, rows])
+    return basis.standardise(out)
 
 
 def _fill_user(
-    out: NDArray[np.float64], items: NDArray[np.float64], history: History, rows: slice, basis: Basis
+    out: Matrix,
+    items: NDArray[np.float64],
+    history: History,
+    rows: slice,
+    basis: Basis,
+    kept: NDArray[np.bool_],
 ) -> None:
-    """Write the raw vectors before each of one user's events."""
-    options, dim = basis.options, basis.options.dim
+    """Write the raw vectors before each of one user's events: one walk through them for all variants."""
+    options, shape = basis.options, (len(kept), 2, basis.options.dim)
     times, weights = history.timestamp[rows], history.weight[rows]
-    sums, totals = np.zeros((2, dim)), np.zeros(2)
-    known, clock = 0, int(times[0]) if len(times) else 0
+    sums, totals = np.zeros(shape), np.zeros(shape[:2])
+    known, clocks = 0, [int(times[0]) if len(times) else 0] * len(kept)
     for k, now in enumerate(times):
         while times[known] < now:
-            fade = 2.0 ** (-(times[known] - clock) / (DAY_SEC * options.half_life_days))
-            sums, totals, clock = sums * fade, totals * fade, int(times[known])
             side = 0 if weights[known] > 0 else 1
-            sums[side] += abs(weights[known]) * items[known]
-            totals[side] += abs(weights[known])
+            for variant in np.flatnonzero(kept[:, known]).tolist():
+                fade = 2.0 ** (-(times[known] - clocks[variant]) / (DAY_SEC * options.half_life_days))
+                clocks[variant] = int(times[known])
+                sums[variant] *= fade
+                totals[variant] *= fade
+                sums[variant, side] += abs(weights[known]) * items[known]
+                totals[variant, side] += abs(weights[known])
             known += 1
-        mean = (sums[0] + options.shrinkage * basis.center) / max(totals[0] + options.shrinkage, 1e-12)
-        out[k] = mean - options.dislike_weight * sums[1] / max(totals[1] + options.shrinkage, 1e-12)
+        likes, dislikes = np.maximum(totals + options.shrinkage, 1e-12).T[..., None]
+        mean = (sums[:, 0] + options.shrinkage * basis.center) / likes
+        out[:, k] = mean - options.dislike_weight * sums[:, 1] / dislikes
 
 
 def _weighted_sums(
@@ -168,9 +179,8 @@ def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
 
 def _top_events(history: History, weight: NDArray[np.float64], count: int) -> tuple[tuple[dict[str, Any], ...], ...]:
     """Return per user the `count` events of the largest share of the total absolute weight, largest first."""
-    bounds = np.searchsorted(history.user_index, np.arange(len(history.user_ids) + 1))
     tops = []
-    for start, stop in itertools.pairwise(bounds):
+    for start, stop in itertools.pairwise(history.bounds):
         own = weight[start:stop]
         order = np.argsort(-np.abs(own), kind="stable")[:count]
         total = float(np.abs(own).sum()) or 1.0

@@ -1,21 +1,24 @@
-"""Preference vectors: the ids, the vectors, how much stands behind them, and which events formed them."""
+"""What is known of users: ids, preference vectors and other fields, how much stands behind them, and which events."""
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, canonical_json
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.errors import ArtifactError
+from personalgen.embeddings.fields import EVENT_COLUMNS, OF_PICTURE, PREFERENCE, FieldRows, as_condition
+from personalgen.errors import ArtifactError, ConditionError
 
-FIELD = "preference"
+FIELD = PREFERENCE
+_SHAPES = b"field_shapes"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class PreferenceTable:
     top_events: tuple[tuple[dict[str, Any], ...], ...]
     """Per user the events that weighed most: item_id, weight (share of the user's total), timestamp."""
     basis_version: str
+    fields: Mapping[str, FieldRows] = field(default_factory=dict)
+    """What else tonight's models are told of users, by name: behaviour, dislikes."""
 
     def rows(self, index: NDArray[np.int64]) -> "PreferenceTable":
         """Return the chosen users."""
@@ -39,35 +44,80 @@ class PreferenceTable:
             self.n_events[index],
             tuple(self.top_events[k] for k in index),
             self.basis_version,
+            {name: found.rows(index) for name, found in self.fields.items()},
         )
 
-    def to_condition(self, spec: ConditionSpec) -> Condition:
-        """Return the vectors as the condition that `spec` asks for: the only bridge from users to models.
+    def to_condition(self, spec: ConditionSpec, of_picture: Condition | None = None) -> Condition:
+        """Return the condition that `spec` asks for: the only bridge from users to models.
+
+        `of_picture` says what the pictures shall show, in one row for each user or one for all; a picture's field that
+        it does not have is absent.
 
         Raises:
-            ConditionError: the spec has other fields or widths.
+            ConditionError: the spec has other fields or widths than users and `of_picture`.
         """
-        condition = Condition.vector(FIELD, torch.from_numpy(np.ascontiguousarray(self.vectors)))
+        condition = spec.null_condition(len(self.user_ids))
+        if known := self._asked(spec):
+            condition = condition.joined(as_condition(known))
+        if of_picture is not None:
+            condition = condition.joined(_for_each(of_picture, spec, len(self.user_ids)))
         spec.check(condition)
         return condition
 
+    def condition_rows(self, spec: ConditionSpec) -> NDArray[np.float32]:
+        """Return (n_users, k): what `spec` is told of each user as one row, which is stored, digested and compared.
 
-def preference_spec(dim: int) -> ConditionSpec:
-    """Return the specification of a generator that is conditioned on preference vectors of `dim` columns."""
-    return ConditionSpec.vector(FIELD, dim)
+        A preference is its vector; any other field its values, zero where absent, and then its masks. Where a model is
+        told nothing of users the row is one zero.
+        """
+        n_users, parts = len(self.user_ids), []
+        for name, found in self._asked(spec).items():
+            arrays = [found.values] if name == PREFERENCE else [found.values, found.mask]
+            parts += [array.reshape(n_users, math.prod(array.shape[1:])) for array in arrays]
+        return np.concatenate(parts, axis=1, dtype=np.float32) if parts else np.zeros((n_users, 1), dtype=np.float32)
+
+    def _asked(self, spec: ConditionSpec) -> dict[str, FieldRows]:
+        """Return the fields of users that `spec` asks for, in its order."""
+        present = np.ones(len(self.user_ids), dtype=np.bool_)
+        known = {PREFERENCE: FieldRows(self.vectors, present), **self.fields}
+        asked = [entry for entry in spec.fields if entry.name not in OF_PICTURE]
+        if any(entry.name not in known for entry in asked):
+            spec.check(as_condition(known))  # raises, and says what each of them has
+        return {
+            entry.name: known[entry.name].newest(entry.longest) if entry.has_elements else known[entry.name]
+            for entry in asked
+        }
+
+
+def compared_columns(spec: ConditionSpec) -> tuple[NDArray[np.int64], ...]:
+    """Return the columns of `condition_rows`, field by field, in which a user may have changed.
+
+    Of a sequence these are the vectors of the items: its weights and ages alone are no change.
+    """
+    parts, start = [], 0
+    for entry in (entry for entry in spec.fields if entry.name not in OF_PICTURE):
+        columns = np.arange(start, start + math.prod(entry.shape), dtype=np.int64)
+        if entry.has_elements:
+            parts.append(columns.reshape(entry.shape)[:, :-EVENT_COLUMNS].ravel())
+        else:
+            parts.append(columns)
+        start += len(columns) + (0 if entry.name == PREFERENCE else entry.longest)
+    return tuple(parts)
 
 
 def save_preferences(path: Path, table: PreferenceTable) -> Path:
     """Write the table as Parquet, atomically."""
-    width = table.vectors.shape[1]
-    flat = pa.array(np.ascontiguousarray(table.vectors).ravel(), type=pa.float32())
     columns = {
         "user_id": pa.array(table.user_ids, type=pa.string()),
-        "vector": pa.FixedSizeListArray.from_arrays(flat, width),
+        "vector": _lists(table.vectors, pa.float32()),
         "n_events": pa.array(table.n_events, type=pa.int32()),
         "top_events": pa.array([canonical_json(list(events)) for events in table.top_events], type=pa.string()),
     }
-    meta = {"basis_version": table.basis_version}
+    meta: dict[str | bytes, str] = {"basis_version": table.basis_version}
+    for name, found in table.fields.items():
+        columns |= {name: _lists(found.values, pa.float32()), f"{name}_mask": _lists(found.mask, pa.bool_())}
+    if table.fields:
+        meta[_SHAPES] = canonical_json({name: found.values.shape[1:] for name, found in table.fields.items()})
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(meta), temporary)
     return path
@@ -86,12 +136,53 @@ def load_preferences(path: Path) -> PreferenceTable:
     meta = table.schema.metadata or {}
     if b"basis_version" not in meta:
         raise ArtifactError(f"{path} is not a preference table: it names no basis. Rerun embed.")
-    vectors = table["vector"].combine_chunks()
-    matrix = vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size).astype(np.float32)
     return PreferenceTable(
         user_ids=tuple(table["user_id"].to_pylist()),
-        vectors=matrix,
+        vectors=_array(table["vector"], np.float32),
         n_events=table["n_events"].to_numpy(),
         top_events=tuple(tuple(json.loads(text)) for text in table["top_events"].to_pylist()),
         basis_version=meta[b"basis_version"].decode(),
+        fields={name: _field(table, name, shape) for name, shape in _shapes(meta).items()},
     )
+
+
+def fields_in(path: Path) -> dict[str, int]:
+    """Return the fields of a written table, besides the preference, and the most rows of each."""
+    meta = pq.read_schema(path).metadata or {}
+    return {name: shape[0] if len(shape) > 1 else 1 for name, shape in _shapes(meta).items()}
+
+
+def _for_each(of_picture: Condition, spec: ConditionSpec, n_users: int) -> Condition:
+    """Return what is asked of the pictures, a row for each user."""
+    unknown = [name for name in of_picture.values if name not in OF_PICTURE or name not in spec.names]
+    if unknown:
+        raise ConditionError(
+            f"{unknown} cannot be asked of a picture: the model knows {[n for n in spec.names if n in OF_PICTURE]}. "
+            "Nothing was generated."
+        )
+    return of_picture.take([0] * n_users) if of_picture.batch_size == 1 else of_picture
+
+
+def _shapes(meta: Mapping[bytes, bytes]) -> dict[str, list[int]]:
+    """Return the shape of a value of each field."""
+    shapes: dict[str, list[int]] = json.loads(meta.get(_SHAPES, b"{}"))
+    return shapes
+
+
+def _field(table: pa.Table, name: str, shape: list[int]) -> FieldRows:
+    values, mask = _array(table[name], np.float32), _array(table[f"{name}_mask"], np.bool_)
+    is_vector = len(shape) == 1
+    return FieldRows(values.reshape(len(values), *shape), mask[:, 0] if is_vector else mask)
+
+
+def _lists(array: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return the rows of an array as lists of one length."""
+    flat = pa.array(np.ascontiguousarray(array).ravel(), type=kind)
+    return pa.FixedSizeListArray.from_arrays(flat, math.prod(array.shape[1:]))
+
+
+def _array(column: pa.ChunkedArray, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return the (n, width) array that `_lists` wrote."""
+    lists = column.combine_chunks()
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat.reshape(len(lists), lists.type.list_size).astype(dtype))

@@ -1,11 +1,25 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from personalgen.conditions import ConditionSpec
-from personalgen.embeddings import FIELD, PreferenceTable, load_preferences, preference_spec, save_preferences
+from personalgen.conditions import Condition, ConditionSpec
+from personalgen.embeddings import (
+    FIELD,
+    ConditionOptions,
+    FieldRows,
+    PreferenceTable,
+    compared_columns,
+    condition_spec,
+    fields_in,
+    load_preferences,
+    preference_spec,
+    save_preferences,
+)
+from personalgen.embeddings.fields import FIELDS
 from personalgen.errors import ArtifactError, ConditionError
 
 
@@ -22,9 +36,16 @@ def table():
     )
 
 
+MIXED = condition_spec(ConditionOptions(fields=FIELDS, behaviour_events=2), 4, ("a=1", "a=2"))
+
+
 def same(one, other):
     """Return whether two tables are equal in every part, types of arrays included."""
     arrays = [(one.vectors, other.vectors), (one.n_events, other.n_events)]
+    arrays += [(one.fields[name].values, other.fields[name].values) for name in one.fields]
+    arrays += [(one.fields[name].mask, other.fields[name].mask) for name in one.fields]
+    if one.fields.keys() != other.fields.keys():
+        return False
     return (one.user_ids, one.top_events, one.basis_version) == (
         other.user_ids,
         other.top_events,
@@ -32,10 +53,34 @@ def same(one, other):
     ) and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
 
 
+@pytest.fixture
+def full(table):
+    """Return the same users with three events each, of which some are absent, and dislikes of the first and last."""
+    mask = np.array([[True, True, False], [True, False, False], [False] * 3])
+    events = (np.arange(54, dtype=np.float32).reshape(3, 3, 6) + 1) * mask[..., None]
+    dislikes = np.array([[1, 2, 3, 4], [0] * 4, [5, 6, 7, 8]], dtype=np.float32)
+    fields = {
+        "behaviour": FieldRows(events, mask),
+        "dislikes": FieldRows(dislikes, np.array([True, False, True])),
+    }
+    return dataclasses.replace(table, fields=fields)
+
+
 def test_a_table_comes_back_as_it_was(tmp_path, table):
     """Ids, vectors, counts, provenance and basis survive the file bit for bit."""
     path = save_preferences(tmp_path / "p.parquet", table)
     assert same(load_preferences(path), table)
+    assert pq.read_table(path).column_names == ["user_id", "vector", "n_events", "top_events"]
+
+
+def test_further_fields_come_back_as_they_were(tmp_path, full):
+    """Shapes, values and masks of every field; which ones a file has can be asked without reading it."""
+    path = save_preferences(tmp_path / "p.parquet", full)
+    assert same(load_preferences(path), full)
+    assert fields_in(path) == {"behaviour": 3, "dislikes": 1}
+    nobody = full.rows(np.empty(0, dtype=np.int64))
+    assert same(load_preferences(save_preferences(tmp_path / "n.parquet", nobody)), nobody)
+    assert fields_in(save_preferences(tmp_path / "b.parquet", dataclasses.replace(full, fields={}))) == {}
 
 
 def test_rows_take_everything_along(table):
@@ -94,3 +139,83 @@ def test_a_model_of_another_width_or_field_is_refused(table, spec, expected):
     assert "{'preference': 4}" in message
     assert "Embed again" in message
     assert "Nothing was generated" in message
+
+
+# --- other fields -----------------------------------------------------------------------------------------------------
+
+
+def test_a_condition_has_exactly_the_fields_of_the_model(full):
+    """Of a longer sequence the newest rows; a picture's fields are absent unless they are given."""
+    condition = full.to_condition(MIXED)
+    assert condition.values.keys() == set(FIELDS)
+    assert condition.values["behaviour"].tolist() == full.fields["behaviour"].values[:, :2].tolist()
+    assert condition.masks["behaviour"].tolist() == [[True, True], [True, False], [False, False]]
+    assert condition.masks["dislikes"].tolist() == [True, False, True]
+    assert not condition.masks["labels"].any()
+    assert not condition.masks["text"].any()
+    assert full.to_condition(ConditionSpec(())).values == {}
+    assert full.to_condition(ConditionSpec(())).batch_size == 3
+
+
+def test_a_picture_can_be_asked_of_everybody_or_of_each(full):
+    """One row serves all users; a row each goes to each; the rest stays absent."""
+    one = full.to_condition(MIXED, Condition({"labels": torch.tensor([[0.0, 1.0]])}))
+    assert one.values["labels"].tolist() == [[0, 1]] * 3
+    assert one.masks["labels"].all()
+    assert not one.masks["text"].any()
+    each = Condition({"labels": torch.eye(3)[:, :2]}, {"labels": torch.tensor([True, False, True])})
+    assert full.to_condition(MIXED, each).masks["labels"].tolist() == [True, False, True]
+    assert torch.equal(full.to_condition(MIXED, each).values[FIELD], torch.from_numpy(full.vectors))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (Condition({"dislikes": torch.zeros(1, 4)}), r"\['dislikes'\] cannot be asked of a picture"),
+        (Condition({"mood": torch.zeros(1, 4)}), r"\['mood'\] cannot be asked.*knows \['labels', 'text'\]"),
+        (Condition({"labels": torch.zeros(1, 3)}), "trained on"),
+        (Condition({"labels": torch.zeros(2, 2)}), "one batch size"),
+    ],
+)
+def test_a_picture_that_the_model_cannot_be_asked_for_is_refused(full, asked, says):
+    """A user's field, an unknown field, another vocabulary, or rows for other people."""
+    with pytest.raises(ConditionError, match=says):
+        full.to_condition(MIXED, asked)
+
+
+def test_a_field_that_the_table_lacks_is_refused(table):
+    """A model of behaviour cannot draw from vectors alone."""
+    with pytest.raises(ConditionError, match=r"'behaviour': 6.*the condition has \{'preference': 4\}"):
+        table.to_condition(MIXED)
+    with pytest.raises(ConditionError):
+        table.condition_rows(MIXED)
+
+
+def test_the_row_of_a_preference_is_its_vector(full):
+    """What was digested before there were other fields is digested still."""
+    rows = full.condition_rows(preference_spec(4))
+    assert np.array_equal(rows, full.vectors)
+    assert rows.dtype == np.float32
+
+
+def test_a_row_holds_all_that_the_model_is_told_of_the_user(full):
+    """Any value and any mask of a user's fields changes the row; a model told nothing has one zero."""
+    rows = full.condition_rows(MIXED)
+    assert rows.shape == (3, 4 + 2 * 6 + 2 + 4 + 1)
+    assert rows[0, 4:16].tolist() == full.fields["behaviour"].values[0, :2].ravel().tolist()
+    assert rows[1, -5:].tolist() == [0, 0, 0, 0, 0]
+    assert rows[2, -5:].tolist() == [5, 6, 7, 8, 1]
+    assert full.condition_rows(ConditionSpec(())).tolist() == [[0], [0], [0]]
+    only_pictures = condition_spec(ConditionOptions(fields=("labels",)), 4, ("a=1",))
+    assert full.condition_rows(only_pictures).tolist() == [[0], [0], [0]]
+
+
+def test_rows_are_compared_field_by_field(full):
+    """Vectors of preference, items and dislikes; weights, ages and masks alone are no change."""
+    preference, items, dislikes = compared_columns(MIXED)
+    rows = full.condition_rows(MIXED)
+    assert np.array_equal(rows[:, preference], full.vectors)
+    assert np.array_equal(rows[:, items], full.fields["behaviour"].values[:, :2, :4].reshape(3, 8))
+    assert np.array_equal(rows[:, dislikes], full.fields["dislikes"].values)
+    assert [part.tolist() for part in compared_columns(preference_spec(3))] == [[0, 1, 2]]
+    assert compared_columns(ConditionSpec(())) == ()
