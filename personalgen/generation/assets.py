@@ -53,7 +53,7 @@ class AssetRow:
     top_events: tuple[Mapping[str, Any], ...]
     """The events that weighed most, heaviest first."""
     condition: bytes
-    """Little-endian float32 bytes of the condition vector."""
+    """Little-endian float32 bytes of what the model was told of the user (`PreferenceTable.condition_rows`)."""
 
     @property
     def natural_key(self) -> tuple[int, ...]:

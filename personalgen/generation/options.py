@@ -1,6 +1,8 @@
 """How many images for whom, and the operating point at which a generator is asked for them."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from personalgen.artifacts import canonical_json, short_digest
 from personalgen.bounds import check_options
@@ -18,11 +20,19 @@ class OperatingPoint:
     """1 = the plain condition; above 1 the image is pushed away from the unconditional one; 0 = unconditional."""
     truncation_psi: float = 1.0
     """Factor on z; 1 = none."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """By field of the condition: 0 = as if absent, 1 = as it is (also where a field is not named), above 1 = more."""
 
     def digest(self) -> int:
-        """Return 63 bits that name this point, part of every asset's natural key."""
-        content = {"guidance": float(self.guidance), "truncation_psi": float(self.truncation_psi)}
+        """Return 63 bits that name this point, part of every asset's natural key; a strength of 1 is none."""
+        content: dict[str, object] = {"guidance": float(self.guidance), "truncation_psi": float(self.truncation_psi)}
+        if strengths := {name: float(value) for name, value in self.strengths.items() if value != 1}:
+            content["strengths"] = strengths
         return short_digest(canonical_json(content).encode())
+
+    def among(self, names: Collection[str]) -> "OperatingPoint":
+        """Return the point for a model that has only these fields."""
+        return replace(self, strengths={name: value for name, value in self.strengths.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,8 @@ class GenerationOptions:
     """1 = the plain condition; above 1 the image is pushed away from the unconditional one."""
     truncation_psi: float = 1.0
     """Factor on z; 1 = none, smaller gives safer and more alike images."""
+    strengths: dict[str, float] = field(default_factory=dict)
+    """How strongly each field of the condition is heard, by its name: 1 as it is, 0 not at all, above 1 more."""
     encoder: str = "auto"
     """Image encoder: auto (the fastest PNG encoder that is installed), png/fpng, png/isal or png/zlib."""
     regenerate_all: bool = False
@@ -53,12 +65,21 @@ class GenerationOptions:
             self,
             least={"variants": 1, "batch_size": 1, "shard_size": 1, "min_shift": 0, "guidance": 0, "truncation_psi": 0},
             choices={"encoder": ("auto", *ENCODERS)},
-            more=[f"variants must be at most {MAX_VARIANTS}, which member names can count, found {self.variants}"]
-            if self.variants > MAX_VARIANTS
-            else [],
+            more=[
+                *(
+                    [f"variants must be at most {MAX_VARIANTS}, which member names can count, found {self.variants}"]
+                    if self.variants > MAX_VARIANTS
+                    else []
+                ),
+                *(
+                    f"strengths.{name} must be at least 0, found {value}"
+                    for name, value in self.strengths.items()
+                    if not (math.isfinite(value) and value >= 0)
+                ),
+            ],
         )
 
     @property
     def operating_point(self) -> OperatingPoint:
         """The part that decides the content of an image."""
-        return OperatingPoint(guidance=self.guidance, truncation_psi=self.truncation_psi)
+        return OperatingPoint(self.guidance, self.truncation_psi, dict(self.strengths))

@@ -72,11 +72,12 @@ class Plan:
             yield ShardPlan(name=name, start=start, stop=min(start + shard_size, len(self)))
 
 
-def changed(current: Floats, tonight: Floats, *, min_shift: float) -> NDArray[np.bool_]:
+def changed(current: Floats, tonight: Floats, *, min_shift: float, parts: Sequence[Keys] = ()) -> NDArray[np.bool_]:
     """Return (n,) bool: True where row k of `tonight` is farther than `min_shift` from row k of `current`.
 
-    The distance is 1 - cosine. A row of `current` with a NaN stands for "no current asset" and is True. Two zero rows
-    are at distance 0, a zero row and another at distance 1.
+    The distance is 1 - cosine, the largest over `parts` where columns are compared part by part. A row of `current`
+    with a NaN stands for "no current asset" and is True. Two zero rows are at distance 0, a zero row and another at
+    distance 1.
 
     Raises:
         ConfigError: the shapes differ, or a row of tonight is not finite.
@@ -92,9 +93,12 @@ def changed(current: Floats, tonight: Floats, *, min_shift: float) -> NDArray[np
             f"{bad} of tonight's {len(tonight)} conditions are not finite. Embed again. Nothing was planned."
         )
     missing = _without_asset(current)
-    equal = np.equal(current, tonight).all(axis=1)
-    distance = 1.0 - (_unit(np.where(missing[:, None], 0.0, current)) * _unit(tonight)).sum(axis=1)
-    return np.asarray(missing | (~equal & (distance > min_shift)), dtype=np.bool_)
+    far = np.zeros(len(tonight), dtype=np.bool_)
+    for one, other in ((current[:, part], tonight[:, part]) for part in parts or (slice(None),)):
+        equal = np.equal(one, other).all(axis=1)
+        distance = 1.0 - (_unit(np.where(missing[:, None], 0.0, one)) * _unit(other)).sum(axis=1)
+        far |= ~equal & (distance > min_shift)
+    return np.asarray(missing | far, dtype=np.bool_)
 
 
 def make_plan(
@@ -104,9 +108,10 @@ def make_plan(
     tonight: Floats,
     current: Floats,
     min_shift: float,
+    parts: Sequence[Keys] = (),
     regenerate_all: bool = False,
 ) -> Plan:
-    """Return who needs images: users that are new or changed, or everybody with `regenerate_all`.
+    """Return who needs images: users that are new or changed in one of the `parts`, or all with `regenerate_all`.
 
     Row k of `tonight` and of `current` (NaN where the user has no current asset of the generator in question) belongs
     to user_keys[k]. A permutation of the users gives the same plan but for its `rows`.
@@ -120,7 +125,7 @@ def make_plan(
             f"a plan needs one row per user: {len(keys)} keys ({len(np.unique(keys))} distinct), {len(user_ids)} ids, "
             f"{len(tonight)} conditions. Nothing was planned."
         )
-    needs = changed(current, tonight, min_shift=min_shift)
+    needs = changed(current, tonight, min_shift=min_shift, parts=parts)
     new = _without_asset(current)
     rows = np.flatnonzero(needs | regenerate_all)
     rows = rows[np.argsort(keys[rows])]
@@ -135,17 +140,17 @@ def make_plan(
 
 
 def condition_digest(vector: Floats) -> int:
-    """Return 63 bits that name a condition: blake2b of its little-endian float32 bytes."""
+    """Return 63 bits that name what a model is told of a user: blake2b of the row's little-endian float32 bytes."""
     return short_digest(condition_bytes(vector))
 
 
 def condition_bytes(vector: Floats) -> bytes:
-    """Return the little-endian float32 bytes of a condition; -0.0 is written as 0.0, so that equal vectors agree."""
+    """Return a row's little-endian float32 bytes; -0.0 is written as 0.0, so that equal rows agree."""
     return (np.ascontiguousarray(vector, dtype="<f4") + np.float32(0)).tobytes()
 
 
 def condition_vector(data: bytes) -> NDArray[np.float32]:
-    """Return the vector that `condition_bytes` wrote."""
+    """Return the row that `condition_bytes` wrote."""
     return np.frombuffer(data, dtype="<f4").astype(np.float32)
 
 

@@ -101,7 +101,7 @@ def generate_shard(
     A sealed tar with other content keeps its name and bytes, as the catalogue may point into it; the new shard's name
     ends in -2, -3 and so on then.
     """
-    drafts = _drafts(request, piece, sampler.operating_point.digest(), encoder.extension)
+    drafts = _drafts(request, piece, sampler, encoder.extension)
     first = path = root / f"{piece.name}.tar"
     names = count(2)
     while path.exists():
@@ -125,13 +125,14 @@ class _Draft:
     member: str
 
 
-def _drafts(request: GenerationRequest, piece: ShardPlan, operating_point: int, extension: str) -> list[_Draft]:
+def _drafts(request: GenerationRequest, piece: ShardPlan, sampler: Sampler, extension: str) -> list[_Draft]:
     """Return the assets of one shard in the order of its members: by user, then variant."""
-    drafts = []
-    for position in range(piece.start, piece.stop):
+    drafts, operating_point = [], sampler.operating_point.digest()
+    users = request.preferences.rows(request.plan.rows[piece.start : piece.stop])
+    told = users.condition_rows(sampler.generator.spec)
+    for place, position in enumerate(range(piece.start, piece.stop)):
         row, user_key = int(request.plan.rows[position]), int(request.plan.user_keys[position])
-        vector = request.preferences.vectors[row]
-        condition = condition_bytes(vector)
+        condition = condition_bytes(told[place])
         digest = short_digest(condition)
         drafts += [
             _Draft(

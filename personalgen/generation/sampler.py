@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from personalgen.conditions import Condition
-from personalgen.errors import InternalError
+from personalgen.errors import ConditionError, InternalError
 from personalgen.generation.options import OperatingPoint
 from personalgen.models import Generator
 from personalgen.seeding import draw_z
@@ -35,11 +35,21 @@ class Sampler:
         operating_point: OperatingPoint | None = None,
         n_threads: int = 1,
     ) -> None:
+        """Refuse an operating point that the generator cannot be asked for.
+
+        Raises:
+            ConditionError: a strength names a field that the model does not have.
+        """
         self.generator = generator.to(device).eval()
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.operating_point = operating_point or OperatingPoint()
         self.n_threads = n_threads
+        if unknown := sorted(self.operating_point.strengths.keys() - set(generator.spec.names)):
+            raise ConditionError(
+                f"generation.strengths names {unknown}; the model's fields are {list(generator.spec.names)}. "
+                "Nothing was generated."
+            )
 
     def sample(self, condition: Condition, seeds: Sequence[int]) -> NDArray[np.uint8]:
         """Return (len(seeds), R, R, 3) uint8; row k is drawn at row k of `condition` with z from seeds[k].
@@ -75,10 +85,11 @@ class Sampler:
     def _guided(self, z: Tensor, condition: Condition) -> Tensor:
         """Return x_null + g (x_c - x_null), both on the same z; the plain x_c at g = 1.
 
-        Source: Ho & Salimans 2022, equation 6, applied to images instead of scores.
+        Source: Ho & Salimans 2022, equation 6, applied to images instead of scores. The strength of each field works
+        inside the generator, before this.
         """
         guidance = self.operating_point.guidance
-        at_condition: Tensor = self.generator(z, condition)
+        at_condition: Tensor = self.generator(z, condition, self.operating_point.strengths)
         if guidance == 1.0:
             return at_condition
         null = self.generator.spec.null_condition(self.batch_size, device=self.device)

@@ -40,6 +40,18 @@ def test_equal_rows_are_unchanged_at_any_threshold():
     assert not changed(rows, rows.copy(), min_shift=0.0).any()
 
 
+def test_columns_can_be_compared_part_by_part():
+    """A small part that turned counts as much as a large one that did not; columns of no part count for nothing."""
+    current = np.array([[100.0, 0.0, *rotated(0), 5.0]])
+    tonight = np.array([[100.0, 0.0, *rotated(60), 9.0]])
+    parts = (np.array([0, 1]), np.array([2, 3]))
+    assert changed(current, tonight, min_shift=0.05).tolist() == [False]
+    assert changed(current, tonight, min_shift=0.49, parts=parts).tolist() == [True]
+    assert changed(current, tonight, min_shift=0.51, parts=parts).tolist() == [False]
+    assert changed(current, tonight, min_shift=0.0, parts=parts[:1]).tolist() == [False]
+    assert changed(np.full((1, 5), np.nan), tonight, min_shift=2.0, parts=parts[:1]).tolist() == [True]
+
+
 def test_zero_rows_have_a_defined_distance():
     """Nothing to nothing is no change; nothing to something is one."""
     current, tonight = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [1.0, 0.0]])

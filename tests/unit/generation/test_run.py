@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from personalgen.conditions import ConditionSpec
-from personalgen.embeddings import PreferenceTable
+from personalgen.conditions import ConditionSpec, FieldSpec
+from personalgen.embeddings import FieldRows, PreferenceTable
 from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import condition_digest, condition_vector, make_plan
@@ -211,3 +212,34 @@ def test_an_empty_plan_writes_nothing(sampler, tmp_path):
     nobody = GenerationRequest(asked.plan.keep(np.zeros(7, dtype=bool)), asked.preferences, DIGEST)
     summary, commits = generate(nobody, sampler, tmp_path)
     assert (summary.n_assets, commits, files_of(tmp_path)) == (0, [], {})
+
+
+MIXED = ConditionSpec(
+    (
+        FieldSpec("preference", "vector", DIM),
+        FieldSpec("behaviour", "sequence", DIM + 2, longest=2),
+        FieldSpec("labels", "label", 2, values=("a=1", "a=2")),
+    )
+)
+
+
+@pytest.mark.parametrize("spec", [MIXED, ConditionSpec(())], ids=["mixed", "unconditional"])
+def test_a_model_of_any_fields_is_drawn_from(spec, tmp_path):
+    """Rows hold what the model was told of its user, all of it and nothing else; so does their digest."""
+    torch.manual_seed(0)
+    generator = build_generator(ModelOptions(8, 4, 8, 8, 16), spec)
+    preferences, n = table(), 7
+    rng = np.random.default_rng(3)
+    mask = rng.random((n, 2)) < 0.5
+    values = (rng.standard_normal((n, 2, DIM + 2)) * mask[..., None]).astype(np.float32)
+    preferences = dataclasses.replace(preferences, fields={"behaviour": FieldRows(values, mask)})
+    told = preferences.condition_rows(spec)
+    keys, current = np.arange(n), np.full_like(told, np.nan)
+    plan = make_plan(keys, preferences.user_ids, tonight=told, current=current, min_shift=0.05)
+    assert (len(plan), plan.n_new) == (n, n)
+    _, commits = generate(GenerationRequest(plan, preferences, DIGEST), Sampler(generator, batch_size=4), tmp_path)
+    rows = [row for _, found in commits for row in found]
+    assert [condition_vector(row.condition).tolist() for row in rows] == told.tolist()
+    assert len({row.condition_digest for row in rows}) == (n if spec.fields else 1)
+    for row, other in zip(rows, told, strict=True):
+        assert row.condition_digest == condition_digest(other)

@@ -14,15 +14,16 @@ DIM = 4
 
 
 class Linear(nn.Module):
-    """Images that tell what went in: red is z, green the condition (0.5 where absent), blue the batch size."""
+    """Images that tell what went in: red is z, green the condition (0.5 where absent), blue the batch."""
 
     z_dim, resolution = 2, 8
     spec = ConditionSpec.vector("preference", DIM)
 
-    def forward(self, z, condition):
+    def forward(self, z, condition, strengths=None):
         assert not torch.is_grad_enabled()
         assert not self.training
         present = condition.masks["preference"].float()
+        present = present * (strengths or {}).get("preference", 1.0)
         green = condition.values["preference"][:, 0] * present + 0.5 * (1 - present)
         blue = torch.full_like(green, len(z) / 100)
         return torch.stack([z[:, 0] / 10, green, blue], 1)[:, :, None, None].expand(-1, 3, 8, 8)
@@ -118,7 +119,7 @@ def test_no_rows_no_images():
 def test_a_diverged_generator_is_refused():
     """NaN never becomes a picture."""
     broken = Linear()
-    broken.forward = lambda z, condition: Linear.forward(broken, z, condition) * float("nan")
+    broken.forward = lambda z, condition, _: Linear.forward(broken, z, condition) * float("nan")
     with pytest.raises(InternalError, match="not finite"):
         Sampler(broken).sample(conditions(1), [1])
 
@@ -133,3 +134,31 @@ def test_seeds_must_match_the_conditions():
     """One seed a row."""
     with pytest.raises(InternalError, match="2 conditions came with 1 seeds"):
         Sampler(Linear()).sample(conditions(2), [1])
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
+def test_a_strength_reaches_the_field_that_it_names(strength):
+    """Green is null + s (c - null); z and what is not named stay as they are."""
+    condition = Condition.vector("preference", torch.tensor([[0.1, 0, 0, 0], [0.3, 0, 0, 0]]))
+    sampler = Sampler(Linear(), operating_point=OperatingPoint(strengths={"preference": strength}))
+    shown = level(sampler.sample(condition, [7, 8]))
+    assert np.allclose(shown[:, 1], 0.5 + strength * (np.array([0.1, 0.3]) - 0.5), atol=1 / 127)
+    assert np.allclose(shown[:, 0], draw_z([7, 8], 2)[:, 0].numpy() / 10, atol=1 / 127)
+
+
+def test_strengths_and_guidance_work_together(generator):
+    """A strength of 1 changes no bit; at strength 0 every guidance gives the unconditional picture."""
+    condition, seeds = conditions(3), [1, 2, 3]
+
+    def drawn(**point):
+        return Sampler(generator, batch_size=4, operating_point=OperatingPoint(**point)).sample(condition, seeds)
+
+    assert np.array_equal(drawn(guidance=1.5, strengths={"preference": 1.0}), drawn(guidance=1.5))
+    assert np.array_equal(drawn(guidance=1.5, strengths={"preference": 0.0}), drawn(guidance=0.0))
+    assert not np.array_equal(drawn(strengths={"preference": 2.0}), drawn())
+
+
+def test_a_strength_of_a_field_that_there_is_not_is_refused():
+    """The message lists the fields, and nothing is drawn."""
+    with pytest.raises(ConditionError, match=r"\['tast'\].*fields are \['preference'\].*Nothing was generated"):
+        Sampler(Linear(), operating_point=OperatingPoint(strengths={"tast": 2.0}))
