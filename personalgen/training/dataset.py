@@ -86,7 +86,8 @@ class TrainingPairs:
     count_of_pair: Tensor
     """(n_pairs,) int64: how many pairs that user has."""
     of_pair: Condition
-    """(n_pairs,) what was known of the user, for example the preference vector."""
+    """(n_variants * n_pairs,) what was known of the user, for example the preference vector: first of every pair, then
+    the same of each further variant of the user's history, of which a batch draws one for each row."""
     of_image: Condition
     """(n_items,) what is known of the picture, for example its labels or text."""
     behaviour: Behaviour | None = None
@@ -103,10 +104,12 @@ class TrainingPairs:
         of_image: Mapping[str, NDArray[np.float32]] | None = None,
         absent: Mapping[str, NDArray[np.bool_]] | None = None,
         behaviour: Behaviour | None = None,
+        variants: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> "TrainingPairs":
         """Return the pairs from (n_items, R, R, 3) uint8 pictures and per-pair columns sorted by user.
 
-        `absent` marks the rows of a field that have no value.
+        `absent` marks the rows of a field that have no value; `variants` gives fields of `of_pair` further values,
+        (n_variants, n_pairs, width), as from other parts of the user's history.
 
         Raises:
             DataError: there is no pair to train on, or a user's pairs are not consecutive.
@@ -126,7 +129,7 @@ class TrainingPairs:
             image_of_pair=image,
             start_of_pair=first,
             count_of_pair=size,
-            of_pair=_condition(len(image), of_pair or {}, absent or {}),
+            of_pair=_with_variants(_condition(len(image), of_pair or {}, absent or {}), variants or {}),
             of_image=_condition(len(pictures), of_image or {}, absent or {}),
             behaviour=behaviour,
         )
@@ -156,14 +159,14 @@ class TrainingPairs:
         pairs = self._of_same_user(first.repeat_interleave(group_size), rng)
         person = self.start_of_pair[first].repeat_interleave(group_size)
         if not mixup:
-            return self._batch(pairs, self.of_pair.take(pairs), person)
+            return self._batch(pairs, self._known(pairs, rng), person)
         chance = torch.rand(2, len(first), generator=rng, device=self.device).repeat_interleave(group_size, dim=1)
         blend = chance[1] < mixup
         share = 1 - 0.5 * chance[0] * blend
         nobody_else = len(self.image_of_pair) + torch.arange(len(first), device=self.device)
         person = torch.where(blend, nobody_else.repeat_interleave(group_size), person)
         others = self._of_same_user(first.roll(1).repeat_interleave(group_size), rng)
-        own, other = self.of_pair.take(pairs), self.of_pair.take(others)
+        own, other = self._known(pairs, rng), self._known(others, rng)
         from_other = torch.rand(len(pairs), generator=rng, device=self.device) > share
         return self._batch(torch.where(from_other, others, pairs), _blended(own, other, share), person)
 
@@ -171,6 +174,15 @@ class TrainingPairs:
         """Return for each pair a random one of the same user."""
         chance = torch.rand(len(pairs), generator=rng, device=self.device)
         return self.start_of_pair[pairs] + (chance * self.count_of_pair[pairs]).long()
+
+    def _known(self, pairs: Tensor, rng: torch.Generator) -> Condition:
+        """Return what was known of the users, each row from a random variant where there are any."""
+        n_pairs = len(self.image_of_pair)
+        n_variants = self.of_pair.batch_size // n_pairs
+        if n_variants == 1:
+            return self.of_pair.take(pairs)
+        variant = torch.randint(n_variants, (len(pairs),), generator=rng, device=self.device)
+        return self.of_pair.take(pairs + n_pairs * variant)
 
     def _batch(self, pairs: Tensor, known: Condition, person: Tensor) -> Batch:
         image = self.image_of_pair[pairs]
@@ -204,6 +216,18 @@ def _condition(
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value, np.float32)) for name, value in values.items()}
     masks = {name: torch.from_numpy(~absent[name]) for name in tensors if name in absent}
     return Condition.none(rows).joined(Condition(tensors, masks)) if tensors else Condition.none(rows)
+
+
+def _with_variants(known: Condition, variants: Mapping[str, NDArray[np.float32]]) -> Condition:
+    """Return the condition, and below it the same with each of the variants' values."""
+    parts = [known]
+    for values in zip(*variants.values(), strict=True):
+        tensors = (torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in values)
+        parts.append(known.joined(Condition(dict(zip(variants, tensors, strict=True)))))
+    return Condition(
+        {name: torch.cat([part.values[name] for part in parts]) for name in known.values},
+        {name: torch.cat([part.masks[name] for part in parts]) for name in known.masks},
+    )
 
 
 def _blended(own: Condition, other: Condition, share: Tensor) -> Condition:
