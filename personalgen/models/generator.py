@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from personalgen.conditions import Condition, ConditionSpec
+from personalgen.conditions import ROWS, Condition, ConditionSpec
 from personalgen.models.conditioning import ConditionEncoder
 from personalgen.models.options import ModelOptions
 
@@ -34,7 +34,7 @@ class Generator(nn.Module):
 
 
 class VectorGenerator(nn.Module):
-    """A generator whose inputs are plain tensors, for torch.export: z and one value per field, all present."""
+    """A generator whose inputs are plain tensors, for torch.export: z and one value per field, all of it present."""
 
     def __init__(self, generator: Generator) -> None:
         """Wrap `generator`."""
@@ -43,7 +43,6 @@ class VectorGenerator(nn.Module):
 
     def forward(self, z: Tensor, *values: Tensor) -> Tensor:
         """Return images clipped to [-1, 1]; `values` follow the order of the ConditionSpec."""
-        names = [entry.name for entry in self.generator.spec.fields]
-        present = torch.ones_like(z[:, 0], dtype=torch.bool)
-        condition = Condition(dict(zip(names, values, strict=True)), dict.fromkeys(names, present))
-        return cast("Tensor", self.generator(z, condition)).clamp(-1, 1)
+        values_of = dict(zip(self.generator.spec.names, values, strict=True))
+        rows = torch.zeros_like(z[:, 0], dtype=torch.bool)
+        return cast("Tensor", self.generator(z, Condition(values_of, {ROWS: rows}))).clamp(-1, 1)

@@ -97,6 +97,6 @@ def keep_model(workspace: Workspace, trained: Path) -> Path:
 def exportable(folder: Path) -> Exportable:
     """Return the generator in `folder` as a module of plain tensors with example inputs."""
     generator, _ = load_generator(folder)
-    values = tuple(torch.zeros(2, entry.width) for entry in generator.spec.fields)
-    names = ("z", *(entry.name for entry in generator.spec.fields))
+    values = tuple(torch.zeros(2, *entry.shape) for entry in generator.spec.fields)
+    names = ("z", *generator.spec.names)
     return Exportable(VectorGenerator(generator).eval(), (torch.zeros(2, generator.z_dim), *values), names)

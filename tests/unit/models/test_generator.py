@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from personalgen.conditions import Condition
+from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.models import ModelOptions, VectorGenerator, build_generator
 
 
@@ -87,3 +87,34 @@ def test_the_null_condition_is_what_training_drops_to(generator, z, spec):
     """A dropped row and the null condition draw the same picture: guidance subtracts what was trained."""
     dropped = Condition.vector("taste", torch.randn(8, 5)).drop(torch.ones(8, dtype=torch.bool))
     assert torch.equal(generator(z, dropped), generator(z, spec.null_condition(8)))
+
+
+EVERYTHING = ConditionSpec(
+    (
+        FieldSpec("taste", "vector", 5),
+        FieldSpec("behaviour", "sequence", 4, longest=3),
+        FieldSpec("colour", "label", 6),
+        FieldSpec("interests", "set", 2, longest=2),
+    )
+)
+
+
+@pytest.mark.parametrize("spec", [EVERYTHING, ConditionSpec(())], ids=["every kind", "unconditional"])
+def test_every_kind_of_field_is_a_plain_tensor_of_the_exported_form(options, spec):
+    """One tensor a field, all elements present; torch.export keeps the batch size free, without fields too."""
+    torch.manual_seed(0)
+    generator = build_generator(options, spec).eval()
+    exported = VectorGenerator(generator).eval()
+
+    def inputs(n):
+        return (torch.randn(n, options.z_dim), *(torch.randn(n, *entry.shape) for entry in spec.fields))
+
+    batch = torch.export.Dim.DYNAMIC
+    shapes = ({0: batch}, *([tuple({0: batch} for _ in spec.fields)] if spec.fields else []))
+    program = torch.export.export(exported, inputs(2), dynamic_shapes=shapes).module()
+    z, *values = inputs(5)
+    expected = exported(z, *values)
+    given = dict(zip(spec.names, values, strict=True))
+    plain = generator(z, Condition(given) if given else Condition.none(5)).clamp(-1, 1)
+    torch.testing.assert_close(expected, plain)
+    torch.testing.assert_close(program(z, *values), expected, atol=1e-5, rtol=1e-5)
