@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from personalgen.artifacts import read_json, write_json
 from personalgen.cli.terminal import quiet_environment
 from personalgen.config import Settings, load_settings
-from personalgen.embeddings import PreferenceTable, preference_spec
+from personalgen.embeddings import PreferenceTable
 from personalgen.errors import PersonalgenError, UserError
 from personalgen.evaluation import (
     AttributeEstimator,
@@ -43,6 +43,7 @@ from personalgen.steps import Workspace, embed, prepare
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import preferences
 from personalgen.steps.evaluate import draw
+from personalgen.steps.fields import spec_to_train
 from personalgen.steps.train import training_pairs
 from personalgen.training import train
 from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes
@@ -80,7 +81,8 @@ def run(given: argparse.Namespace) -> dict[str, float]:
             workspace, QUICK_ESTIMATOR if given.quick else EstimatorOptions(), _operating_point(given, settings)
         )
         print(bench.introduction(), flush=True)
-        pairs = training_pairs(workspace, bench.data, bench.basis_folder)
+        spec = spec_to_train(workspace, bench.data, None)
+        pairs = training_pairs(workspace, bench.data, bench.basis_folder, spec)
         curve = Curve(bench.folder / "curve.json")
 
         def on_snapshot(average: Generator, kimg: float) -> Row:
@@ -92,7 +94,6 @@ def run(given: argparse.Namespace) -> dict[str, float]:
 
         print(_HEADER, flush=True)
         curve.start()
-        spec = preference_spec(settings.embeddings.dim)
         result = train(
             pairs, spec, settings.model, settings.train, folder=bench.folder / "train", on_snapshot=on_snapshot
         )
@@ -273,6 +274,7 @@ def _operating_point(given: argparse.Namespace, settings: Settings) -> Operating
     return OperatingPoint(
         guidance=point.guidance if given.guidance is None else given.guidance,
         truncation_psi=point.truncation_psi if given.truncation_psi is None else given.truncation_psi,
+        strengths=point.strengths,
     )
 
 

@@ -8,7 +8,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 from zoneinfo import available_timezones
@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from personalgen.artifacts import digest_of
 from personalgen.bounds import check_options
+from personalgen.embeddings.fields import ConditionOptions
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
@@ -94,6 +95,7 @@ class Settings:
     limits: LimitsOptions = field(default_factory=LimitsOptions)
     split: SplitOptions = field(default_factory=SplitOptions)
     embeddings: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    condition: ConditionOptions = field(default_factory=ConditionOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     train: TrainingOptions = field(default_factory=TrainingOptions)
     snapshot: str = ""
@@ -107,6 +109,11 @@ class Settings:
         """Refuse sections that do not fit each other."""
         if fault := batch_fault(self.train.batch_size, self.model.group_size):
             raise OptionsError("train", (fault,))
+        for section, name in (("train", "field_dropout"), ("generation", "strengths")):
+            known, given = self.condition.fields, getattr(getattr(self, section), name)
+            if unknown := [key for key in given if key not in known]:
+                fault = f"{name} names {', '.join(unknown)}, and condition.fields has {', '.join(known) or 'none'}"
+                raise OptionsError(section, (fault,))
 
     @property
     def root(self) -> Path:
@@ -200,7 +207,8 @@ def describe(kind: type = Settings, prefix: str = "") -> Iterator[tuple[str, str
         if is_dataclass(hint) and isinstance(hint, type):
             yield from describe(hint, f"{name}.")
         else:
-            yield name, getattr(hint, "__name__", str(hint)), entry.default
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            yield name, getattr(hint, "__name__", str(hint)), default
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

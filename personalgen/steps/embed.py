@@ -1,5 +1,6 @@
 """Turns histories into preferences, in the basis of every model that tonight needs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +10,9 @@ import numpy as np
 from personalgen.embeddings import (
     Basis,
     PreferenceTable,
+    asked_of_users,
     embed_users,
+    fields_in,
     fit_basis,
     load_basis,
     load_preferences,
@@ -20,6 +23,7 @@ from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
+from personalgen.steps.fields import has_set_fields, spec_to_train
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
 
@@ -64,6 +68,7 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
     options = workspace.settings.embeddings
     live, start = live_folder(workspace), start_folder(workspace)
     live_basis = load_basis(live) if live else None
+    spec = spec_to_train(workspace, data, start)
     features = data.features(workspace, options)
     old = load_basis(start) if start else None
     basis = old or fit_basis(data.training_history(), features, data.train_items, options)
@@ -76,8 +81,10 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
         dim=options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
     )
-    for each in {b.version: b for b in (basis, live_basis) if b is not None}.values():
-        _write(workspace, data, result.folder(night, each.version), each)
+    told = [(basis, spec), *([(live_basis, load_card(live).spec)] if live and live_basis else [])]
+    for each in {b.version: b for b, _ in told}.values():
+        asked = asked_of_users(*(one for b, one in told if b.version == each.version))
+        _write(workspace, data, result.folder(night, each.version), each, asked)
     run.set_tags({"basis_version": basis.version})
     return result
 
@@ -85,7 +92,7 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
 def start_folder(workspace: Workspace) -> Path | None:
     """Return the generator that training starts from: the live one, else the configured snapshot, else None.
 
-    One of another size or embedding is not a start: training is from scratch then, on a new basis.
+    One of another size, embedding or condition is not a start: training is from scratch then, on a new basis.
 
     Raises:
         ArtifactError: the configured snapshot is not there.
@@ -105,8 +112,9 @@ def start_folder(workspace: Workspace) -> Path | None:
             "would judge it. Keep the setting false, or start in a home of its own with --set home=…. Nothing was "
             "embedded."
         )
-    fits = load_card(folder).options == settings.model and load_basis(folder).options == settings.embeddings
-    return folder if fits else None
+    card = load_card(folder)
+    fits = card.options == settings.model and load_basis(folder).options == settings.embeddings
+    return folder if fits and has_set_fields(workspace, card.spec) else None
 
 
 def _held_people_out(folder: Path) -> bool:
@@ -128,20 +136,22 @@ def preferences(night: Night, embedded: Embedded, version: str, *, held_back: bo
 def preferences_for(
     workspace: Workspace, night: Night, embedded: Embedded, model: Path, *, held_back: bool = False
 ) -> PreferenceTable:
-    """Return tonight's vectors in the basis of the generator in the folder `model`.
+    """Return what tonight is known of users for the generator in the folder `model`, in its basis.
 
-    A basis that was not in use when the night embedded, because somebody moved what is live since, is embedded now.
+    What was not asked for when the night embedded, because somebody moved what is live since, is embedded now.
     """
-    basis = load_basis(model)
+    basis, asked = load_basis(model), asked_of_users(load_card(model).spec)
     folder = embedded.folder(night, basis.version)
-    if not (folder / HELD_BACK).is_file():
-        _write(workspace, NightData.of(workspace, night), folder, basis)
+    there = fields_in(folder / HELD_BACK) if (folder / HELD_BACK).is_file() else None
+    if there is None or any(there.get(name, 0) < rows for name, rows in asked.items()):
+        both = {name: max(asked.get(name, 0), (there or {}).get(name, 0)) for name in {*asked, *(there or {})}}
+        _write(workspace, NightData.of(workspace, night), folder, basis, dict(sorted(both.items())))
     return preferences(night, embedded, basis.version, held_back=held_back)
 
 
-def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis) -> None:
-    """Write a basis and both tables of vectors in it."""
+def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis, asked: Mapping[str, int]) -> None:
+    """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)
-    save_preferences(folder / TONIGHT, embed_users(data.history, basis, features))
-    save_preferences(folder / HELD_BACK, embed_users(data.earlier_history(), basis, features))
+    save_preferences(folder / TONIGHT, embed_users(data.history, basis, features, asked))
+    save_preferences(folder / HELD_BACK, embed_users(data.earlier_history(), basis, features, asked))

@@ -119,12 +119,16 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
 def _features(
     workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
 ) -> NDArray[np.float32]:
-    """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z."""
+    """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z.
+
+    Each is told what its own specification asks for, at the settings' operating point as far as it has the fields.
+    """
     generator, _ = load_generator(folder)
     users = yardstick.selection.user_index
     table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
     k = workspace.settings.evaluation.images_per_user
-    images = draw(Sampler(generator, operating_point=workspace.settings.generation.operating_point), table, k)
+    point = workspace.settings.generation.operating_point.among(generator.spec.names)
+    images = draw(Sampler(generator, operating_point=point), table, k)
     return _judged(workspace, images).reshape(len(users), k, -1)
 
 

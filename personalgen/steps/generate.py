@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
-from personalgen.embeddings import PreferenceTable
+from personalgen.embeddings import PreferenceTable, compared_columns
 from personalgen.generation.assets import AssetRow
 from personalgen.generation.encoders import Encoder, choose_encoder
 from personalgen.generation.options import OperatingPoint
@@ -19,7 +19,7 @@ from personalgen.generation.plan import Plan, condition_bytes, condition_digest,
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
-from personalgen.models import ModelCard, load_generator
+from personalgen.models import ModelCard, load_card, load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.embed import Embedded, preferences_for
 from personalgen.steps.night import Night, run_stage
@@ -74,15 +74,17 @@ def _repointing(
     workspace: Workspace, night: Night, embedded: Embedded, model: ModelVersion, point: OperatingPoint
 ) -> Repointing:
     """Return the pointers of all users of the night to their images at this operating point."""
-    table = preferences_for(workspace, night, embedded, workspace.model_folder(model.model_version_id))
+    folder = workspace.model_folder(model.model_version_id)
+    table = preferences_for(workspace, night, embedded, folder)
+    told = table.condition_rows(load_card(folder).spec)
     keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
-    digests = np.array([condition_digest(vector) for vector in table.vectors], dtype=np.int64)
+    digests = np.array([condition_digest(row) for row in told], dtype=np.int64)
     found = planning.assets_present(
         workspace.engine, model.generator_digest, point.digest(),
         user_keys=keys, condition_digests=digests, variants=np.zeros_like(keys),
     )  # fmt: skip
     pointers = [
-        Pointer(int(keys[row]), int(found[row]), condition_bytes(table.vectors[row]))
+        Pointer(int(keys[row]), int(found[row]), condition_bytes(told[row]))
         for row in np.flatnonzero(found != planning.MISSING)
     ]
     return Repointing(model.generator_digest, night.night_id, pointers)
@@ -138,13 +140,14 @@ def _draw(
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
     table = preferences_for(workspace, night, embedded, workspace.model_folder(model.model_version_id))
     by_hand = run_id is None
+    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
     plan = _plan(workspace, night, table, card, point, move=move, by_hand=by_hand)
     encoder, n_new = choose_encoder(options.encoder), []
     summary = generate_plan(
         GenerationRequest(
             plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
         ),
-        sampler=Sampler(generator, batch_size=options.batch_size, operating_point=point),
+        sampler=sampler,
         encoder=encoder,
         root=workspace.shard_root,
         night_id=night.night_id,
@@ -178,7 +181,8 @@ def _plan(
     current = planning.current_conditions(
         workspace.engine, card.generator_digest, keys, operating_point_digest=point.digest()
     )
-    matrix = np.full_like(table.vectors, np.nan)
+    told = table.condition_rows(card.spec)
+    matrix = np.full_like(told, np.nan)
     if len(current.user_keys):
         row_of = {key: row for row, key in enumerate(keys.tolist())}
         matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
@@ -187,14 +191,15 @@ def _plan(
     plan = make_plan(
         keys,
         table.user_ids,
-        tonight=table.vectors,
+        tonight=told,
         current=matrix,
         min_shift=options.min_shift,
+        parts=compared_columns(card.spec),
         regenerate_all=options.regenerate_all,
     )
     silent = read.silent_users(workspace.engine)
     plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
-    plan = _without_existing(workspace, night, table, card, point, plan, move=move)
+    plan = _without_existing(workspace, night, told, card, point, plan, move=move)
     write_plan(path, plan)
     return plan
 
@@ -223,16 +228,19 @@ def _complete(
 def _without_existing(
     workspace: Workspace,
     night: Night,
-    table: PreferenceTable,
+    told: NDArray[np.float32],
     card: ModelCard,
     point: OperatingPoint,
     plan: Plan,
     *,
     move: bool,
 ) -> Plan:
-    """Return the plan without users whose images of exactly this preference exist; these become current again."""
+    """Return the plan without users whose images of exactly this condition exist; these become current again.
+
+    `told` holds every user's row of the night.
+    """
     variants = workspace.settings.generation.variants
-    digests = np.array([condition_digest(table.vectors[row]) for row in plan.rows], dtype=np.int64)
+    digests = np.array([condition_digest(told[row]) for row in plan.rows], dtype=np.int64)
     found = np.stack(
         [
             planning.assets_present(
@@ -248,7 +256,7 @@ def _without_existing(
     )
     there = (found != planning.MISSING).all(axis=0)
     pointers = [
-        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(table.vectors[plan.rows[k]]))
+        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(told[plan.rows[k]]))
         for k in np.flatnonzero(there)
     ]
     if move:

@@ -1,14 +1,20 @@
 """Trains tonight's challenger, from the champion or a snapshot where there is one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from personalgen.conditions import Condition
-from personalgen.embeddings import FIELD, load_basis, preference_spec, save_basis, vectors_before_events
+from personalgen.conditions import Condition, ConditionSpec
+from personalgen.embeddings import (
+    FIELD,
+    load_basis,
+    save_basis,
+    usual_dropout,
+    variants_before_events,
+)
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
@@ -18,6 +24,7 @@ from personalgen.registry.run import Run
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import NOBODY, Embedded, preferences
+from personalgen.steps.fields import behaviour_before, known_before, picture_fields, spec_to_train
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
 from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from
@@ -52,28 +59,43 @@ def train(workspace: Workspace, night: Night, embedded: Embedded) -> Trained:
     return run_stage(workspace, night, Trained, lambda run: _train(workspace, night, embedded, run))
 
 
-def training_pairs(workspace: Workspace, data: NightData, basis_folder: Path) -> TrainingPairs:
-    """Return (picture, vector before the like) for every earlier like of a training item."""
+def training_pairs(
+    workspace: Workspace, data: NightData, basis_folder: Path, spec: ConditionSpec | None = None
+) -> TrainingPairs:
+    """Return (picture, what was known before the like) for every earlier like of a training item.
+
+    The fields are those of `spec`, by default what the settings ask for.
+    """
     basis, history = load_basis(basis_folder), data.training_history()
-    features = data.features(workspace, basis.options)
-    likes = history.weight > 0
-    vectors = vectors_before_events(history, basis, features)[likes]
+    spec = spec or spec_to_train(workspace, data, None)
+    features, likes = data.features(workspace, basis.options), np.flatnonzero(history.weight > 0)
     images, image_of_pair = np.unique(history.item_index[likes], return_inverse=True)
+    of_pair = known_before(history, basis, features, spec, likes)
+    of_image = picture_fields(workspace, data, spec, images)
+    variants = {}
+    if (count := workspace.settings.condition.history_variants) and spec.find(FIELD):
+        seed = workspace.settings.train.seed
+        variants[FIELD] = variants_before_events(history, basis, features, count=count, seed=seed)
     return TrainingPairs.of(
         np.asarray(data.prepared.images)[images],
         image_of_pair,
         history.user_index[likes],
-        of_pair={FIELD: vectors},
+        of_pair={name: rows.values for name, rows in of_pair.items()},
+        of_image={name: rows.values for name, rows in of_image.items()},
+        absent={name: ~rows.mask for name, rows in (of_pair | of_image).items()},
+        behaviour=behaviour_before(history, basis, features, spec, likes),
+        variants={name: rows[:, likes] for name, rows in variants.items()},
     )
 
 
 def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
     settings, data = workspace.settings, NightData.of(workspace, night)
     basis_folder = embedded.folder(night, embedded.train_basis)
-    pairs = training_pairs(workspace, data, basis_folder)
-    spec = preference_spec(settings.embeddings.dim)
-    folder = night.path / "train"
     start = Path(embedded.start) if embedded.start else None
+    spec = spec_to_train(workspace, data, start)
+    options = replace(settings.train, field_dropout=usual_dropout(spec) | settings.train.field_dropout)
+    pairs = training_pairs(workspace, data, basis_folder, spec)
+    folder = night.path / "train"
     run.log_input("training pairs", digest=pairs.digest(), source=night.prepared, context="training")
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
     speeds: list[float] = []
@@ -95,7 +117,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         pairs,
         spec,
         settings.model,
-        settings.train,
+        options,
         folder=folder,
         warm_start=warm_start,
         on_snapshot=on_snapshot,
@@ -108,7 +130,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             f"{settings.train.max_kimg * 1000:,.0f} images. The state is kept and nothing was registered: run the same "
             "command again to go on."
         )
-    facts = _facts(night, data, embedded, start)
+    facts = _facts(night, data, embedded, start) | {"field_dropout": options.field_dropout}
     card = save_generator(
         folder / "model",
         result.generator,

@@ -23,6 +23,8 @@ WITHOUT_EFFECT = {
     "train.device",
     "train.threads",
     "train.max_minutes",
+    "train.slice_kimg",
+    "train.compile",
     "evaluation.threads",
     "store.catalogue_url",
     "store.tracking_uri",
@@ -46,6 +48,16 @@ OTHER = {
     "split.later_share": 0.4,
     "limits.max_quarantine_share": 0.5,
     "generation.encoder": "png/zlib",
+    "generation.strengths": {"preference": 2.0},
+    "condition.fields": ["labels"],
+    "model.family": "dcgan",
+    "model.conditioning": "concatenate",
+    "train.compile": "on",
+    "train.loss": "nonsaturating",
+    "train.field_dropout": {"preference": 0.5},
+    "train.r1_gamma": 3.0,
+    "train.final_r1_gamma": 3.0,
+    "train.least_diversity": 0.1,
     "source.columns.items.text": ["other"],
     "source.columns.items.labels": ["other"],
 }
@@ -88,6 +100,16 @@ def changed(name):
     for part in reversed(name.split(".")):
         nested = {part: nested}
     return build_settings(nested)
+
+
+@pytest.mark.parametrize("key", ["train.field_dropout", "generation.strengths"])
+def test_a_field_that_tonights_model_is_not_told_is_refused(key):
+    """A misspelt field is an error that names the fields there are, before anything starts."""
+    section, name = key.split(".")
+    with pytest.raises(ConfigError, match=rf"{section}: {name} names prefrence, and condition.fields has preference"):
+        load(None, [f"{key}.prefrence=0.5"])
+    told = ["condition.fields=['preference', 'labels']", f"{key}.labels=0.5"]
+    assert getattr(getattr(load(None, told), section), name) == {"labels": 0.5}
 
 
 def test_nothing_given_is_the_defaults():
