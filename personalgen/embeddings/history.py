@@ -110,9 +110,13 @@ def variants_before_events(history: History, basis: Basis, features: Matrix, *, 
     """Return (count, n_events, dim): `vectors_before_events` of people of whom less is known.
 
     Each variant keeps a random half of the events, for all its rows the same one, and ages count back from the newest
-    event that it kept. A generator that has seen them knows what to draw from a short history.
+    event that it kept. A generator that has seen them knows what to draw from a short history. What is kept of a
+    user's events follows from the seed, the user's place and the number of events before.
     """
-    kept = np.random.default_rng(seed).random((count, len(history.timestamp))) < _KEPT_IN_SUBSETS
+    kept = np.empty((count, len(history.timestamp)), dtype=np.bool_)
+    for user, (start, stop) in enumerate(itertools.pairwise(history.bounds.tolist())):
+        chance = np.random.default_rng([seed, user]).random((stop - start, count))
+        kept[:, start:stop] = chance.T < _KEPT_IN_SUBSETS
     return _vectors_before_events(history, basis, features, kept)
 
 
