@@ -1,0 +1,27 @@
+"""The scripts in examples/ run, and do what they say."""
+
+import numpy as np
+import pytest
+
+from examples.one_model import N_IMAGES, main
+
+QUESTIONS = ["any picture", "red", "this text", "for this person", "this text for this person"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_model_answers_five_questions(tmp_path):
+    """After seconds of training pictures that were asked to be red are redder, for a person too; a sheet is written."""
+    pictures = main(str(tmp_path), ["world.history.n_users=60", "train.max_kimg=6", "train.snapshot_kimg=100"])
+    assert list(pictures) == QUESTIONS
+    assert {images.shape for images in pictures.values()} == {(N_IMAGES, 16, 16, 3)}
+    assert (tmp_path / "one_model.png").is_file()
+    red = {question: redness(images) for question, images in pictures.items()}
+    assert red["red"] > red["any picture"]
+    assert red["this text for this person"] > red["for this person"]
+
+
+def redness(images):
+    """Return how much more red than green and blue there is."""
+    means = images.astype(np.float64).mean(axis=(0, 1, 2))
+    return means[0] - means[1:].mean()
