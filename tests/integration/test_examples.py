@@ -12,7 +12,7 @@ QUESTIONS = ["any picture", "red", "this text", "for this person", "this text fo
 @pytest.mark.timeout(300)
 def test_one_model_answers_five_questions(tmp_path):
     """After seconds of training pictures that were asked to be red are redder, for a person too; a sheet is written."""
-    pictures = main(str(tmp_path), ["world.history.n_users=60", "train.max_kimg=6", "train.snapshot_kimg=100"])
+    pictures = main(str(tmp_path), ["world.history.n_users=120", "train.max_kimg=8", "train.snapshot_kimg=100"])
     assert list(pictures) == QUESTIONS
     assert {images.shape for images in pictures.values()} == {(N_IMAGES, 16, 16, 3)}
     assert (tmp_path / "one_model.png").is_file()
