@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import world
 from personalgen.artifacts import read_json, write_json
 
-_BARE = {"train.mismatch_weight": 0, "train.contrast_weight": 0, "train.condition_jitter": 0}
+_BARE: dict[str, object] = {"train.mismatch_weight": 0, "train.contrast_weight": 0, "train.condition_jitter": 0}
 _FULL: dict[str, object] = {"train.mismatch_weight": 1, "train.contrast_weight": 0.5, "train.condition_jitter": 0.1}
 ROWS: dict[str, dict[str, object]] = {
     "concatenation": {**_BARE, "model.conditioning": "concatenate"},
@@ -68,8 +68,8 @@ def measured(settings: dict[str, object], given: argparse.Namespace) -> dict[str
 
 def line(name: str, row: dict[str, float]) -> str:
     """Return one row of the table."""
-    warm = [row.get(f"warm_gain_over_real_gain{end}") for end in ("", "_low", "_high")]
-    interval = "–" if None in warm else "{:6.3f} [{:6.3f}, {:6.3f}]".format(*warm)
+    warm, low, high = (row.get(f"warm_gain_over_real_gain{end}") for end in ("", "_low", "_high"))
+    interval = "–" if warm is None else f"{warm:6.3f} [{low:6.3f}, {high:6.3f}]"
     cold = row.get("cold_gain_over_real_gain")
     return (
         f"{name:<36} {row['train_cpu_minutes']:>8.2f}  {interval:<25} "

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from personalgen.training import TrainingOptions, TrainingPairs, train
 
 PX = 16
 MODES = 1000
-MODEL = {"resolution": PX, "width": 32, "max_width": 128, "discriminator_width": 32, "group_size": 1}
-TRAINING = {
+MODEL: dict[str, Any] = {"resolution": PX, "width": 32, "max_width": 128, "discriminator_width": 32, "group_size": 1}
+TRAINING: dict[str, Any] = {
     "batch_size": 64,
     "precision": "fp32",
     "threads": 1,
@@ -39,7 +40,7 @@ TRAINING = {
     "ema_kimg": 2.0,
     "least_diversity": 0.0,
 }
-PLAYERS: dict[str, dict[str, object]] = {
+PLAYERS: dict[str, dict[str, Any]] = {
     "r3gan": {"r1_gamma": 0.5, "final_r1_gamma": 0.1, "learning_rate": 1e-3, "final_learning_rate": 2e-4},
     "dcgan": {"loss": "nonsaturating", "r1_gamma": 0.0, "final_r1_gamma": 0.0, "learning_rate": 2e-4},
     "dense_gan": {"loss": "nonsaturating", "r1_gamma": 0.0, "final_r1_gamma": 0.0, "learning_rate": 2e-4},
@@ -119,7 +120,7 @@ def _digits() -> tuple[Digits, NDArray[np.int64]]:
 
 
 def _flat(digits: Digits) -> NDArray[np.float32]:
-    return np.asarray(digits.reshape(len(digits), -1), np.float32) / 255
+    return np.asarray(digits.reshape(len(digits), -1) / 255, np.float32)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,14 +118,14 @@ class Adversarial:
         gap = on_real.logits - on_fake.logits
         metrics = {"loss_d": d_loss, "loss_g": g_loss, "logit_gap": gap.mean()}
         loss, weights = d_loss, adversary.pull(on_real.logits, on_fake.logits).detach() / len(fake)
-        if self.penalised:
-            gradient = on_fake.gradient()
+        gradient = on_fake.gradient() if self.penalised else None
+        if gradient is not None:
             metrics["r1_plus_r2"] = (squared_norms(on_real.gradient()) + squared_norms(gradient)).mean()
             loss = loss + inputs.gamma / 2 * metrics["r1_plus_r2"]
-        if self.penalised and not net.mixes_rows:
-            pull = weights[:, None, None, None] * gradient
-        else:
+        if gradient is None or net.mixes_rows:
             pull = on_fake.pull(weights)
+        else:
+            pull = weights[:, None, None, None] * gradient
         if self.conditional and options.mismatch_weight:
             metrics["loss_mismatch"] = mismatch_loss(on_real.logits, net.score(on_real.features, inputs.other))
             loss = loss + options.mismatch_weight * metrics["loss_mismatch"]
