@@ -83,7 +83,8 @@ class Trainer:
     def draw(self, now: Schedule) -> StepInputs:
         """Return the inputs of a step; in a team every member draws the whole batch and takes its own rows."""
         options, rng = self.options, self.state.rng
-        size, group = options.batch_size, self.model.group_size
+        # Without a condition nothing is made for one person: groups of one person's would tell real from made.
+        size, group = options.batch_size, self.model.group_size if self.spec.fields else 1
         batch = self.pairs.draw(size, group, rng=rng, mixup=options.user_mixup)
         images = batch.images
         if options.flip:
