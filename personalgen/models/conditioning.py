@@ -95,6 +95,16 @@ class ConditionEncoder(nn.Module):
         return cast("Tensor", net(torch.where(mask[:, None], value, null)))
 
 
+class LinearEncoder(ConditionEncoder):
+    """A condition as one vector by a linear map without bias per vector or label, as published nets embed classes."""
+
+    def __init__(self, spec: ConditionSpec, width: int, *, gain: float = 1.0) -> None:
+        """Build the maps, scaled by `gain`; sets and sequences keep their attention."""
+        super().__init__(spec, width)
+        plain = [entry for entry in spec.fields if not entry.has_elements]
+        self.nets.update({entry.name: linear(entry.width, width, gain=gain, bias=None) for entry in plain})
+
+
 def _field_net(entry: FieldSpec, width: int) -> nn.Module:
     """Return the net of one field."""
     if entry.has_elements:

@@ -43,6 +43,19 @@ class Concatenation(nn.Module):
         return cast("Tensor", self.plain(leaky(self.mix(torch.cat([features, encoded], dim=1)))).squeeze(1))
 
 
+class InnerProduct(nn.Module):
+    """A logit <f, c> from features and a condition embedded as widely; without a condition the only feature."""
+
+    def __init__(self, *, conditional: bool) -> None:
+        """Decide whether there is a condition to be heard."""
+        super().__init__()
+        self.conditional = conditional
+
+    def forward(self, features: Tensor, encoded: Tensor) -> Tensor:
+        """Return (B,) logits from (B, width) features and (B, width) encoded conditions."""
+        return (features * encoded if self.conditional else features).sum(1)
+
+
 class GroupSpread(nn.Module):
     """Appends one map: how far the images of a group differ from each other.
 
@@ -77,7 +90,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.encoder = ConditionEncoder(spec, options.style_dim)
         head = Projection if options.conditioning == "modulate" else Concatenation
-        self.head = head(feature_dim, options.style_dim)
+        self.head: nn.Module = head(feature_dim, options.style_dim)
 
     def features(self, images: Tensor) -> Tensor:
         """Return (B, feature_dim) features of (B, 3, R, R) images, consecutive groups of which are for one person."""

@@ -8,6 +8,7 @@ from personalgen.bounds import check_options
 RESOLUTIONS = (8, 16, 32, 64, 128)
 FAMILIES = ("r3gan", "dcgan", "dense_gan", "vae")
 CONDITIONINGS = ("modulate", "concatenate")
+BLOCKS = ("dense", "bottleneck")
 BASE_PX = 4
 """Edge at which convolutional generators start and discriminators end."""
 
@@ -37,17 +38,28 @@ class ModelOptions:
     conditioning: str = "modulate"
     """How residual nets hear the condition: "modulate" scales and shifts every block and projects in the discriminator;
     "concatenate" lays it beside z and beside the features, the baseline."""
+    block: str = "dense"
+    """What residual nets are made of: "dense" 3x3 convolutions, two a block, or the published R3GAN's "bottleneck", 1x1
+    and grouped 3x3 (for large GPUs: with width = max_width, blocks = 2, group_size = 1 and "concatenate", the published
+    nets)."""
+    expansion: int = 2
+    """How many times wider a bottleneck is inside."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that no net can have, all in one message."""
-        sizes = ("z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks", "group_size")
-        choices = {"resolution": RESOLUTIONS, "family": FAMILIES, "conditioning": CONDITIONINGS}
+        sizes = ("z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks", "group_size", "expansion")
+        choices = {"resolution": RESOLUTIONS, "family": FAMILIES, "conditioning": CONDITIONINGS, "block": BLOCKS}
         check_options("model", self, least=dict.fromkeys(sizes, 1), choices=choices)
 
     @property
     def n_stages(self) -> int:
         """Number of doublings above 4x4."""
         return int(math.log2(self.resolution)) - 2
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of residual blocks of a generator or a discriminator."""
+        return self.blocks * (self.n_stages + 1)
 
     @property
     def generator_widths(self) -> tuple[int, ...]:

@@ -75,8 +75,9 @@ def judge(discriminate: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tenso
 
 
 def squared_norms(gradient: Tensor) -> Tensor:
-    """Return (B,) float32 squared norms of (B, 3, H, W) gradients: R1 on real images, R2 on fakes."""
-    return gradient.float().square().sum((1, 2, 3))
+    """Return (B,) squared norms, in float32 at least, of (B, 3, H, W) gradients: R1 on real images, R2 on fakes."""
+    wide = gradient if gradient.dtype == torch.float64 else gradient.float()
+    return wide.square().sum((1, 2, 3))
 
 
 def judge_features(

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from personalgen.conditions import Condition
 from personalgen.embeddings import ContentNet
 from personalgen.models import Discriminator, FeatureDiscriminator, Generator, ImageEncoder
+from personalgen.models.bottleneck import BottleneckDiscriminator
 from personalgen.training.augment import augment
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.losses import (
@@ -27,6 +28,7 @@ from personalgen.training.losses import (
 )
 from personalgen.training.matching import match_loss, nearest_latents
 from personalgen.training.options import TrainingOptions
+from personalgen.training.piecewise import four_passes, is_piecewise
 
 Metrics = dict[str, Tensor]
 Nets = Mapping[str, nn.Module]
@@ -76,11 +78,13 @@ class Adversarial:
     """Whether this step pays for R1 and R2."""
     conditional: bool
     """Whether there is a condition to be obeyed."""
+    dtype: torch.dtype = torch.float32
+    """What convolutions compute in, where the step does not leave that to autocast."""
 
     def __call__(self, inputs: StepInputs) -> tuple[Tensor, Metrics]:
         """Return the loss of all players and what to log of it."""
         options = self.options
-        made = self.generator(self._latents(inputs), inputs.condition).float()
+        made = self.generator(self._latents(inputs), inputs.condition).to(inputs.images.dtype)
         real_view = inputs.views[0]
         # A real picture and the made one that answers to it get the same view.
         fake_view = real_view if options.candidates else inputs.views[1]
@@ -112,6 +116,8 @@ class Adversarial:
             features = net.features(x)
             return net.score(features, inputs.condition), features
 
+        if self._in_four_passes and is_piecewise(net):
+            return self._pixels_in_four_passes(net, real, fake, inputs)
         on_real, on_fake = judge(discriminate, real), judge(discriminate, fake.detach())
         d_loss = adversary.d_loss(on_real.logits, on_fake.logits)
         g_loss = adversary.g_loss(on_real.logits, on_fake.logits)
@@ -122,10 +128,8 @@ class Adversarial:
         if gradient is not None:
             metrics["r1_plus_r2"] = (squared_norms(on_real.gradient()) + squared_norms(gradient)).mean()
             loss = loss + inputs.gamma / 2 * metrics["r1_plus_r2"]
-        if gradient is None or net.mixes_rows:
-            pull = on_fake.pull(weights)
-        else:
-            pull = weights[:, None, None, None] * gradient
+        own_pass = gradient is None or net.mixes_rows
+        pull = on_fake.pull(weights) if own_pass else weights[:, None, None, None] * cast("Tensor", gradient)
         if self.conditional and options.mismatch_weight:
             metrics["loss_mismatch"] = mismatch_loss(on_real.logits, net.score(on_real.features, inputs.other))
             loss = loss + options.mismatch_weight * metrics["loss_mismatch"]
@@ -133,6 +137,26 @@ class Adversarial:
             metrics["loss_wrong_fake"] = mismatch_loss(on_real.logits, net.score(on_fake.features, inputs.other))
             loss = loss + options.wrong_fake_weight * metrics["loss_wrong_fake"]
         return loss - (pull.detach() * fake).sum(), metrics
+
+    @property
+    def _in_four_passes(self) -> bool:
+        """Whether this step pays for penalties, and for nothing else that is read from features."""
+        more = self.conditional and (self.options.mismatch_weight or self.options.wrong_fake_weight)
+        return self.penalised and not more
+
+    def _pixels_in_four_passes(
+        self, net: BottleneckDiscriminator, real: Tensor, fake: Tensor, inputs: StepInputs
+    ) -> tuple[Tensor, Metrics]:
+        """Return the same where the discriminator's gradient has a closed form."""
+        adversary, encoded = ADVERSARIES[self.options.loss], net.encoder(inputs.condition)
+        found = four_passes(
+            net, real, fake.detach(), encoded, d_loss=adversary.d_loss, gamma=inputs.gamma, dtype=self.dtype
+        )
+        logits = found.real_logits, found.fake_logits
+        metrics = {"loss_d": adversary.d_loss(*logits), "loss_g": adversary.g_loss(*logits)}
+        metrics |= {"logit_gap": (logits[0] - logits[1]).mean(), "r1_plus_r2": found.penalty.mean()}
+        pull = adversary.pull(*logits)[:, None, None, None] / len(fake) * found.fake_gradient
+        return found.loss - (pull.detach() * fake).sum(), metrics
 
     def _features(self, real: Tensor, fake: Tensor, inputs: StepInputs) -> tuple[Tensor, Metrics]:
         """Return the same for the discriminator on frozen features; the generator's part passes the frozen net."""

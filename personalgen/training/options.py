@@ -27,6 +27,9 @@ class TrainingOptions:
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
     compile: str = "auto"
     """Whether the step is compiled: "auto" does on a GPU; "graphs" also replays it from CUDA graphs; "on", "off"."""
+    groups_together: int = 1
+    """Groups of a grouped convolution that are computed as one, with zeros between them: the same function,
+    with more arithmetic in larger products. For GPUs; `benchmarks/gpu.py` finds the best."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
     learning_rate: float = 5e-4
@@ -111,7 +114,7 @@ class TrainingOptions:
         check_options(
             "train",
             self,
-            least={"batch_size": 1, "threads": 1, "feature_px": 1, "penalty_every": 1}
+            least={"batch_size": 1, "groups_together": 1, "threads": 1, "feature_px": 1, "penalty_every": 1}
             | dict.fromkeys((*not_negative, *weights, *ramps, *given), 0),
             above=dict.fromkeys(positive, 0),
             shares=(

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from personalgen.models.layers import compute_groups_together
 from personalgen.training.trainer import Trainer
 
 _WARM_STEPS = 20
@@ -73,8 +74,14 @@ class Stopwatch:
 
 
 def flops_per_image(trainer: Trainer) -> float:
-    """Return the floating-point operations of one step, forward and backward, per image; the state is left alone."""
+    """Return the floating-point operations of one step, forward and backward, per image; the state is left alone.
+
+    Products with the zeros between groups that are computed together do not count.
+    """
     objective = copy.deepcopy(trainer.objectives[trainer.schedule().phase])
+    for part in vars(objective).values():
+        if isinstance(part, torch.nn.Module):
+            compute_groups_together(part, 1)
     counter = _FlopCounter()
     with trainer.unnoticed() as inputs, counter:
         loss, _ = objective(inputs)

@@ -18,6 +18,7 @@ from personalgen.models import (
     ema_beta,
     ema_update,
 )
+from personalgen.models.layers import compute_groups_together
 from personalgen.training.augment import N_NUMBERS, flip
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.dataset import Batch, TrainingPairs
@@ -49,6 +50,8 @@ class Trainer:
         self.team = team or Team()
         self._check()
         self.state = new_state(model, spec, options, device=device)
+        for net in self.state.nets.values():
+            compute_groups_together(net, options.groups_together)
         self.dtype = pick_precision(options.precision, device)
         self._jitter = {
             entry.name: options.condition_jitter * pairs.spread()[entry.name]
@@ -178,6 +181,7 @@ class Trainer:
                     group_size=self.model.group_size,
                     penalised=phase == "penalised",
                     conditional=bool(self.spec.fields),
+                    dtype=self.dtype,
                 ),
             )
 

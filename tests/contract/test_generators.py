@@ -12,14 +12,20 @@ from personalgen.models.options import FAMILIES
 OPTIONS = ModelOptions(resolution=16, z_dim=6, style_dim=16, width=8, max_width=16, discriminator_width=8, group_size=2)
 MIXED = ConditionSpec((FieldSpec("taste", "vector", 5), FieldSpec("behaviour", "sequence", 4, longest=3)))
 SPECS = {"unconditional": ConditionSpec(()), "conditional": MIXED}
-VARIANTS = [(family, "modulate") for family in FAMILIES] + [("r3gan", "concatenate")]
+VARIANTS = [
+    *((family, "modulate", "dense") for family in FAMILIES),
+    ("r3gan", "concatenate", "dense"),
+    ("r3gan", "modulate", "bottleneck"),
+    ("r3gan", "concatenate", "bottleneck"),
+    ("vae", "modulate", "bottleneck"),
+]
 
 
 @pytest.fixture(params=VARIANTS, ids=" ".join)
 def options(request):
     """Return the options of each family."""
-    family, conditioning = request.param
-    return dataclasses.replace(OPTIONS, family=family, conditioning=conditioning)
+    family, conditioning, block = request.param
+    return dataclasses.replace(OPTIONS, family=family, conditioning=conditioning, block=block)
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS)

@@ -1,11 +1,29 @@
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks import world
+from benchmarks import reference, world
 from benchmarks.world import Curve, line
 
 pytestmark = pytest.mark.timeout(300)
+DOUBLE = Path(__file__).parent / "published_double"
+CHECKOUT = os.environ.get("R3GAN_CHECKOUT", "")
+
+
+@pytest.fixture(params=["double", "checkout"])
+def published(request, monkeypatch):
+    """Return the folder of a double of R3GAN's code, and where R3GAN_CHECKOUT names one, of the code itself."""
+    if request.param == "checkout" and not CHECKOUT:
+        pytest.skip("R3GAN_CHECKOUT names no checkout of https://github.com/brownvc/R3GAN")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    before = set(sys.modules)
+    yield DOUBLE if request.param == "double" else Path(CHECKOUT)
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] in {"R3GAN", "torch_utils", "dnnlib", "training", "pkg_resources", "distutils"}:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +98,22 @@ def test_what_is_missing_is_a_dash():
     """A line without cold people and without a ceiling says so instead of failing."""
     row = {"kimg": 1.0, "train_cpu_minutes": 2.0, "train_wall_minutes": 3.0, "img_per_sec": 40.0}
     assert line(row | {"category_sure_share": 0.5}).count("–") == 2
+
+
+def test_our_step_is_measured_beside_the_published_one(published, tmp_path, capsys):
+    """At the same weights and inputs all outputs and gradients agree, and the ratio of speeds is printed."""
+    file = tmp_path / "figures.json"
+    assert reference.main(["--quick", "--reference", str(published), "--device", "cpu", "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    differences = {name: value for name, value in figures.items() if "relative_difference" in name}
+    assert len(differences) == 12
+    assert all(value < (1e-12 if name.endswith("fp64") else 1e-5) for name, value in differences.items())
+    ratio = figures["ours_img_per_sec"] / figures["reference_img_per_sec"]
+    assert figures["ours_over_reference"] == pytest.approx(ratio)
+    assert capsys.readouterr().out.endswith(f"ours_over_reference {ratio:.2f}\n")
+
+
+def test_a_folder_without_the_published_code_is_refused(tmp_path, capsys):
+    """The message says where to find it."""
+    assert reference.main(["--quick", "--reference", str(tmp_path)]) == 2
+    assert "Clone https://github.com/brownvc/R3GAN" in capsys.readouterr().err

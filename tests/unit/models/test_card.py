@@ -42,6 +42,17 @@ def test_the_written_card_is_the_one_that_is_read(tmp_path, generator):
     assert load_card(tmp_path) == card
 
 
+def test_a_card_from_before_an_option_has_its_default(folder, condition):
+    """Options that came later say what the nets were before them, so an older snapshot draws what it drew."""
+    options = json.loads((folder / "card.json").read_text())["options"]
+    for name in ("block", "expansion"):
+        del options[name]
+    edit_card(folder, options=options)
+    loaded, card = load_generator(folder)
+    assert card.options.block == "dense"
+    assert loaded(torch.randn(8, card.options.z_dim), condition).shape == (8, 3, 8, 8)
+
+
 def test_the_digest_names_the_weights(tmp_path, generator):
     """The same weights have the same digest in every folder; one other weight has another; it fits a signed column."""
     save = {"basis_version": "b1", "trained_kimg": 1.0}

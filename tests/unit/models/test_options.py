@@ -25,3 +25,14 @@ def test_widths_double_towards_small_pictures_up_to_the_limit(resolution):
     assert 4 << options.n_stages == resolution
     assert options.generator_widths[::-1] == (10, 20, 35, 35, 35, 35)[: options.n_stages + 1]
     assert options.discriminator_widths == (5, 10, 20, 35, 35, 35)[: options.n_stages + 1]
+
+
+def test_an_unknown_block_is_refused():
+    """The message names the blocks there are."""
+    with pytest.raises(ConfigError, match="block must be one of dense, bottleneck, found 'wide'"):
+        ModelOptions(block="wide")
+
+
+def test_blocks_are_counted_over_all_resolutions():
+    """Two at each of 4, 8, 16 and 32 pixels are eight."""
+    assert ModelOptions(resolution=32, blocks=2).n_blocks == 8

@@ -1,0 +1,1 @@
+BiasedActivationCUDA = BiasedActivationReference = None

@@ -1,0 +1,2 @@
+InterpolativeUpsamplerCUDA = InterpolativeUpsamplerReference = None
+InterpolativeDownsamplerCUDA = InterpolativeDownsamplerReference = None
