@@ -80,6 +80,18 @@ def test_a_terminal_has_one_line_that_is_rewritten(clock, capsys):
     assert "generate" in lines[1]
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_what_a_stage_adds_stands_at_the_end_of_its_line(clock, capsys, live):
+    """A note follows the time left, and a line without one ends there."""
+    progress = Progress(live=live)
+    for done, note in ((0, ""), (50, "MFU 12%"), (100, "")):
+        progress.update("train", done, 100, note)
+        clock[0] += 11.0
+    progress.close()
+    lines = [line for line in capsys.readouterr().err.replace("\r\033[K", "\n").splitlines() if line]
+    assert [line.rsplit("  ", 1)[1] for line in lines] == ["0:11 left MFU 12%", "0:00 left"]
+
+
 def test_rates_are_those_of_the_stage(clock, capsys):
     """A stage that starts late is not slowed down by the time before it."""
     progress = Progress(live=False)

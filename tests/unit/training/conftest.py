@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from personalgen.conditions import ConditionSpec
+from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models import ModelOptions
 from personalgen.training import TrainingOptions, TrainingPairs
 from personalgen.training.trainer import Trainer
@@ -46,6 +46,12 @@ def pairs():
     images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     vectors = rng.normal(size=(20, 5)).astype(np.float32)
     return TrainingPairs.of(images, rng.integers(0, 6, 20), np.repeat(np.arange(4), 5), of_pair={"taste": vectors})
+
+
+@pytest.fixture
+def bare(pairs):
+    """Return the pairs without anything that is known of them."""
+    return dataclasses.replace(pairs, of_pair=Condition.none(20))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from personalgen.conditions import ConditionSpec, FieldSpec
-from personalgen.training import TrainingPairs
 from personalgen.training.dataset import Behaviour
 from personalgen.training.losses import ADVERSARIES, kl_divergence, mismatch_loss
 from personalgen.training.matching import match_loss
@@ -103,9 +102,8 @@ def test_in_groups_the_generators_pull_is_nearly_the_gradient(make_trainer):
     torch.testing.assert_close(d_shared, d_plain, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_condition_nothing_is_mismatched(make_trainer, pairs):
+def test_without_a_condition_nothing_is_mismatched(make_trainer, bare):
     """There is nobody else's condition: the loss is the adversarial one with its penalty, whatever the weights."""
-    bare = TrainingPairs(**{**vars(pairs), "of_pair": pairs.of_image.take(torch.zeros(20, dtype=torch.int64))})
     trainer = make_trainer(own_pairs=bare, own_spec=ConditionSpec(()), wrong_fake_weight=1.0, contrast_weight=1.0)
     _, metrics = trainer.objectives["penalised"](trainer.draw(trainer.schedule()))
     assert metrics.keys() == {"loss_d", "loss_g", "logit_gap", "r1_plus_r2"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from personalgen.conditions import ConditionSpec
-from personalgen.training import TrainingPairs, speed
+from personalgen.training import speed
 from personalgen.training.speed import Speed, Stopwatch, flops_per_image, peak_flops
 
 CPU = torch.device("cpu")
@@ -64,12 +64,6 @@ def test_nothing_is_to_go_after_the_end(watch, clock):
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def bare(pairs):
-    """Return the pairs without fields."""
-    return TrainingPairs(**{**vars(pairs), "of_pair": pairs.of_image.take(torch.zeros(20, dtype=torch.int64))})
 
 
 def test_the_arithmetic_of_a_dense_net_is_counted_exactly(make_trainer, bare):

@@ -106,6 +106,17 @@ def test_other_users_are_the_next_group(make_trainer):
     assert torch.equal(inputs.other.masks["taste"], inputs.condition.masks["taste"].roll(2, 0))
 
 
+def test_without_a_condition_pictures_are_drawn_one_by_one(make_trainer, bare):
+    """Nothing is made for one person, so that real pictures come in no groups of one person's either.
+
+    Of 2,000 pairs of rows three quarters are of two of the four users (with groups, none), within five standard errors.
+    """
+    for own_spec, pairs, expected in ((ConditionSpec(()), bare, about(0.75, 2000)), (None, None, 0.0)):
+        trainer = make_trainer(own_pairs=pairs, own_spec=own_spec, batch_size=4000)
+        person = trainer.draw(trainer._schedule()).person.reshape(-1, 2)
+        assert float((person[:, 0] != person[:, 1]).float().mean()) == expected
+
+
 @pytest.mark.parametrize(("family", "candidates", "count"), [("r3gan", 0, 8), ("r3gan", 3, 24), ("vae", 3, 8)])
 def test_there_are_as_many_latents_as_are_tried(make_trainer, family, candidates, count):
     """One per image, `candidates` per image where they are compared, and one where a VAE needs noise only."""
