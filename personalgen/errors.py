@@ -15,6 +15,7 @@
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
         ├── RegistryError        MLflow holds something other than what we wrote
         └── TrainingError        the training diverged
+            └── LostProcessError     another process of a training ended or does not answer
 
 A message says what was expected, what was found, where, what to do, and whether anything changed.
 """
@@ -86,3 +87,7 @@ class RegistryError(InternalError):
 
 class TrainingError(InternalError):
     """The training diverged."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of a training ended, or does not answer."""

@@ -70,12 +70,6 @@ def _embed(opened: "Workspace", night: "Night") -> Any:
     return steps.embed(opened, night)
 
 
-def _train(opened: "Workspace", night: "Night") -> Any:
-    from personalgen import steps
-
-    return steps.train(opened, night, steps.stage_result(night, steps.Embedded))
-
-
 def _evaluate(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
@@ -114,7 +108,6 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
 _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "prepare": (lambda _, night: night, "Read and validate the source; say which night this is."),
     "embed": (_embed, "Turn histories into preference vectors."),
-    "train": (_train, "Train tonight's challenger."),
     "evaluate": (_evaluate, "Measure challenger and champion on held-out people and items."),
     "promote": (_promote, "Register the challenger and ask the gate."),
     "generate": (_generate, "Generate missing images, catalogue them, release and report."),

@@ -9,7 +9,7 @@ from personalgen.steps.promote import Decided, promote
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
 from personalgen.steps.report import Reported, report, summary
-from personalgen.steps.train import Trained, train
+from personalgen.steps.train import Trained, train, write_job
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "stage_result",
     "summary",
     "train",
+    "write_job",
 ]

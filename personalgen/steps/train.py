@@ -27,7 +27,16 @@ from personalgen.steps.embed import NOBODY, Embedded, preferences
 from personalgen.steps.fields import behaviour_before, known_before, picture_fields, spec_to_train
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
-from personalgen.training import TrainingPairs, TrainingState, save_discriminators, start_from
+from personalgen.training import (
+    Job,
+    TrainingPairs,
+    TrainingState,
+    save_discriminators,
+    save_job,
+    save_start,
+    share_job,
+    start_from,
+)
 from personalgen.training import train as train_gan
 
 _GRID_USERS, _GRID_IMAGES = 8, 8
@@ -88,14 +97,33 @@ def training_pairs(
     )
 
 
+def training_job(workspace: Workspace, night: Night, embedded: Embedded) -> Job:
+    """Return what tonight trains, as the settings say."""
+    settings, data = workspace.settings, NightData.of(workspace, night)
+    spec = spec_to_train(workspace, data, Path(embedded.start) if embedded.start else None)
+    options = replace(settings.train, field_dropout=usual_dropout(spec) | settings.train.field_dropout)
+    pairs = training_pairs(workspace, data, embedded.folder(night, embedded.train_basis), spec)
+    return Job(pairs, spec, settings.model, options)
+
+
+def write_job(workspace: Workspace, night: Night, embedded: Embedded) -> Path:
+    """Write tonight's training and the state it starts from, or stands at, to the night's train folder; return that.
+
+    `python -m personalgen.training FOLDER` trains it, on a machine that has the numeric stack alone.
+    """
+    job, folder = training_job(workspace, night, embedded), night.path / "train"
+    save_job(folder, job)
+    start = Path(embedded.start) if embedded.start else None
+    save_start(folder, job, lambda state: start_from(start, state) if start else None)
+    return folder
+
+
 def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
     settings, data = workspace.settings, NightData.of(workspace, night)
     basis_folder = embedded.folder(night, embedded.train_basis)
+    job, folder = training_job(workspace, night, embedded), night.path / "train"
+    pairs = job.pairs
     start = Path(embedded.start) if embedded.start else None
-    spec = spec_to_train(workspace, data, start)
-    options = replace(settings.train, field_dropout=usual_dropout(spec) | settings.train.field_dropout)
-    pairs = training_pairs(workspace, data, basis_folder, spec)
-    folder = night.path / "train"
     run.log_input("training pairs", digest=pairs.digest(), source=night.prepared, context="training")
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
     speeds: list[float] = []
@@ -113,11 +141,12 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             speeds.append(metrics["img_per_sec"])
         run.log_metrics(metrics, step=seen_img)
 
+    share_job(job, folder)
     result = train_gan(
-        pairs,
-        spec,
-        settings.model,
-        options,
+        job.pairs,
+        job.spec,
+        job.model,
+        job.options,
         folder=folder,
         warm_start=warm_start,
         on_snapshot=on_snapshot,
@@ -126,11 +155,12 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     )
     if not result.finished:
         raise UnfinishedError(
-            f"train.max_minutes is {settings.train.max_minutes:g} and ended after {result.seen_img:,} of "
+            f"this run's share (train.max_minutes = {settings.train.max_minutes:g}, train.slice_kimg = "
+            f"{settings.train.slice_kimg:g}; 0 is no limit) ended after {result.seen_img:,} of "
             f"{settings.train.max_kimg * 1000:,.0f} images. The state is kept and nothing was registered: run the same "
-            "command again to go on."
+            "command again to go on, without --max-minutes and --max-kimg to go on to the end."
         )
-    facts = _facts(night, data, embedded, start) | {"field_dropout": options.field_dropout}
+    facts = _facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
     card = save_generator(
         folder / "model",
         result.generator,

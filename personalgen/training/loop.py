@@ -5,15 +5,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import TrainingError
 from personalgen.models import Generator, ModelOptions
 from personalgen.threads import torch_threads
 from personalgen.training.dataset import TrainingPairs
 from personalgen.training.guards import FixedGrid, fault_of
+from personalgen.training.job import Job
 from personalgen.training.options import TrainingOptions
 from personalgen.training.speed import Stopwatch
-from personalgen.training.state import TrainingState, broken_parts, load_checkpoint, save_checkpoint
+from personalgen.training.state import (
+    TrainingState,
+    broken_parts,
+    follow_first,
+    load_checkpoint,
+    new_state,
+    save_checkpoint,
+)
 from personalgen.training.team import Team
 from personalgen.training.trainer import Trainer, pick_device
 
@@ -49,22 +59,24 @@ def train(
     """Train until `max_kimg`, or until this run's slice is over, and return the average.
 
     Goes on from a checkpoint in `folder`. `log(metrics, images seen)` gets the losses at every snapshot beside what
-    `on_snapshot(average, kimg)` returned.
-    Within a process group every member calls this with the same data; the first one writes and reports.
+    `on_snapshot(average, kimg)` returned. Within a process group every member calls this with the same data and
+    options; the callbacks, the warm start and the folder are the first one's, whose state the others take over.
 
     Raises:
         TrainingError: the training diverged or collapsed more often than `max_rollbacks`; the last good checkpoint is
             left in place.
+        LostProcessError: another process of the group ended; the last checkpoint is left in place.
+        ConfigError: the processes do not divide the batch.
     """
-    device, team = pick_device(options.device), Team.of_process_group()
+    team = Team.of_process_group()
+    device = team.place(pick_device(options.device))
     trainer = Trainer(pairs.to(device), spec, model, options, device, team)
     state, total = trainer.state, int(options.max_kimg * 1000)
-    if not load_checkpoint(folder, state):
-        if warm_start:
-            warm_start(state)
-        _save(folder, trainer)
+    if team.is_first:
+        _begin(folder, state, warm_start)
+    follow_first(state, team)
     grid, watch, due = FixedGrid(trainer.pairs, model.z_dim), Stopwatch(trainer, total), _snapshots(options, total)
-    is_over, over = _slice(options, state.seen_img), False
+    is_over, over = _slice(options, state.seen_img, team), False
     with torch_threads(options.threads):
         while state.seen_img < total and not over:
             before = state.seen_img
@@ -73,10 +85,10 @@ def train(
             watch.stop()
             if progress and team.is_first:
                 progress(state.seen_img, total, watch.text())
-            over = team.agree(is_over(state.seen_img))
+            over = is_over(state.seen_img)
             if not due(before, state.seen_img) and not over:
                 continue
-            metrics = trainer.read_sums() | {"diversity": grid.diversity(state.average)}
+            metrics = trainer.read_sums() | team.average({"diversity": torch.tensor(grid.diversity(state.average))})
             if fault := _fault(metrics, trainer):
                 _roll_back(folder, trainer, fault)
                 metrics = {}
@@ -84,9 +96,25 @@ def train(
                 metrics |= on_snapshot(state.average, state.start_kimg + state.seen_img / 1000)
             if log and team.is_first:
                 log(metrics | watch.metrics() | {"rollbacks": float(state.rollbacks)}, state.seen_img)
-            _save(folder, trainer)
+            if team.is_first:
+                save_checkpoint(folder, state)
     trained_kimg = state.start_kimg + state.seen_img / 1000
     return TrainingResult(state.average.cpu().eval(), state.seen_img, trained_kimg, finished=state.seen_img >= total)
+
+
+def save_start(folder: Path, job: Job, warm_start: Callable[[TrainingState], None] | None = None) -> None:
+    """Write the checkpoint that the training of a job begins with; one that is there already stays."""
+    state = new_state(job.model, job.spec, job.options, device=torch.device("cpu"))
+    _begin(folder, state, warm_start)
+
+
+def _begin(folder: Path, state: TrainingState, warm_start: Callable[[TrainingState], None] | None) -> None:
+    """Fill the state from the checkpoint in the folder; where there is none, write the first one."""
+    if load_checkpoint(folder, state):
+        return
+    if warm_start:
+        warm_start(state)
+    save_checkpoint(folder, state)
 
 
 def _snapshots(options: TrainingOptions, total: int) -> Callable[[int, int], bool]:
@@ -95,16 +123,17 @@ def _snapshots(options: TrainingOptions, total: int) -> Callable[[int, int], boo
     return lambda before, now: now // every > before // every or now >= total
 
 
-def _slice(options: TrainingOptions, seen_img: int) -> Callable[[int], bool]:
-    """Return whether this run's share, in minutes or in images, is used up; it begins now, at `seen_img`."""
+def _slice(options: TrainingOptions, seen_img: int, team: Team) -> Callable[[int], bool]:
+    """Return whether this run's share, in minutes or in images, is used up; it begins now, at `seen_img`.
+
+    Members have clocks of their own, so the first one's counts.
+    """
     start = time.monotonic()
 
     def is_over(now_img: int) -> bool:
-        minutes, kimg = (time.monotonic() - start) / 60, (now_img - seen_img) / 1000
-        return bool(
-            (options.max_minutes and minutes > options.max_minutes)
-            or (options.slice_kimg and kimg >= options.slice_kimg)
-        )
+        if options.slice_kimg and now_img - seen_img >= 1000 * options.slice_kimg:
+            return True
+        return bool(options.max_minutes) and team.agree((time.monotonic() - start) / 60 > options.max_minutes)
 
     return is_over
 
@@ -117,11 +146,6 @@ def _fault(metrics: Metrics, trainer: Trainer) -> str | None:
         return fault
     broken = broken_parts(state)
     return f"what {', '.join(broken)} holds is not finite" if broken else None
-
-
-def _save(folder: Path, trainer: Trainer) -> None:
-    if trainer.team.is_first:
-        save_checkpoint(folder, trainer.state)
 
 
 def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
@@ -139,7 +163,8 @@ def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
             "r1_plus_r2 and diversity of the run; then lower train.learning_rate or raise train.r1_gamma, and start "
             "again in an empty folder."
         )
-    trainer.team.wait()
-    load_checkpoint(folder, state)
+    if trainer.team.is_first:
+        load_checkpoint(folder, state)
+    follow_first(state, trainer.team)
     state.rollbacks = rollbacks
     state.rng.manual_seed(options.seed + 1_000_003 * rollbacks)

@@ -103,14 +103,16 @@ def mismatch_loss(own_logits: Tensor, other_logits: Tensor) -> Tensor:
     return F.softplus(other_logits - own_logits).mean()
 
 
-def contrastive_loss(images: Tensor, conditions: Tensor, person: Tensor, temperature: Tensor) -> Tensor:
-    """Return how badly the (B, d) images are recognised as their person's among the (B, d) conditions of the batch.
+def contrastive_loss(
+    images: Tensor, conditions: Tensor, person: Tensor, temperature: Tensor, *, whose: Tensor | None = None
+) -> Tensor:
+    """Return how badly the (B, d) images are recognised as their person's among the (M, d) conditions of the batch.
 
     InfoNCE (arXiv:1807.03748, eq. 4) on unit vectors, from images to conditions. Rows of one person, whose (B,) numbers
-    are equal, are all right answers.
+    are equal, are all right answers; `whose` (M,) are the conditions' numbers, by default those of the images.
     """
     similarity = F.normalize(images, dim=1) @ F.normalize(conditions, dim=1).T * temperature.exp()
-    right = (person[:, None] == person[None, :]).to(similarity.dtype)
+    right = (person[:, None] == (person if whose is None else whose)[None, :]).to(similarity.dtype)
     return -((similarity.log_softmax(1) * right).sum(1) / right.sum(1)).mean()
 
 

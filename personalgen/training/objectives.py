@@ -54,6 +54,8 @@ class StepInputs(NamedTuple):
     """Weight of R1 + R2, a scalar; without effect in a step without penalty."""
     kl_weight: Tensor
     """Weight of a VAE's divergence, a scalar."""
+    everybody: tuple[Condition, Tensor] | None = None
+    """Conditions and persons of the whole batch, where a process computes a part of it."""
 
 
 Objective = Callable[[StepInputs], tuple[Tensor, Metrics]]
@@ -193,9 +195,11 @@ class Adversarial:
     def _contrast(self, real: Tensor, fake: Tensor, inputs: StepInputs) -> tuple[Tensor, Metrics]:
         """Return the loss that teaches the encoders on real pairs, and the generator through the encoders as found."""
         net = cast("PreferenceContrast", self.contrast)
-        of_person = net.condition_vectors(inputs.condition)
-        learned = contrastive_loss(net(real), of_person, inputs.person, net.temperature)
-        obeyed = contrastive_loss(as_found(net)(fake), of_person.detach(), inputs.person, net.temperature.detach())
+        condition, whose = inputs.everybody or (inputs.condition, inputs.person)
+        of_person, person = net.condition_vectors(condition), inputs.person
+        learned = contrastive_loss(net(real), of_person, person, net.temperature, whose=whose)
+        temperature = net.temperature.detach()
+        obeyed = contrastive_loss(as_found(net)(fake), of_person.detach(), person, temperature, whose=whose)
         return learned + obeyed, {"loss_contrast": learned, "loss_contrast_g": obeyed}
 
     def _latents(self, inputs: StepInputs) -> Tensor:

@@ -26,6 +26,7 @@ from personalgen.models import (
 )
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.options import TrainingOptions
+from personalgen.training.team import Team
 
 CHECKPOINT = "checkpoint.safetensors"
 DISCRIMINATORS = "discriminators.safetensors"
@@ -129,8 +130,19 @@ def broken_parts(state: TrainingState) -> list[str]:
     return sorted({name.split(".")[0] for name in bad})
 
 
+def seen_images(folder: Path) -> int:
+    """Return how many images the checkpoint in `folder` has seen; 0 where there is none."""
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return 0
+    with safe_open(path, framework="pt") as stream:
+        return int(stream.metadata()["seen_img"])
+
+
 def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     """Fill `state` from the checkpoint in `folder`; return False where there is none.
+
+    On another kind of device than the one that wrote it, the training goes on with other random numbers.
 
     Raises:
         ArtifactError: the checkpoint belongs to other nets or is damaged.
@@ -151,10 +163,24 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(saved[name])
-    state.rng.set_state(saved["rng"])
     state.seen_img, state.start_kimg = int(meta["seen_img"]), float(meta["start_kimg"])
     state.rollbacks = int(meta["rollbacks"])
+    _go_on_drawing(state, saved["rng"])
     return True
+
+
+def follow_first(state: TrainingState, team: Team) -> None:
+    """Make the state of every member of a team that of the first one."""
+    if team.size == 1:
+        return
+    for _, value in _tensors(state):
+        team.follow_first(value)
+    random = state.rng.get_state()
+    clock = torch.tensor([state.seen_img, state.start_kimg, state.rollbacks], dtype=torch.float64)
+    team.follow_first(random)
+    team.follow_first(clock)
+    state.rng.set_state(random)
+    state.seen_img, state.start_kimg, state.rollbacks = int(clock[0]), float(clock[1]), int(clock[2])
 
 
 def save_discriminators(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path | None:
@@ -209,6 +235,14 @@ def _tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
         for k, parameter in enumerate(optimizer.param_groups[0]["params"]):
             for key, value in sorted(optimizer.state[parameter].items()):
                 yield f"{name}_optimizer.{k}.{key}", value
+
+
+def _go_on_drawing(state: TrainingState, saved: Tensor) -> None:
+    """Take up the random numbers of a checkpoint; where another kind of device drew them, begin others."""
+    if len(saved) == len(state.rng.get_state()):
+        state.rng.set_state(saved)
+    else:
+        state.rng.manual_seed(state.rng.initial_seed() + 1_000_003 * state.rollbacks + state.seen_img)
 
 
 def _give_moments(optimizer: torch.optim.Adam) -> None:

@@ -98,7 +98,7 @@ class Trainer:
         views = torch.rand(2, size, N_NUMBERS, generator=rng, device=self.device)
         other = condition.take(torch.arange(size, device=self.device).roll(group))
         own, own_z = self.team.share(size), self.team.share(size * copies)
-        batch = Batch(images, condition, batch.person).rows(own)
+        person, batch = batch.person, Batch(images, condition, batch.person).rows(own)
         return StepInputs(
             images=batch.images.contiguous(memory_format=torch.channels_last),
             condition=batch.condition,
@@ -109,6 +109,7 @@ class Trainer:
             augment=self._scalar(now.augment),
             gamma=self._scalar(now.r1_gamma * options.penalty_every),
             kl_weight=self._scalar(now.kl_weight),
+            everybody=(condition, person) if self.team.size > 1 else None,
         )
 
     def read_sums(self) -> dict[str, float]:

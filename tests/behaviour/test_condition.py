@@ -82,7 +82,6 @@ def by_behaviour():
         day_of_event=torch.from_numpy(number.astype(np.float32)),
         start_of_pair=torch.from_numpy(user * PAIRS),
         stop_of_pair=torch.from_numpy(event + 1),
-        day_of_pair=torch.from_numpy(number.astype(np.float32) + 0.5),
     )
     last = torch.arange(N_USERS) * PAIRS + PAIRS - 3
     return Told(

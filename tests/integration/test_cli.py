@@ -372,16 +372,20 @@ def test_stages_one_by_one_make_the_same_night(stepwise, first_night):
     assert set(STAGES) <= done
 
 
-def test_training_that_ran_out_of_time_registers_nothing_and_goes_on(new_home):
-    """`max_minutes` ends the command with what is left to do; the same command again goes on from there."""
+def test_a_training_in_slices_registers_nothing_before_its_end(new_home):
+    """Minutes or images end the command with what is left to do; the same command again goes on from there."""
     home = new_home()
     for command in ("prepare", "embed"):
         home.tell(command)
-    told = home.tell("train", overrides=("train.max_minutes=0.0000001",))
-    assert (told.code, told.out) == (2, "")
-    assert "ended after 16 of 128 images" in told.err
-    assert "run the same command again to go on" in told.err
+    slices = [home.tell("train", *flags) for flags in (("--max-minutes", "1e-7"), ("--max-kimg", "0.03"))]
+    assert [(told.code, told.out) for told in slices] == [(2, "")] * 2
+    for told, seen in zip(slices, (16, 48), strict=True):
+        assert f"ended after {seen} of 128 images" in told.err
+        assert "run the same command again to go on, without --max-minutes and --max-kimg to go on to" in told.err
+    assert "train.max_minutes = 1e-07" in slices[0].err
+    assert "train.slice_kimg = 0.03" in slices[1].err
     assert not list(home.path.glob("data/nights/*/train.json"))
     assert not list(home.path.glob("data/nights/*/train/model"))
+    assert home.tell("train", "--max-minutes", "-1").code == 2
     seen = as_json(home.tell("train", "--json"))
     assert seen["kimg"] == pytest.approx(0.128)
