@@ -51,6 +51,7 @@ OTHER = {
     "generation.strengths": {"preference": 2.0},
     "condition.fields": ["labels"],
     "model.family": "dcgan",
+    "model.block": "bottleneck",
     "model.conditioning": "concatenate",
     "train.compile": "on",
     "train.loss": "nonsaturating",
