@@ -113,7 +113,7 @@ def test_without_a_condition_pictures_are_drawn_one_by_one(make_trainer, bare):
     """
     for own_spec, pairs, expected in ((ConditionSpec(()), bare, about(0.75, 2000)), (None, None, 0.0)):
         trainer = make_trainer(own_pairs=pairs, own_spec=own_spec, batch_size=4000)
-        person = trainer.draw(trainer._schedule()).person.reshape(-1, 2)
+        person = trainer.draw(trainer.schedule()).person.reshape(-1, 2)
         assert float((person[:, 0] != person[:, 1]).float().mean()) == expected
 
 
