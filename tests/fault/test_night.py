@@ -46,7 +46,7 @@ torch.set_num_threads(1)
 where, config, *overrides = sys.argv[1:]
 commit, calls = shards.commit_shard, []
 
-def progress(stage, done, total):
+def progress(stage, done, total, note=""):
     print(stage, done, flush=True)
     if where == stage and done >= 0.75 * total:
         os.kill(os.getpid(), signal.SIGKILL)
