@@ -97,10 +97,10 @@ def training_pairs(
     )
 
 
-def training_job(workspace: Workspace, night: Night, embedded: Embedded) -> Job:
-    """Return what tonight trains, as the settings say."""
+def training_job(workspace: Workspace, night: Night, embedded: Embedded, start: Path | None) -> Job:
+    """Return what tonight trains, as the settings say, where it starts from the generator in the folder `start`."""
     settings, data = workspace.settings, NightData.of(workspace, night)
-    spec = spec_to_train(workspace, data, Path(embedded.start) if embedded.start else None)
+    spec = spec_to_train(workspace, data, start)
     options = replace(settings.train, field_dropout=usual_dropout(spec) | settings.train.field_dropout)
     pairs = training_pairs(workspace, data, embedded.folder(night, embedded.train_basis), spec)
     return Job(pairs, spec, settings.model, options)
@@ -111,9 +111,9 @@ def write_job(workspace: Workspace, night: Night, embedded: Embedded) -> Path:
 
     `python -m personalgen.training FOLDER` trains it, on a machine that has the numeric stack alone.
     """
-    job, folder = training_job(workspace, night, embedded), night.path / "train"
+    start, folder = Path(embedded.start) if embedded.start else None, night.path / "train"
+    job = training_job(workspace, night, embedded, start)
     save_job(folder, job)
-    start = Path(embedded.start) if embedded.start else None
     save_start(folder, job, lambda state: start_from(start, state) if start else None)
     return folder
 
@@ -121,9 +121,9 @@ def write_job(workspace: Workspace, night: Night, embedded: Embedded) -> Path:
 def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
     settings, data = workspace.settings, NightData.of(workspace, night)
     basis_folder = embedded.folder(night, embedded.train_basis)
-    job, folder = training_job(workspace, night, embedded), night.path / "train"
-    pairs = job.pairs
     start = Path(embedded.start) if embedded.start else None
+    job, folder = training_job(workspace, night, embedded, start), night.path / "train"
+    pairs = job.pairs
     run.log_input("training pairs", digest=pairs.digest(), source=night.prepared, context="training")
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
     speeds: list[float] = []

@@ -59,8 +59,9 @@ def train(
     """Train until `max_kimg`, or until this run's slice is over, and return the average.
 
     Goes on from a checkpoint in `folder`. `log(metrics, images seen)` gets the losses at every snapshot beside what
-    `on_snapshot(average, kimg)` returned. Within a process group every member calls this with the same data and
-    options; the callbacks, the warm start and the folder are the first one's, whose state the others take over.
+    `on_snapshot(average, kimg)` returned.
+    Within a process group every member calls this with the same data and options; the callbacks, the warm start and
+    the folder are the first one's, whose state the others take over.
 
     Raises:
         TrainingError: the training diverged or collapsed more often than `max_rollbacks`; the last good checkpoint is
@@ -88,8 +89,8 @@ def train(
             over = is_over(state.seen_img)
             if not due(before, state.seen_img) and not over:
                 continue
-            metrics = trainer.read_sums() | team.average({"diversity": torch.tensor(grid.diversity(state.average))})
-            if fault := _fault(metrics, trainer):
+            metrics = trainer.read_sums() | {"diversity": grid.diversity(state.average)}
+            if fault := team.hear_first(_fault(metrics, trainer)):
                 _roll_back(folder, trainer, fault)
                 metrics = {}
             elif on_snapshot and team.is_first:
@@ -138,14 +139,14 @@ def _slice(options: TrainingOptions, seen_img: int, team: Team) -> Callable[[int
     return is_over
 
 
-def _fault(metrics: Metrics, trainer: Trainer) -> str | None:
-    """Return what is wrong, if anything; losses are of before a step, so that what it left is looked at, too."""
+def _fault(metrics: Metrics, trainer: Trainer) -> str:
+    """Return what is wrong, or nothing; losses are of before a step, so that what it left is looked at, too."""
     state, options = trainer.state, trainer.options
     seen_img = 1000 * state.start_kimg + state.seen_img
     if fault := fault_of(metrics, seen_img=seen_img, least_diversity=options.least_diversity):
         return fault
     broken = broken_parts(state)
-    return f"what {', '.join(broken)} holds is not finite" if broken else None
+    return f"what {', '.join(broken)} holds is not finite" if broken else ""
 
 
 def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
