@@ -172,7 +172,7 @@ def load_settings(
     environment = os.environ if environment is None else environment
     for key, text in sorted(environment.items()):
         if key.startswith(ENV_PREFIX):
-            _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), _parse(text), where=key)
+            _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(text), where=key)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -180,7 +180,19 @@ def load_settings(
                 f"--set {override!r} is not of the form key=value, for example --set train.max_kimg=5. "
                 "Nothing was started."
             )
-        _put(merged, key.strip().split("."), _parse(text), where=f"--set {key}")
+        _put(merged, key.strip().split("."), parse_value(text), where=f"--set {key}")
+    return build_settings(merged)
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return the settings with other values of some dotted keys.
+
+    Raises:
+        ConfigError: a key is unknown or a value does not fit.
+    """
+    merged = asdict(settings)
+    for key, value in values.items():
+        _put(merged, key.split("."), value, where=key)
     return build_settings(merged)
 
 
@@ -222,7 +234,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} is not valid TOML: {error}. Nothing was started.") from None
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Return a TOML value where `text` is one, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

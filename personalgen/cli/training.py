@@ -1,8 +1,9 @@
-"""`train`: in slices, and in several processes where torchrun started them."""
+"""`train` and `sweep`: what trains for long, in slices and in several processes where torchrun started them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +13,14 @@ from personalgen.cli.terminal import (
     ConfigOption,
     JsonOption,
     SetOption,
+    options_text,
     parse_instant,
+    show,
     workspace,
 )
+
+if TYPE_CHECKING:
+    from personalgen.steps import Swept
 
 MinutesOption = Annotated[
     float | None,
@@ -29,6 +35,14 @@ SliceOption = Annotated[
 JobOption = Annotated[
     bool, typer.Option("--job-only", help="Write the training's job and start, for python -m personalgen.training.")
 ]
+OverOption = Annotated[
+    list[str] | None, typer.Option("--over", help="key=value,value: what is combined.", show_default=False)
+]
+UpToOption = Annotated[
+    float, typer.Option("--max-kimg", min=0, help="Train each so far (thousands of images); 0 is train.max_kimg.")
+]
+
+_COLUMNS = ("kid", "fit_gain", "npg", "diversity", "rollbacks", "img_per_sec")
 
 
 def train(
@@ -64,6 +78,55 @@ def train(
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         typer.echo(_job_text(facts["folder"]) if job_only else stage_text(facts))
+
+
+def sweep(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    over: OverOption = None,
+    max_kimg: UpToOption = 0.0,
+    as_of: AsOfOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every combination of some train.* and model.* settings on tonight's data, and say which is best.
+
+    Nothing is registered, and no user's images change. The same command again goes on where it stopped.
+    """
+    from personalgen import steps
+    from personalgen.training import leading
+
+    with workspace(config, overrides) as opened, leading(opened.settings.train.device) as leads:
+        if not leads:
+            return
+        asked = steps.combinations(opened.settings, over or ())
+        with opened.only_night():
+            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            rows = steps.sweep(opened, night, steps.embed(opened, night), asked, max_kimg=max_kimg)
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+    else:
+        show([_table_row(row) for row in rows])
+        typer.echo(sweep_text(rows, options_text(config, overrides)))
+
+
+def sweep_text(rows: "Sequence[Swept]", options: str) -> str:
+    """Return what the table does not say: how sure the best one is, how to use it, and why others have no figures."""
+    best, notes = rows[0], dict.fromkeys(row.note for row in rows if row.note)
+    lines = [f"{'; '.join(' '.join(row.pairs) for row in rows if row.note == note)}: {note}" for note in notes]
+    if "kid" in best.figures:
+        kid, floor, low, high = (best.figures[name] for name in ("kid", "kid_floor", "kid_low", "kid_high"))
+        lines += [
+            f"Best: {' '.join(best.pairs)}, KID {kid:.3g} [{low:.3g}, {high:.3g}]; real against real {floor:.3g}.",
+            "A row whose KID lies in that interval is not told apart from it.",
+            "Nothing was registered, and no user's images changed. To use it:",
+            f"  personalgen nightly{options}{options_text(None, best.pairs)}",
+        ]
+    return "\n".join(["", *lines])
+
+
+def _table_row(row: "Swept") -> dict[str, Any]:
+    """Return one line of the table."""
+    return {**row.values, "kimg": row.kimg} | {name: row.figures.get(name) for name in _COLUMNS}
 
 
 def _job_text(folder: str) -> str:

@@ -9,10 +9,12 @@ from personalgen.steps.promote import Decided, promote
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
 from personalgen.steps.report import Reported, report, summary
+from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.train import Trained, train, write_job
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
+    "Combination",
     "Decided",
     "Embedded",
     "Evaluated",
@@ -21,9 +23,11 @@ __all__ = [
     "Registered",
     "Released",
     "Reported",
+    "Swept",
     "Trained",
     "Workspace",
     "attempt",
+    "combinations",
     "embed",
     "evaluate",
     "generate",
@@ -35,6 +39,7 @@ __all__ = [
     "report",
     "stage_result",
     "summary",
+    "sweep",
     "train",
     "write_job",
 ]

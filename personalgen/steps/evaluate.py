@@ -72,15 +72,15 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     live = workspace.live()
     champion_id = live.model_version_id if live else 0
     try:
-        yardstick = _yardstick(workspace, data)
+        yardstick = yardstick_of(workspace, data)
     except DataError as error:
         write_json(table, [])
         return Evaluated({}, {}, "", {}, str(error), "", str(table), champion_id)
-    features = {"challenger": _features(workspace, night, embedded, Path(trained.folder), yardstick)}
+    features = {"challenger": features_of(workspace, night, embedded, Path(trained.folder), yardstick)}
     before_is = "champion" if live else "snapshot" if embedded.start else ""
     if before_is:
         start = workspace.model_folder(champion_id) if live else Path(embedded.start)
-        features["before"] = _features(workspace, night, embedded, start, yardstick)
+        features["before"] = features_of(workspace, night, embedded, start, yardstick)
     options = workspace.settings.evaluation
     results = {name: measure(found, yardstick, options=options) for name, found in features.items()}
     paired = compare(features["challenger"], features["before"], yardstick, options=options) if before_is else None
@@ -88,8 +88,8 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     write_json(table, _rows(results, paired))
     fit = results["challenger"].preference
     return Evaluated(
-        challenger=_numbers(results["challenger"]),
-        before=_numbers(results["before"]) if before_is else {},
+        challenger=finite_numbers(results["challenger"]),
+        before=finite_numbers(results["before"]) if before_is else {},
         before_is=before_is,
         paired=_paired_numbers(paired),
         missing=fit.npg_missing or "",
@@ -99,7 +99,7 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     )
 
 
-def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
+def yardstick_of(workspace: Workspace, data: NightData) -> Yardstick:
     """Return the held-out users and items, judged by a net that training never saw."""
     options, history = workspace.settings.evaluation, data.history
     selection = select_held_out(
@@ -116,7 +116,7 @@ def _yardstick(workspace: Workspace, data: NightData) -> Yardstick:
     return build_yardstick(selection, Pictures(_judged(workspace, images), images), options=options)
 
 
-def _features(
+def features_of(
     workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
 ) -> NDArray[np.float32]:
     """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z.
@@ -152,7 +152,7 @@ def _judged(workspace: Workspace, images: NDArray[np.uint8]) -> NDArray[np.float
     )
 
 
-def _numbers(result: Evaluation) -> Numbers:
+def finite_numbers(result: Evaluation) -> Numbers:
     """Return the finite figures of one model; what is missing has no key."""
     return {name: value for name, value in result.metrics().items() if math.isfinite(value)}
 
@@ -164,7 +164,7 @@ def _paired_numbers(paired: Comparison | None) -> Numbers:
 def _log(run: Run, results: dict[str, Evaluation], paired: Comparison | None) -> None:
     """Log every figure under the model's name."""
     for name, result in results.items():
-        run.log_metrics({f"{name}_{key}": value for key, value in _numbers(result).items()})
+        run.log_metrics({f"{name}_{key}": value for key, value in finite_numbers(result).items()})
     run.log_metrics({f"paired_{key}": value for key, value in _paired_numbers(paired).items()})
 
 

@@ -160,7 +160,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             f"{settings.train.max_kimg * 1000:,.0f} images. The state is kept and nothing was registered: run the same "
             "command again to go on, without --max-minutes and --max-kimg to go on to the end."
         )
-    facts = _facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
+    facts = training_facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
     card = save_generator(
         folder / "model",
         result.generator,
@@ -183,7 +183,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     )
 
 
-def _facts(night: Night, data: NightData, embedded: Embedded, start: Path | None) -> dict[str, Any]:
+def training_facts(night: Night, data: NightData, embedded: Embedded, start: Path | None) -> dict[str, Any]:
     """Return what the card says of the training."""
     held_out = [item for item, train in zip(data.history.item_ids, data.train_items, strict=True) if not train]
     return {

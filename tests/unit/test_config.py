@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 import pytest
 
-from personalgen.config import Settings, build_settings, describe, load_settings
+from personalgen.config import Settings, build_settings, describe, load_settings, with_values
 from personalgen.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -311,6 +311,16 @@ def test_the_resolved_settings_are_enough_to_rerun():
     """What is written into a run folder builds the same settings again."""
     settings = load(None, ["train.seed=3", "source.path=x", "world.name=openmoji", "source.columns.items.labels=['a']"])
     assert build_settings(dataclasses.asdict(settings)) == settings
+
+
+def test_settings_with_other_values_are_checked_like_new_ones():
+    """Dotted keys win, the rest stays; what does not fit is refused."""
+    settings = build_settings({"train": {"seed": 5}, "model": {"width": 32}})
+    found = with_values(settings, {"train.r1_gamma": 1, "model.width": 16})
+    assert (found.train.r1_gamma, found.model.width, found.train.seed) == (1.0, 16, 5)
+    assert with_values(settings, {}) == settings
+    with pytest.raises(ConfigError, match=r"train\.r1_gama is not a setting"):
+        with_values(settings, {"train.r1_gama": 1})
 
 
 def test_describe_lists_every_setting_once():
