@@ -5,10 +5,10 @@ Nothing of that code is kept here or fetched: its modules are imported from the 
 
 import copy
 import importlib
-import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +21,10 @@ from torch.torch_version import TorchVersion
 
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.errors import ConfigError
-from personalgen.models import Generator, ModelOptions, build_discriminator, build_generator, ema_beta
+from personalgen.models import ModelOptions, build_discriminator, build_generator
 from personalgen.models.bottleneck import Bottleneck, BottleneckDiscriminator, BottleneckGenerator
 from personalgen.training import TrainingOptions, TrainingPairs
+from personalgen.training.augment import flip
 from personalgen.training.objectives import Adversarial, StepInputs
 
 FIELD = "label"
@@ -80,12 +81,13 @@ def random_pairs(n_images: int, resolution: int, n_classes: int, device: torch.d
     return TrainingPairs.of(images, rows, rows, of_image={FIELD: classes}).to(device)
 
 
-def batches(pairs: TrainingPairs, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield random (B, 3, R, R) images and (B, n_classes) classes for ever."""
+def batches(pairs: TrainingPairs, batch_size: int, *, mirror: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield random (B, 3, R, R) images, with `mirror` half of them mirrored, and (B, n_classes) classes for ever."""
     rng = torch.Generator(pairs.device).manual_seed(0)
     while True:
         batch = pairs.draw(batch_size, 1, rng=rng)
-        yield batch.images, batch.condition.values[FIELD]
+        mirrored = torch.rand(batch_size, generator=rng, device=pairs.device) < (0.5 if mirror else 0.0)
+        yield flip(batch.images, mirrored), batch.condition.values[FIELD]
 
 
 class Gradients(NamedTuple):
@@ -150,20 +152,20 @@ class Published:
         *,
         gamma: float,
         learning_rate: float = 2e-4,
-        ema_kimg: float = 5.0,
-        view: Callable[[Tensor], Tensor] | None = None,
+        beta2: float = 0.9,
+        half_life_img: float = 5000.0,
     ) -> None:
-        """Train D on one batch, then G on the next, and move the average; `view` is what D sees of an image."""
+        """Train D on one batch, then G on the next, and move the average."""
         batch_size = 0
         for net in (self.discriminator, self.generator):
             images, classes = next(data)
             batch_size, optimizer = len(images), self.optimizers[net]
             z = torch.randn(batch_size, self.z_dim, device=self.device)
-            self._accumulate(net, z, images, classes, gamma, view)
-            optimizer.param_groups[0]["lr"] = learning_rate
+            self._accumulate(net, z, images, classes, gamma)
+            optimizer.param_groups[0] |= {"lr": learning_rate, "betas": (0.0, beta2)}
             optimizer.step()
         self.seen_img += batch_size
-        beta = ema_beta(batch_size, half_life_img=1000 * ema_kimg, seen_img=self.seen_img)
+        beta = 0.5 ** (batch_size / max(half_life_img, 1e-8))
         with torch.no_grad():
             for average, weight in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                 average.copy_(weight.lerp(average, beta))
@@ -192,23 +194,14 @@ class Published:
             for source, target in zip(theirs.parameters(), in_published_order(ours), strict=True):
                 target.copy_(source.view_as(target))
 
-    def _accumulate(
-        self,
-        net: nn.Module,
-        z: Tensor,
-        images: Tensor,
-        classes: Tensor,
-        gamma: float,
-        view: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
+    def _accumulate(self, net: nn.Module, z: Tensor, images: Tensor, classes: Tensor, gamma: float) -> None:
         """Leave the gradients of one player's loss in its parameters."""
         self.optimizers[net].zero_grad(set_to_none=True)
         net.requires_grad_(requires_grad=True)
-        seen = {"Preprocessor": view} if view else {}
         if net is self.generator:
-            self.trainer.AccumulateGeneratorGradients(z, images, classes, **seen)
+            self.trainer.AccumulateGeneratorGradients(z, images, classes)
         else:
-            self.trainer.AccumulateDiscriminatorGradients(z, images, classes, gamma, **seen)
+            self.trainer.AccumulateDiscriminatorGradients(z, images, classes, gamma)
         net.requires_grad_(requires_grad=False)
 
 
@@ -219,16 +212,18 @@ def disagreement(
     *,
     dtype: torch.dtype,
     batch_size: int,
+    operators: str = "reference",
     gamma: float = 2.0,
 ) -> dict[str, float]:
     """Return relative differences |ours - theirs| / |theirs| of outputs and gradients at the same weights and inputs.
 
     Of gradients there are two: of all weights as one vector, and the largest of any tensor. Where an input of a leaky
     ReLU rounds to the other side of zero, a whole term of a gradient changes: in float32 a tensor of few numbers may
-    then differ by 1e-4, in float64 none does.
+    then differ by 1e-4, in float64 none does (which one of their own operators does not take).
     """
-    operators = "own" if dtype == torch.float32 else "reference"  # one of its own asks for float32
-    theirs = Published(checkout, model, 10, device, operators=operators, dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        theirs = Published(checkout, model, 10, device, operators=operators, dtype=dtype)
     theirs.stir()
     spec = class_spec(10)
     generator = build_generator(model, spec).to(device, dtype)
@@ -273,28 +268,6 @@ def in_published_order(net: nn.Module) -> Iterator[Tensor]:
         yield from _weights(net.from_rgb, net.stages, net.last)
         yield net.basis
         yield from _weights(net.flatten, net.encoder)
-
-
-def sampler_of(published: Published, n_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function from latents and class numbers to the images of the average."""
-
-    @torch.no_grad()
-    def draw(z: Tensor, classes: Tensor) -> Tensor:
-        one_hot = torch.eye(n_classes, device=z.device)[classes]
-        return cast("Tensor", published.average(z, one_hot)).float()
-
-    return draw
-
-
-def our_sampler(generator: Generator, n_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the same of one of our generators."""
-
-    @torch.no_grad()
-    def draw(z: Tensor, classes: Tensor) -> Tensor:
-        one_hot = torch.eye(n_classes, device=z.device)[classes]
-        return cast("Tensor", generator(z, Condition({FIELD: one_hot})))
-
-    return draw
 
 
 def _differences(ours: Gradients, theirs: Gradients) -> dict[str, float]:
@@ -353,15 +326,24 @@ def _modules(checkout: Path) -> dict[str, ModuleType]:
             f"{checkout} holds no R3GAN/Networks.py. Clone https://github.com/brownvc/R3GAN and name its folder. "
             "Nothing was measured."
         )
-    for name, content in _STANDINS.items():
-        if name not in sys.modules and importlib.util.find_spec(name) is None:
-            module = ModuleType(name)
-            vars(module).update(content)
-            sys.modules[name] = module
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     names = ("Networks", "Trainer", "FusedOperators", "Resamplers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for name, content in _STANDINS.items():
+                _stand_in(name, content)
+            return {name: importlib.import_module(f"R3GAN.{name}") for name in names}
+        except ImportError as error:
+            raise ConfigError(f"{checkout} cannot be imported: {error}. Nothing was measured.") from error
+
+
+def _stand_in(name: str, content: Mapping[str, Any]) -> None:
+    """Put a module with `content` where the package `name` is missing."""
     try:
-        return {name: importlib.import_module(f"R3GAN.{name}") for name in names}
-    except ImportError as error:
-        raise ConfigError(f"{checkout} cannot be imported: {error}. Nothing was measured.") from error
+        importlib.import_module(name)
+    except ImportError:
+        module = ModuleType(name)
+        vars(module).update(content)
+        sys.modules[name] = module

@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(checkout: Path, model: ModelOptions, device: torch.device, *, batch_size: int, rounds: int) -> dict[str, float]:
     """Return speeds, their ratios, and how far outputs and gradients differ."""
     figures: dict[str, float] = {"width": model.width, "resolution_px": model.resolution, "batch_size": batch_size}
-    for name, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
-        found = disagreement(checkout, model, device, dtype=dtype, batch_size=_CHECKED, gamma=_GAMMA)
+    for name, dtype, operators in (("fp32", torch.float32, "own"), ("fp64", torch.float64, "reference")):
+        found = disagreement(checkout, model, device, dtype=dtype, batch_size=_CHECKED, operators=operators)
         figures |= {f"{what}_relative_difference_{name}": value for what, value in found.items()}
     speeds = rates(
         _steps(checkout, model, device, batch_size), images_per_step=batch_size, rounds=rounds, device=device

@@ -82,11 +82,21 @@ def flops_per_image(trainer: Trainer) -> float:
     for part in vars(objective).values():
         if isinstance(part, torch.nn.Module):
             compute_groups_together(part, 1)
+    with trainer.unnoticed() as inputs:
+
+        def step() -> None:
+            loss, _ = objective(inputs)
+            loss.backward()
+
+        return flops(step) / len(inputs.images)
+
+
+def flops(run: Callable[[], None]) -> float:
+    """Return the floating-point operations of torch's convolutions and matrix products while `run` runs."""
     counter = _FlopCounter()
-    with trainer.unnoticed() as inputs, counter:
-        loss, _ = objective(inputs)
-        loss.backward()
-    return counter.total / len(inputs.images)
+    with counter:
+        run()
+    return counter.total
 
 
 class _FlopCounter(TorchDispatchMode):

