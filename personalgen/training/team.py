@@ -80,12 +80,6 @@ class Team:
             stacked = stacked / self.size
         return dict(zip(values, stacked.tolist(), strict=True))
 
-    def wait(self) -> None:
-        """Return when all members are here."""
-        if self.size > 1:
-            with _others_needed():
-                distributed.barrier()
-
     def agree(self, flag: bool) -> bool:  # noqa: FBT001 - a vote
         """Return the first member's answer, so that all stop or go on together."""
         vote = torch.tensor([float(flag)])  # on the CPU: nobody waits for a GPU
