@@ -9,7 +9,7 @@ from torch import Tensor
 
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import ContentNet
-from personalgen.errors import ConfigError
+from personalgen.errors import ConditionError, ConfigError
 from personalgen.models import (
     Discriminator,
     FeatureDiscriminator,
@@ -44,7 +44,8 @@ class Trainer:
         """Build nets and optimizers on `device`.
 
         Raises:
-            ConfigError: groups or the team do not divide the batch, or a dropout is for a field that there is not.
+            ConfigError: groups or the team do not divide the batch, the pairs have other fields than `spec`, or a
+                dropout is for a field that there is not.
         """
         self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
         self.team = team or Team()
@@ -137,6 +138,11 @@ class Trainer:
                 f"train.field_dropout names {', '.join(unknown)}, but the fields of the condition are "
                 f"{', '.join(names) or 'none'}. Nothing was trained."
             )
+        rng = torch.Generator(self.pairs.device).manual_seed(0)
+        try:
+            self.spec.check(self.pairs.draw(self.model.group_size, self.model.group_size, rng=rng).condition)
+        except ConditionError as error:
+            raise ConfigError(f"train: the pairs do not fit the model's fields: {error}") from error
 
     def schedule(self) -> Schedule:
         """Return the settings of the next step."""

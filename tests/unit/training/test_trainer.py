@@ -334,6 +334,13 @@ def test_a_team_that_would_cut_groups_apart_is_refused(pairs, spec, model, optio
     assert Trainer(pairs, spec, groups_of_four, options, CPU, Team(0, 2)).team.size == 2
 
 
+def test_pairs_of_other_fields_are_refused(pairs, model, options):
+    """The message says what the model would be told and what the pairs hold."""
+    for name, width in (("mood", 5), ("taste", 6)):
+        with pytest.raises(ConfigError, match=rf"do not fit the model's fields: .*'{name}': {width}.*'taste': 5"):
+            Trainer(pairs, ConditionSpec.vector(name, width), model, options, CPU)
+
+
 def test_a_dropout_for_a_field_that_is_not_there_is_refused(make_trainer):
     """A misspelt name is told with the names that there are."""
     with pytest.raises(ConfigError, match=r"field_dropout names tsate, but the fields of the condition are taste"):
