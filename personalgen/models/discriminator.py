@@ -60,8 +60,7 @@ class GroupSpread(nn.Module):
     """Appends one map: how far the images of a group differ from each other.
 
     Minibatch standard deviation (Karras et al., arXiv:1710.10196, section 3) over groups of `size` consecutive rows.
-    The loop
-    puts one person's pictures into a group, so that a generator that draws one picture per person is found out.
+    The loop puts one person's pictures into a group: a generator that draws one picture per person is found out.
     """
 
     def __init__(self, size: int) -> None:

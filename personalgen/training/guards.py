@@ -9,12 +9,12 @@ from torch import Tensor
 from personalgen.conditions import Condition
 from personalgen.models import Generator
 from personalgen.training.dataset import TrainingPairs
+from personalgen.training.matching import pooled_colours
 
 YOUNG_IMG = 5000
 """Images, warm start included, before which pictures may still be all alike."""
 GRID = 64
 """Pictures of the fixed grid that diversity is measured on."""
-_COMPARED_PX = 8
 _SATURATED_GAP = 100.0
 """Mean difference between real and made logits beyond which a discriminator teaches nothing any more."""
 
@@ -50,5 +50,4 @@ def fault_of(metrics: Mapping[str, float], *, seen_img: float, least_diversity: 
 
 def _spread(images: Tensor) -> float:
     """Return the standard deviation over images of their colours at 8 x 8, averaged."""
-    small = torch.nn.functional.adaptive_avg_pool2d(images.float(), _COMPARED_PX)
-    return float(small.std(0).mean())
+    return float(pooled_colours(images).std(0).mean())

@@ -22,8 +22,8 @@ def nearest_latents(make: Callable[[Tensor], Tensor], images: Tensor, candidates
     goes first. `make` turns all candidates into (M, 3, H, W) pictures. Distances are of colours pooled to 8 x 8.
     """
     n_groups, dims = len(images) // group_size, candidates.shape[1]
-    real = _pooled(images).reshape(n_groups, group_size, -1)
-    made = _pooled(make(candidates)).reshape(n_groups, len(candidates) // n_groups, -1)
+    real = pooled_colours(images).reshape(n_groups, group_size, -1)
+    made = pooled_colours(make(candidates)).reshape(n_groups, len(candidates) // n_groups, -1)
     distance = torch.cdist(real, made)
     choices, groups = candidates.view(n_groups, -1, dims), torch.arange(n_groups, device=images.device)
     chosen = candidates.new_empty(n_groups, group_size, dims)
@@ -42,5 +42,6 @@ def match_loss(made: Tensor, images: Tensor) -> Tensor:
     return torch.stack(errors).mean()
 
 
-def _pooled(images: Tensor) -> Tensor:
+def pooled_colours(images: Tensor) -> Tensor:
+    """Return (B, 3, 8, 8) float32 mean colours of (B, 3, H, W) images."""
     return F.adaptive_avg_pool2d(images.float(), _COMPARED_PX)

@@ -54,10 +54,9 @@ class Trainer:
         for net in self.state.nets.values():
             compute_groups_together(net, options.groups_together)
         self.dtype = pick_precision(options.precision, device)
+        spread = pairs.spread()
         self._jitter = {
-            entry.name: options.condition_jitter * pairs.spread()[entry.name]
-            for entry in spec.fields
-            if entry.kind == "vector"
+            entry.name: options.condition_jitter * spread[entry.name] for entry in spec.fields if entry.kind == "vector"
         }
         self.objectives = dict(self._objectives())
         self._compiled = {phase: self._compile(objective) for phase, objective in self.objectives.items()}
