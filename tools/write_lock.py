@@ -20,8 +20,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
-# Exact versions of everything that personalgen, its extras {extras} and its build need, as tested together on
-# Python {python}. Written by tools/write_lock.py (`make lock`); not edited by hand. `make setup` installs it.
+# Exact versions of everything that personalgen, its extras {extras} and its build need, as tested
+# together on Python {python}. Written by tools/write_lock.py (`make lock`), not edited by hand; `make setup` installs it.
 # torch is pinned without a build: pip takes the build that its index offers, and README.md tells how to choose one.
 # What a CUDA build brings along ({build_specific}) is that build's business and is not pinned here.
 """
@@ -44,7 +44,11 @@ def direct_requirements(project: dict[str, Any]) -> list[Requirement]:
 
 
 def closure(project: dict[str, Any]) -> dict[str, str]:
-    """Return canonical name -> public version of every installed package that the direct requirements lead to."""
+    """Return canonical name -> public version of every installed package that the direct requirements lead to.
+
+    The name carries the extras that somebody asks for: pip takes `name[extra]` for a package of its own, and would look
+    through the releases of one that is pinned only without them.
+    """
     skipped = project["tool"]["lock"]["build-specific"]
     versions: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
@@ -59,7 +63,7 @@ def closure(project: dict[str, Any]) -> dict[str, str]:
                 seen.add((name, extra))
                 versions[name] = Version(_installed(requirement).version).public
                 waiting.extend(_children(name, extra))
-    return versions
+    return {_with_extras(name, seen): version for name, version in versions.items()}
 
 
 def render(project: dict[str, Any]) -> str:
@@ -79,7 +83,12 @@ def read_lock() -> dict[str, str]:
     """Return canonical name -> version as requirements.lock has them."""
     lines = LOCK.read_text(encoding="utf-8").splitlines()
     pins = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonicalize_name(name): version for name, version in pins}
+    return {canonicalize_name(name.partition("[")[0]): version for name, version in pins}
+
+
+def _with_extras(name: str, seen: set[tuple[str, str]]) -> str:
+    extras = ",".join(sorted(extra for found, extra in seen if found == name and extra))
+    return f"{name}[{extras}]" if extras else name
 
 
 def _installed(requirement: Requirement) -> metadata.Distribution:

@@ -84,6 +84,19 @@ def history(
 
 
 @models.command()
+def export(version: int, out: Path, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Write VERSION as the ONNX file OUT, compared with torch first (extra `onnx`)."""
+    from personalgen.steps.models import export_onnx
+
+    with workspace(config, overrides, existing=True) as opened:
+        exported = export_onnx(opened, version, out)
+    typer.echo(
+        f"{out}: v{version}, inputs {', '.join(exported.inputs)}; pixels differ from torch's by at most "
+        f"{exported.difference:.1g} in [-1, 1]"
+    )
+
+
+@models.command()
 def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None) -> None:
     """Write tonight's trained generator below OUT, for `snapshot = "OUT"` in another config."""
     from personalgen.steps import prepare

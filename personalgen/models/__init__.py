@@ -6,7 +6,7 @@ from personalgen.models.discriminator import Discriminator
 from personalgen.models.ema import ema_beta, ema_copy, ema_update
 from personalgen.models.families import build_discriminator, build_generator
 from personalgen.models.feature_discriminator import FeatureDiscriminator
-from personalgen.models.generator import Generator, VectorGenerator
+from personalgen.models.generator import Generator, TensorGenerator
 from personalgen.models.options import ModelOptions
 from personalgen.models.vae import ImageEncoder
 
@@ -20,7 +20,7 @@ __all__ = [
     "ImageEncoder",
     "ModelCard",
     "ModelOptions",
-    "VectorGenerator",
+    "TensorGenerator",
     "build_discriminator",
     "build_generator",
     "ema_beta",

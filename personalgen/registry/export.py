@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
 
-_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
+"""How far an exported picture may be from the original, in units of [-1, 1]: an eighth of a grey level of 256."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def save_pt2(export: Exportable, folder: Path, *, mlflow_model: "Model") -> None
 
     release = torch.__version__.partition("+")[0]
     mlflow.pytorch.save_model(
-        _Named(export.module, export.input_names).eval(),
+        NamedInputs(export.module, export.input_names).eval(),
         str(folder),
         mlflow_model=mlflow_model,
         signature=signature_of(export),
@@ -96,14 +97,14 @@ def _check_round_trip(export: Exportable, loaded: nn.Module) -> None:
             f"the exported model refuses a batch of {len(inputs[0])} rows ({error}): its forward turned the batch size "
             "into a constant, for example by len(tensor); use tensor.shape[0]. Nothing was registered."
         ) from error
-    if not torch.allclose(expected, found, atol=_TOLERANCE):
+    if not torch.allclose(expected, found, atol=TOLERANCE):
         worst = (expected - found).abs().max().item()
         raise RegistryError(
             f"the exported model draws other images (off by up to {worst:.3g}). Nothing was registered."
         )
 
 
-class _Named(nn.Module):
+class NamedInputs(nn.Module):
     """A module under a forward of fixed, named arguments: torch.export cannot pair `*values` with dynamic shapes."""
 
     def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:

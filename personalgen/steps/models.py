@@ -5,17 +5,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from personalgen.artifacts import read_json
+from personalgen.artifacts import canonical_json, read_json
 from personalgen.catalogue import read
 from personalgen.catalogue import release as decisions
 from personalgen.catalogue.rows import LiveRelease, ModelVersion
 from personalgen.embeddings import load_basis, save_basis
 from personalgen.errors import ConfigError, NotFoundError
 from personalgen.models import ModelCard, load_card, load_generator, save_generator
+from personalgen.registry.onnx_file import save_onnx
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.generate import generate_missing
 from personalgen.steps.night import Night, from_json, stage_result
+from personalgen.steps.register import exportable
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
 from personalgen.training import save_discriminators
@@ -39,6 +41,15 @@ class Moved:
     """Users who may get images and have none of the live model."""
     day: str = ""
     """Night whose preferences the images were drawn from; empty where none were needed."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An ONNX file that was written."""
+
+    inputs: tuple[str, ...]
+    difference: float
+    """Largest difference of a pixel from torch's, in units of [-1, 1]."""
 
 
 def list_versions(workspace: Workspace) -> list[dict[str, Any]]:
@@ -109,6 +120,26 @@ def roll_back(workspace: Workspace, version: int | None, *, reason: str, actor: 
 def _moved(workspace: Workspace, version: int, before: LiveRelease | None, n_assets: int) -> Moved:
     n_without = read.users_without_live(workspace.engine)
     return Moved(version, before.version if before else 0, n_assets, n_without)
+
+
+def export_onnx(workspace: Workspace, version: int, out: Path) -> Exported:
+    """Write `version` as one ONNX file whose metadata name the version, its weights, basis and condition.
+
+    Raises:
+        NotFoundError: there is no such version.
+        RegistryError: the extra `onnx` is missing, or the file draws other pictures. Nothing is written.
+    """
+    name = workspace.settings.store.model_name
+    folder = workspace.registry.fetch(version)
+    card, export = load_card(folder), exportable(folder)
+    facts = {
+        "model_name": name,
+        "version": str(version),
+        "generator_sha256": card.generator_sha256,
+        "basis_version": card.basis_version,
+        "condition_spec": canonical_json(card.spec.to_dict()),
+    }
+    return Exported(export.input_names, save_onnx(export, out, facts=facts))
 
 
 def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: Sequence[str]) -> ModelCard:

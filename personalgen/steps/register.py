@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from personalgen.artifacts import fsync_folder
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import ModelFacts
-from personalgen.models import VectorGenerator, load_card, load_generator
+from personalgen.models import TensorGenerator, load_card, load_generator
 from personalgen.registry.export import Exportable
 from personalgen.registry.run import Run
 from personalgen.steps.evaluate import Evaluated
@@ -97,6 +95,5 @@ def keep_model(workspace: Workspace, trained: Path) -> Path:
 def exportable(folder: Path) -> Exportable:
     """Return the generator in `folder` as a module of plain tensors with example inputs."""
     generator, _ = load_generator(folder)
-    values = tuple(torch.zeros(2, *entry.shape) for entry in generator.spec.fields)
-    names = ("z", *generator.spec.names)
-    return Exportable(VectorGenerator(generator).eval(), (torch.zeros(2, generator.z_dim), *values), names)
+    module = TensorGenerator(generator).eval()
+    return Exportable(module, module.example_inputs(), module.input_names)

@@ -259,8 +259,9 @@ def test_the_registered_model_loads_without_pickle(home, night, monkeypatch):
     generator, _ = load_generator(Path(stage_result(night, Trained).folder))
     z, vectors = torch.randn(3, generator.z_dim), torch.randn(3, 24)
     with torch.inference_mode():
-        drawn = generator(z, Condition.vector("preference", vectors)).clamp(-1, 1)
-        assert torch.allclose(exported(z, vectors), drawn, atol=1e-3)
+        for present in (torch.ones(3, dtype=torch.bool), torch.tensor([True, False, False])):
+            drawn = generator(z, Condition.vector("preference", vectors, present)).clamp(-1, 1)
+            assert torch.allclose(exported(z, vectors, present), drawn, atol=1e-3)
     kept = [path for path in (home.path / "data" / "mlartifacts").rglob("*") if path.suffix in {".pkl", ".pth", ".pt"}]
     assert kept == []
 

@@ -4,10 +4,15 @@ import csv
 import io
 import json
 
+import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from personalgen.conditions import ConditionSpec
+from personalgen.models import TensorGenerator, load_generator
 from personalgen.steps.night import STAGES
 
 # The nights themselves run once, while a test is set up; others may have followed the first in the same home.
@@ -183,6 +188,34 @@ def test_history_tells_every_decision(home):
     assert (rows[-1]["action"], rows[-1]["to_version"], rows[-1]["actor"]) == ("promote", 1, "gate")
     assert "absolute thresholds" in rows[-1]["reason"]
     assert len(as_csv(home.tell("models", "history", "--csv"))) == len(rows)
+
+
+def test_a_version_becomes_an_onnx_file_that_draws_its_pictures(home, tmp_path):
+    """One file with a free batch size, for people with a preference and without; its metadata name where it is from."""
+    out = tmp_path / "served" / "v1.onnx"
+    told = home.tell("models", "export", "1", str(out))
+    assert told.code == 0, told.err
+    assert "preference_present" in told.out
+    session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    generator, card = load_generator(home.workspace().registry.fetch(1))
+    assert (facts["version"], facts["generator_sha256"]) == ("1", card.generator_sha256)
+    assert ConditionSpec.from_dict(json.loads(facts["condition_spec"])) == card.spec
+    plain = TensorGenerator(generator)
+    for n_rows in (1, 7):
+        given = plain.example_inputs(n_rows, seed=n_rows)
+        named = {name: value.numpy() for name, value in zip(plain.input_names, given, strict=True)}
+        with torch.inference_mode():
+            np.testing.assert_allclose(session.run(None, named)[0], plain(*given).numpy(), atol=1e-4)
+    assert [path.name for path in out.parent.iterdir()] == ["v1.onnx"]
+
+
+def test_a_version_that_is_not_there_is_not_exported(home, tmp_path):
+    """The number is named and nothing is written."""
+    told = home.tell("models", "export", "99", str(tmp_path / "v.onnx"))
+    assert told.code != 0
+    assert "no version 99" in told.err
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------

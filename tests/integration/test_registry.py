@@ -13,10 +13,11 @@ from torch import nn
 
 from personalgen.conditions import ConditionSpec
 from personalgen.errors import ArtifactError, NotFoundError, RegistryError
-from personalgen.models import ModelOptions, VectorGenerator, build_generator, load_generator, save_generator
+from personalgen.models import ModelOptions, TensorGenerator, build_generator, load_generator, save_generator
 from personalgen.registry import models as models_module
 from personalgen.registry.export import Exportable
 from personalgen.registry.models import ModelRegistry
+from personalgen.registry.onnx_file import save_onnx
 from personalgen.registry.tracking import Tracking
 
 
@@ -229,6 +230,35 @@ def test_what_cannot_be_exported_is_refused(registry, run_id, tmp_path, fault):
         registry.register(trained(tmp_path / "a"), run_id=run_id, export=export)
 
 
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
+def test_without_the_extra_no_onnx_file_is_written(tmp_path, monkeypatch, package):
+    """The message says what to install."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(RegistryError, match=r"personalgen\[onnx\]"):
+        save_onnx(exportable(), tmp_path / "v.onnx", facts={})
+    assert list(tmp_path.iterdir()) == []
+
+
+class Moody(Toy):
+    """Traced like Toy, but another picture whenever it is called."""
+
+    def forward(self, z, *values):
+        if torch.compiler.is_compiling():
+            return super().forward(z, *values)
+        return super().forward(z, *values) + torch.rand(())
+
+
+def test_an_onnx_file_that_draws_other_pictures_is_not_written(tmp_path):
+    """It is compared with the module before it exists."""
+    with pytest.raises(RegistryError, match="other images"):
+        save_onnx(
+            Exportable(Moody(1.0).eval(), (torch.randn(2, 5), torch.randn(2, 3)), ("z", "preference")),
+            tmp_path / "v.onnx",
+            facts={},
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 class Frozen(Toy):
     def forward(self, z, *values):
         return super().forward(z, *values)[: len(z)] if len(z) == 2 else super().forward(z, *values)
@@ -247,12 +277,13 @@ def test_the_generator_round_trips_through_pt2(registry, run_id, tmp_path):
     torch.manual_seed(0)
     generator = build_generator(ModelOptions(8, 4, 8, 8, 16), ConditionSpec.vector("preference", 3)).eval()
     save_generator(tmp_path / "g", generator, basis_version="b1", trained_kimg=0.0)
-    export = Exportable(VectorGenerator(generator).eval(), (torch.randn(2, 4), torch.randn(2, 3)), ("z", "preference"))
+    plain = TensorGenerator(generator).eval()
+    export = Exportable(plain, plain.example_inputs(), plain.input_names)
     registry.register(tmp_path / "g", run_id=run_id, export=export)
     loaded, (again, _) = registry.load_pt2(1), load_generator(registry.fetch(1))
-    z, c = torch.randn(5, 4), torch.randn(5, 3)
+    given = plain.example_inputs(5, seed=1)
     with torch.inference_mode():
-        assert torch.allclose(loaded(z, c), VectorGenerator(again)(z, c), atol=1e-5)
+        assert torch.allclose(loaded(*given), TensorGenerator(again)(*given), atol=1e-5)
 
 
 def test_a_version_has_a_tensor_signature_and_no_pickle(registry, run_id, tmp_path):

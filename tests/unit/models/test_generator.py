@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
-from personalgen.models import ModelOptions, VectorGenerator, build_generator
+from personalgen.models import ModelOptions, TensorGenerator, build_generator
 
 
 @pytest.fixture
@@ -72,15 +72,17 @@ def test_every_weight_is_learned(generator, z, condition):
 
 
 def test_the_exported_form_draws_the_same_pictures_clipped(generator, z, condition):
-    """Plain tensors in the order of the specification, all present."""
-    images = VectorGenerator(generator)(3 * z, condition.values["taste"])
-    torch.testing.assert_close(images, generator(3 * z, condition).clamp(-1, 1))
+    """Plain tensors: z, the values in the order of the specification, what is present."""
+    plain, present = TensorGenerator(generator), torch.tensor([True, False] * 4)
+    assert plain.input_names == ("z", "taste", "taste_present")
+    images = plain(3 * z, condition.values["taste"], present)
+    torch.testing.assert_close(images, generator(3 * z, condition.drop(~present)).clamp(-1, 1))
 
 
 def test_a_missing_or_surplus_value_is_refused(generator, z, condition):
-    """The exported form takes one value per field."""
+    """The exported form takes one value and one mask per field."""
     with pytest.raises(ValueError, match="zip"):
-        VectorGenerator(generator)(z, condition.values["taste"], condition.values["taste"])
+        TensorGenerator(generator)(z, condition.values["taste"])
 
 
 def test_the_null_condition_is_what_training_drops_to(generator, z, spec):
@@ -101,20 +103,18 @@ EVERYTHING = ConditionSpec(
 
 @pytest.mark.parametrize("spec", [EVERYTHING, ConditionSpec(())], ids=["every kind", "unconditional"])
 def test_every_kind_of_field_is_a_plain_tensor_of_the_exported_form(options, spec):
-    """One tensor a field, all elements present; torch.export keeps the batch size free, without fields too."""
+    """A value and a mask a field, elements absent too; torch.export keeps the batch size free, also without fields."""
     torch.manual_seed(0)
     generator = build_generator(options, spec).eval()
-    exported = VectorGenerator(generator).eval()
-
-    def inputs(n):
-        return (torch.randn(n, options.z_dim), *(torch.randn(n, *entry.shape) for entry in spec.fields))
-
-    batch = torch.export.Dim.DYNAMIC
-    shapes = ({0: batch}, *([tuple({0: batch} for _ in spec.fields)] if spec.fields else []))
-    program = torch.export.export(exported, inputs(2), dynamic_shapes=shapes).module()
-    z, *values = inputs(5)
-    expected = exported(z, *values)
-    given = dict(zip(spec.names, values, strict=True))
-    plain = generator(z, Condition(given) if given else Condition.none(5)).clamp(-1, 1)
-    torch.testing.assert_close(expected, plain)
-    torch.testing.assert_close(program(z, *values), expected, atol=1e-5, rtol=1e-5)
+    plain = TensorGenerator(generator).eval()
+    example, given = plain.example_inputs(), plain.example_inputs(5, seed=1)
+    batch = {0: torch.export.Dim.DYNAMIC}
+    shapes = (batch, *([(batch,) * 2 * len(spec.fields)] if spec.fields else []))
+    program = torch.export.export(plain, example, dynamic_shapes=shapes).module()
+    z, values, masks = given[0], given[1 : 1 + len(spec.fields)], given[1 + len(spec.fields) :]
+    condition = Condition.none(5)
+    if spec.fields:
+        condition = Condition(dict(zip(spec.names, values, strict=True)), dict(zip(spec.names, masks, strict=True)))
+    expected = generator(z, condition).clamp(-1, 1)
+    torch.testing.assert_close(plain(*given), expected)
+    torch.testing.assert_close(program(*given), expected, atol=1e-5, rtol=1e-5)
