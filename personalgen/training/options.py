@@ -29,7 +29,7 @@ class TrainingOptions:
     """Whether the step is compiled: "auto" does on a GPU; "graphs" also replays it from CUDA graphs; "on", "off"."""
     groups_together: int = 1
     """Groups of a grouped convolution that are computed as one, with zeros between them: the same function,
-    with more arithmetic in larger products. For GPUs; `benchmarks/gpu.py` finds the best."""
+    with more arithmetic in larger products. For GPUs; `benchmarks/gpu` finds the best."""
     threads: int = 2
     """CPU threads of the training stage; 1 is often faster on a shared machine."""
     learning_rate: float = 5e-4

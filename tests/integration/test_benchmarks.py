@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from benchmarks import gpu, judge_samples, reference, world
+from benchmarks import judge_samples, reference, world
 from benchmarks.cifar import read_cifar
+from benchmarks.gpu import __main__ as gpu
 from benchmarks.world import Curve, line
 
 pytestmark = pytest.mark.timeout(300)
@@ -146,7 +147,7 @@ def test_one_call_measures_and_trains_on_a_device(published, tmp_path, capsys):
 
 def test_a_part_that_fails_does_not_end_the_call(tmp_path, capsys, monkeypatch):
     """The next part runs, the table says what failed, and the exit code is 1."""
-    monkeypatch.setattr(gpu.Bench, "_best_together", lambda *_: 1 / 0)
+    monkeypatch.setattr(gpu.speed, "_best_together", lambda *_: 1 / 0)
     given = ["--quick", "--device", "cpu", "--out", str(tmp_path), "--parts", "sweep,train"]
     assert gpu.main(given) == 1
     assert "sweep: ZeroDivisionError" in capsys.readouterr().out
@@ -164,7 +165,7 @@ def test_parts_that_cannot_run_are_refused(tmp_path, parts, capsys):
 def test_a_gpu_machine_needs_the_numeric_stack_alone():
     """The benchmark imports where nothing of trackers, schedulers, catalogues or settings is installed."""
     blocked = "mlflow", "prefect", "sqlalchemy", "alembic", "pydantic", "typer", "rich", "fastapi"
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import benchmarks.gpu"
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import benchmarks.gpu.__main__"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

@@ -1,0 +1,1 @@
+"""Training on a GPU: agreement, speed and a slice, in one call."""
