@@ -36,8 +36,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/personalgen nightly --config configs/demo.toml
 
+# A process per core, each with whole files: what a file sets up is set up once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # Exact versions of everything that personalgen, its extras {extras} and its build need, as tested
-# together on Python {python}. Written by tools/write_lock.py (`make lock`), not edited by hand; `make setup` installs it.
+# together on Python {python}. Written by tools/write_lock.py (`make lock`); `make setup` installs it.
 # torch is pinned without a build: pip takes the build that its index offers, and README.md tells how to choose one.
 # What a CUDA build brings along ({build_specific}) is that build's business and is not pinned here.
 """
