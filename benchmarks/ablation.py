@@ -26,6 +26,7 @@ ROWS: dict[str, dict[str, object]] = {
     "… + wrong-user fakes": {**_BARE, "train.wrong_fake_weight": 1},
     "… + contrast": {**_BARE, "train.contrast_weight": 0.5},
     "… + user mixup": {**_BARE, "train.user_mixup": 0.5},
+    "… + history subsampling": {**_BARE, "condition.history_variants": 4},
     "… + unconditional first": {**_BARE, "train.condition_ramp_kimg": 5},
     "jitter, wrong conditions, contrast": _FULL,
     "… + user mixup, all": {**_FULL, "train.user_mixup": 0.5},

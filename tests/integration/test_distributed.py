@@ -271,6 +271,29 @@ def test_the_night_s_training_in_two_processes(half_trained, first_night):
     assert [each.step for each in losses] == [64, 128]
 
 
+THREADS = """
+import os, sys
+from pathlib import Path
+from personalgen.training import load_job, train
+from personalgen.training.distributed import joined
+
+job = load_job(Path(sys.argv[1]))
+with joined("cpu"):
+    train(job.pairs, job.spec, job.model, job.options, folder=Path(sys.argv[1]))
+threads = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
+print("threads", sorted(threads))
+"""
+
+
+def test_nothing_of_the_team_outlives_it(tmp_path):
+    """No thread of gloo is left when a process ends: one that lets go of a tensor then would abort it."""
+    save_job(tmp_path, job(max_kimg=0.008))
+    code, out, err = finish(torchrun("--no-python", sys.executable, "-c", THREADS, tmp_path))
+    assert code == 0, err
+    assert out.count("threads") == 2
+    assert "gloo" not in out
+
+
 # --- without torchrun -------------------------------------------------------------------------------------------------
 
 
