@@ -35,8 +35,8 @@ def joined(device: str) -> Iterator[Team]:
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield Team()
         return
-    # Imported while a group exists, dynamo keeps it for ever (torch 2.13). Its threads may then let go of a tensor while
-    # the interpreter ends, which aborts the process now and then, after the work is done.
+    # Imported while a group exists, dynamo keeps it for ever (torch 2.13). Its threads may then let go of a tensor
+    # while the interpreter ends, which aborts the process now and then, after the work is done.
     import_module("torch._dynamo")
     on_gpu = pick_device(device).type == "cuda"
     if on_gpu:
