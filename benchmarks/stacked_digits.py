@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
-from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
+from benchmarks.digits import PX, digits
 from personalgen.artifacts import write_json
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.generation.sampler import Sampler
@@ -27,7 +26,6 @@ from personalgen.models import Generator, ModelOptions
 from personalgen.seeding import derive_seed
 from personalgen.training import TrainingOptions, TrainingPairs, train
 
-PX = 16
 MODES = 1000
 MODEL: dict[str, Any] = {"resolution": PX, "width": 32, "max_width": 128, "discriminator_width": 32, "group_size": 1}
 TRAINING: dict[str, Any] = {
@@ -55,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
     given = _parser().parse_args(arguments)
     n_pictures, n_samples, kimg = (640, 640, 0.64) if given.quick else (25_600, 20_000, given.kimg)
-    digits, labels = _digits()
-    classifier = SVC(C=10.0).fit(_flat(digits[::2]), labels[::2])
-    accuracy = float(classifier.score(_flat(digits[1::2]), labels[1::2]))
-    pictures = stacked(digits, n_pictures, np.random.default_rng(0))
-    real = covered(classifier, stacked(digits, n_samples, np.random.default_rng(1)))
+    known, labels = digits()
+    classifier = SVC(C=10.0).fit(_flat(known[::2]), labels[::2])
+    accuracy = float(classifier.score(_flat(known[1::2]), labels[1::2]))
+    pictures = stacked(known, n_pictures, np.random.default_rng(0))
+    real = covered(classifier, stacked(known, n_samples, np.random.default_rng(1)))
     print(f"digit classifier {accuracy:.3f} right; of {n_samples:,} real pictures: {real[0]} modes, KL {real[1]:.3f}")
     print(f"{'family':<10} {'modes':>6} {'KL':>7} {'diversity':>10} {'CPU min':>8}", flush=True)
     figures: dict[str, float] = {"classifier_accuracy": accuracy, "real_modes": real[0], "real_kl_nats": real[1]}
@@ -78,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def stacked(digits: Digits, count: int, rng: np.random.Generator) -> Digits:
+def stacked(known: Digits, count: int, rng: np.random.Generator) -> Digits:
     """Return (count, 16, 16, 3) pictures of three random digits each."""
-    chosen = rng.integers(0, len(digits), (count, 3))
-    return np.ascontiguousarray(digits[chosen].transpose(0, 2, 3, 1))
+    chosen = rng.integers(0, len(known), (count, 3))
+    return np.ascontiguousarray(known[chosen].transpose(0, 2, 3, 1))
 
 
 def trained(family: str, pictures: Digits, kimg: float) -> Generator:
@@ -112,15 +110,8 @@ def covered(classifier: SVC, pictures: Digits) -> tuple[int, float]:
     return len(shown), float((shown * np.log(shown * MODES)).sum())
 
 
-def _digits() -> tuple[Digits, NDArray[np.int64]]:
-    """Return 1,797 digits at 16 x 16, uint8, and which they are."""
-    data = load_digits()
-    large = zoom(data.images / 16.0, (1, PX // 8, PX // 8), order=1, grid_mode=True, mode="nearest")
-    return np.round(255 * large.clip(0, 1)).astype(np.uint8), data.target.astype(np.int64)
-
-
-def _flat(digits: Digits) -> NDArray[np.float32]:
-    return np.asarray(digits.reshape(len(digits), -1) / 255, np.float32)
+def _flat(pictures: Digits) -> NDArray[np.float32]:
+    return np.asarray(pictures.reshape(len(pictures), -1) / 255, np.float32)
 
 
 def _parser() -> argparse.ArgumentParser:
