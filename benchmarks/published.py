@@ -62,7 +62,8 @@ def published_options(width: int, *, resolution: int = 32, blocks: int = 2) -> M
 
 def plain_training(**more: Any) -> TrainingOptions:
     """Return settings of the published loss alone, without anything that the published step does not do."""
-    plain: dict[str, Any] = {"feature_weight": 0, "mismatch_weight": 0, "condition_dropout": 0, "condition_jitter": 0}
+    plain: dict[str, Any] = {"feature_weight": 0, "mismatch_weight": 0, "contrast_weight": 0}
+    plain |= {"condition_dropout": 0, "condition_jitter": 0}
     same: dict[str, Any] = {"augment": 0.0, "flip": False, "threads": 1, "warmup_kimg": 0}
     return TrainingOptions(**(plain | same | more))
 
@@ -244,7 +245,7 @@ def disagreement(
         contrast=None,
         frozen=None,
         options=plain_training(),
-        group_size=1,
+        latent_group=1,
         penalised=True,
         conditional=True,
         dtype=dtype,

@@ -102,7 +102,7 @@ def measured(
         snapshot_kimg=kimg / 4,
         threads=1,
         feature_weight=0.0,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         final_learning_rate=5e-5,
         r1_gamma=0.5,
         final_r1_gamma=0.1,

@@ -58,10 +58,19 @@ class ConditionSpec:
     fields: tuple[FieldSpec, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a name that is empty or given twice, and values that are not one a column."""
-        if "" in self.names or len(set(self.names)) < len(self.names):
-            raise ConditionError(f"fields of a condition need names of their own, found {list(self.names)}.")
+        """Refuse names that are no identifiers or taken, unknown kinds, and values that are not one a column."""
+        inputs = ["z", *self.names, *(f"{name}_present" for name in self.names)]  # of the exported form
+        if len(set(inputs)) < len(inputs) or not all(name.isidentifier() for name in self.names):
+            raise ConditionError(
+                "fields of a condition need names of their own that are identifiers, not z, and not another one's with "
+                f"_present at its end; found {list(self.names)}."
+            )
         for entry in self.fields:
+            if entry.kind not in get_args(Kind) or entry.longest < 1:
+                raise ConditionError(
+                    f"field {entry.name!r} needs a kind of {', '.join(get_args(Kind))}, and longest of at least 1; "
+                    f"found {entry.kind} and {entry.longest}."
+                )
             if entry.values and len(entry.values) != entry.width:
                 raise ConditionError(
                     f"field {entry.name!r} has {entry.width} columns and values for {len(entry.values)} of them."
@@ -88,11 +97,7 @@ class ConditionSpec:
         Raises:
             ConditionError: a field is of an unknown kind.
         """
-        fields = tuple(FieldSpec(**{**entry, "values": tuple(entry.get("values", ()))}) for entry in value["fields"])
-        for entry in fields:
-            if entry.kind not in get_args(Kind):
-                raise ConditionError(f"field {entry.name!r} has kind {entry.kind!r}; expected one of {get_args(Kind)}.")
-        return cls(fields)
+        return cls(tuple(FieldSpec(**{**entry, "values": tuple(entry.get("values", ()))}) for entry in value["fields"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form that a model card stores; values that are not known are left out."""
@@ -117,6 +122,12 @@ class ConditionSpec:
                 raise ConditionError(
                     f"field {entry.name!r} is a {entry.kind} of shape {entry.shape}, the condition has {shape}. "
                     "Nothing was generated."
+                )
+            mask, value = condition.masks[entry.name], condition.values[entry.name]
+            if mask.dtype != torch.bool or mask.shape != value.shape[: 2 if entry.has_elements else 1]:
+                raise ConditionError(
+                    f"field {entry.name!r} needs a bool mask of shape {tuple(value.shape[:-1])}, the condition has "
+                    f"{mask.dtype} of shape {tuple(mask.shape)}. Nothing was generated."
                 )
 
     def null_condition(self, batch_size: int, *, device: torch.device | str = "cpu") -> "Condition":
@@ -147,7 +158,8 @@ class Condition:
             other.shape[0] != first.shape[0] for other in (*others, *self.values.values())
         ):  # no len(), no set: torch.export would fix the size
             raise ConditionError(
-                f"a condition needs fields of one batch size, found {[len(v) for v in self.values.values()]}."
+                "a condition needs values and masks of one batch size, found "
+                f"{[len(v) for v in self.values.values()]} and {[len(m) for m in full.values()]}."
             )
         object.__setattr__(self, "masks", full)
 
@@ -194,12 +206,6 @@ class Condition:
             for name, mask in self.masks.items()
         }
         return Condition(self.values, kept)
-
-    def jitter(self, scale: float, names: Collection[str] | None = None) -> "Condition":
-        """Return the condition with Gaussian noise of deviation `scale` on the values of `names`, or of all."""
-        chosen = self.values.keys() if names is None else names
-        noisy = {k: v + scale * torch.randn_like(v) if k in chosen else v for k, v in self.values.items()}
-        return Condition(noisy, self.masks)
 
 
 def _present(value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@
     │   ├── ConditionError       a condition does not fit the model's ConditionSpec
     │   ├── QueryError           an SQL query was refused or cut
     │   ├── NotFoundError        a user, asset, night or model version does not exist
-    │   └── UnfinishedError      a time limit ended before the work; what was done is kept
+    │   └── UnfinishedError      a time limit ended before the work; what was done is kept; exits with 75
     └── InternalError        ours to mend; the command line exits with 1
         ├── ArtifactError        a file is missing, half-written or has another digest
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
@@ -67,6 +67,8 @@ class NotFoundError(UserError):
 
 class UnfinishedError(UserError):
     """A time limit of the settings ended before the work; what was done is kept, and the same command goes on."""
+
+    exit_code = 75  # sysexits.h: a temporary failure, try again
 
 
 class InternalError(PersonalgenError):

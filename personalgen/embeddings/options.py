@@ -36,7 +36,7 @@ class EmbeddingOptions:
         check_options(
             "embeddings",
             self,
-            least={"content_dim": 1, "feature_px": 1, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
+            least={"content_dim": 1, "feature_px": 32, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
             | {"shrinkage": 0, "dislike_weight": 0},
             above={"half_life_days": 0},
         )

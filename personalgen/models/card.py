@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from personalgen.artifacts import check_file, read_json, sha256_file, weights_key, write_bytes, write_json
 from personalgen.conditions import ConditionSpec
-from personalgen.errors import ArtifactError
+from personalgen.errors import ArtifactError, PersonalgenError
 from personalgen.models.families import build_generator
 from personalgen.models.generator import Generator
 from personalgen.models.options import ModelOptions
@@ -53,8 +54,7 @@ def save_generator(
 
     With `half`, weights are stored as float16: half the bytes, differences of about 1/1000, another identity.
     """
-    dtype = torch.float16 if half else torch.float32
-    state = {name: value.detach().cpu().to(dtype).contiguous() for name, value in generator.state_dict().items()}
+    state = {name: stored(value, half=half) for name, value in generator.state_dict().items()}
     path = write_bytes(folder / WEIGHTS, save(state))
     card = ModelCard(
         generator_sha256=sha256_file(path),
@@ -68,6 +68,12 @@ def save_generator(
     return card
 
 
+def stored(value: Tensor, *, half: bool) -> Tensor:
+    """Return a tensor as files hold it: numbers in float32 or float16, counts as they are."""
+    kind = torch.float16 if half else torch.float32
+    return value.detach().to("cpu", kind if value.is_floating_point() else value.dtype).contiguous()
+
+
 def load_card(folder: Path) -> ModelCard:
     """Return the card in `folder`.
 
@@ -78,7 +84,7 @@ def load_card(folder: Path) -> ModelCard:
     try:
         parsed = {"options": ModelOptions(**raw["options"]), "spec": ConditionSpec.from_dict(raw["spec"])}
         return ModelCard(**{**raw, **parsed})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, PersonalgenError) as error:
         raise ArtifactError(
             f"{folder / CARD} is not a model card of this version: {error}. Nothing was loaded."
         ) from error

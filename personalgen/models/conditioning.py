@@ -32,8 +32,9 @@ class ElementsEncoder(nn.Module):
         super().__init__()
         if width % HEADS:
             raise ConfigError(
-                f"model.style_dim must be a multiple of {HEADS} for the field {entry.name!r}, a {entry.kind}, "
-                f"found {width}. Nothing was built."
+                f"the field {entry.name!r}, a {entry.kind}, is encoded in {width} columns, which must be a multiple of "
+                f"{HEADS}: model.style_dim, and model.discriminator_width and max_width of published nets. Nothing was "
+                "built."
             )
         self.embed = linear(entry.width, width)
         places = torch.zeros(entry.longest, width) if entry.kind == "sequence" else None

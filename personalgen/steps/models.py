@@ -20,7 +20,7 @@ from personalgen.steps.night import Night, from_json, stage_result
 from personalgen.steps.register import exportable
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
-from personalgen.training import save_discriminators
+from personalgen.training import save_companions
 from personalgen.worlds import find_world
 
 _MANY_NIGHTS = 100_000
@@ -167,7 +167,7 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
         "licence": find_world(world).licence if world else "",
         "figures": stage_result(night, Evaluated).challenger if measured else {},
     }
-    save_discriminators(out, folder.parent, half=True)
+    save_companions(out, folder.parent, half=True)
     save_basis(out, load_basis(folder))
     return save_generator(
         out, generator, basis_version=card.basis_version, trained_kimg=card.trained_kimg, facts=facts, half=True

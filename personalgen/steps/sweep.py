@@ -28,7 +28,7 @@ from personalgen.training import (
     Job,
     TrainingResult,
     TrainingState,
-    save_discriminators,
+    save_companions,
     seen_images,
     share_job,
     start_from,
@@ -265,7 +265,7 @@ class _Bench:
             trained_kimg=trained.trained_kimg,
             facts=facts,
         )
-        save_discriminators(folder / "model", folder)
+        save_companions(folder / "model", folder)
         save_basis(folder / "model", load_basis(self.embedded.folder(self.night, self.embedded.train_basis)))
 
     def _measure(self, model: Path) -> tuple[dict[str, float], str]:

@@ -31,7 +31,7 @@ from personalgen.training import (
     Job,
     TrainingPairs,
     TrainingState,
-    save_discriminators,
+    save_companions,
     save_job,
     save_start,
     share_job,
@@ -168,7 +168,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         trained_kimg=result.trained_kimg,
         facts=facts,
     )
-    save_discriminators(folder / "model", folder)
+    save_companions(folder / "model", folder)
     save_basis(folder / "model", load_basis(basis_folder))
     return Trained(
         folder=str(folder / "model"),

@@ -5,7 +5,7 @@ from personalgen.training.distributed import leading, share_job
 from personalgen.training.job import Job, load_job, save_job
 from personalgen.training.loop import TrainingResult, save_start, train
 from personalgen.training.options import TrainingOptions
-from personalgen.training.state import TrainingState, save_discriminators, seen_images, start_from
+from personalgen.training.state import TrainingState, save_companions, seen_images, start_from
 
 __all__ = [
     "Behaviour",
@@ -16,7 +16,7 @@ __all__ = [
     "TrainingState",
     "leading",
     "load_job",
-    "save_discriminators",
+    "save_companions",
     "save_job",
     "save_start",
     "seen_images",

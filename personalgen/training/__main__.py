@@ -1,6 +1,6 @@
 """`python -m personalgen.training FOLDER`: train the job in a folder, alone or in each process that torchrun started.
 
-Needs torch, numpy and safetensors, and nothing of tables, trackers or catalogues: a night's training can run elsewhere.
+Needs torch and the numeric stack, and nothing of tables, trackers or catalogues: a night's training can run elsewhere.
 """
 
 import argparse
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from personalgen.errors import PersonalgenError
+from personalgen.errors import PersonalgenError, UnfinishedError
 from personalgen.training.distributed import joined, train_beside
 from personalgen.training.job import Job, load_job
 from personalgen.training.loop import TrainingResult, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; return 0, or 2 where this run's share ended before the training, or 1 or 2 after an error."""
+    """Train; return 0, or 75 where this run's share ended before the training, or 1 or 2 after an error."""
     given = _parser().parse_args(argv)
     try:
         job = load_job(given.folder)
@@ -52,7 +52,7 @@ def _report(folder: Path, result: TrainingResult) -> int:
         )
         return 0
     sys.stderr.write(f"this run's share ended after {result.seen_img:,} images. Run it again to go on.\n")
-    return 2
+    return UnfinishedError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ class PreferenceContrast(nn.Module):
     """
 
     def __init__(self, spec: ConditionSpec, style_dim: int) -> None:
-        """Build both encoders."""
+        """Build both encoders; `spec` holds the fields that tell of a person."""
         super().__init__()
         widths = (3, _WIDTH, 2 * _WIDTH, 4 * _WIDTH)
         self.convs = nn.ModuleList([conv(a, b, 3) for a, b in itertools.pairwise(widths)])
@@ -38,6 +38,11 @@ class PreferenceContrast(nn.Module):
         for layer in self.convs:
             x = nn.functional.avg_pool2d(leaky(layer(x)), 2)
         return cast("Tensor", self.image(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)))
+
+    def is_known(self, condition: Condition) -> Tensor:
+        """Return (B,) whether anything is known of the person."""
+        masks = (condition.masks[entry.name] for entry in self.encoder.spec.fields)
+        return torch.stack([mask.any(1) if mask.ndim == 2 else mask for mask in masks]).any(0)
 
     def condition_vectors(self, condition: Condition) -> Tensor:
         """Return (B, 64) of conditions."""

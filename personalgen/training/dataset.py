@@ -135,6 +135,11 @@ class TrainingPairs:
         )
 
     @property
+    def fields_of_people(self) -> tuple[str, ...]:
+        """Names of the fields that tell of a person, whatever the picture."""
+        return (*self.of_pair.values, *([self.behaviour.name] if self.behaviour else []))
+
+    @property
     def device(self) -> torch.device:
         """Where the pairs are."""
         return self.images.device
@@ -145,7 +150,9 @@ class TrainingPairs:
         return TrainingPairs(**columns)
 
     def draw(self, batch_size: int, group_size: int, *, rng: torch.Generator, mixup: float = 0.0) -> Batch:
-        """Return a random batch; each group is one user's, `mixup` of them blended with the user of another group.
+        """Return a random batch; each group is one user's, `mixup` of them blended with the user of the group before.
+
+        Pictures of a group are different likes as far as the user has any: the discriminator sees how a group differs.
 
         Blended people have a vector between the two, and each of their rows comes from the one or the other in the same
         proportion; the nearer one has at least half.
@@ -156,24 +163,32 @@ class TrainingPairs:
         if fault := batch_fault(batch_size, group_size):
             raise ConfigError(f"train: {fault}. Nothing was trained.")
         first = torch.randint(len(self.image_of_pair), (batch_size // group_size,), generator=rng, device=self.device)
-        pairs = self._of_same_user(first.repeat_interleave(group_size), rng)
+        pairs = self._of_same_user(first, group_size, rng)
         person = self.start_of_pair[first].repeat_interleave(group_size)
         if not mixup:
             return self._batch(pairs, self._known(pairs, rng), person)
         chance = torch.rand(2, len(first), generator=rng, device=self.device).repeat_interleave(group_size, dim=1)
-        blend = chance[1] < mixup
+        others = self._of_same_user(first.roll(1), group_size, rng)
+        own, other = self._known(pairs, rng), self._known(others, rng)
+        blend = (chance[1] < mixup) & _known_of_both(own, other, group_size)
         share = 1 - 0.5 * chance[0] * blend
         nobody_else = len(self.image_of_pair) + torch.arange(len(first), device=self.device)
         person = torch.where(blend, nobody_else.repeat_interleave(group_size), person)
-        others = self._of_same_user(first.roll(1).repeat_interleave(group_size), rng)
-        own, other = self._known(pairs, rng), self._known(others, rng)
         from_other = torch.rand(len(pairs), generator=rng, device=self.device) > share
-        return self._batch(torch.where(from_other, others, pairs), _blended(own, other, share), person)
+        return self._batch(torch.where(from_other, others, pairs), _blended(own, other, share, from_other), person)
 
-    def _of_same_user(self, pairs: Tensor, rng: torch.Generator) -> Tensor:
-        """Return for each pair a random one of the same user."""
-        chance = torch.rand(len(pairs), generator=rng, device=self.device)
-        return self.start_of_pair[pairs] + (chance * self.count_of_pair[pairs]).long()
+    def _of_same_user(self, first: Tensor, group_size: int, rng: torch.Generator) -> Tensor:
+        """Return for each of the pairs `first` a group of the same user's, different ones as far as there are any."""
+        start, count = self.start_of_pair[first], self.count_of_pair[first]
+        chance = torch.rand(len(first), group_size, generator=rng, device=self.device)
+        taken = torch.empty(len(first), 0, dtype=torch.int64, device=self.device)
+        for k in range(group_size):
+            place = (chance[:, k] * (count - k).clamp(min=1)).long()  # among those that are left
+            for earlier in taken.sort(dim=1).values.unbind(1):
+                place = place + (place >= earlier)
+            taken = torch.cat([taken, place[:, None]], dim=1)
+        again = torch.arange(group_size, device=self.device) % count[:, None]
+        return (start[:, None] + taken.gather(1, again)).flatten()
 
     def _known(self, pairs: Tensor, rng: torch.Generator) -> Condition:
         """Return what was known of the users, each row from a random variant where there are any."""
@@ -220,23 +235,37 @@ def _condition(
 
 def _with_variants(known: Condition, variants: Mapping[str, NDArray[np.float32]]) -> Condition:
     """Return the condition, and below it the same with each of the variants' values."""
+    if unknown := sorted(variants.keys() - known.values.keys()):
+        raise DataError(f"variants of {', '.join(unknown)}, which no pair has. Nothing was trained.")
     parts = [known]
     for values in zip(*variants.values(), strict=True):
         tensors = (torch.from_numpy(np.ascontiguousarray(value, np.float32)) for value in values)
-        parts.append(known.joined(Condition(dict(zip(variants, tensors, strict=True)))))
+        parts.append(Condition({**known.values, **dict(zip(variants, tensors, strict=True))}, known.masks))
     return Condition(
         {name: torch.cat([part.values[name] for part in parts]) for name in known.values},
         {name: torch.cat([part.masks[name] for part in parts]) for name in known.masks},
     )
 
 
-def _blended(own: Condition, other: Condition, share: Tensor) -> Condition:
-    """Return `share` (B,) of the one and the rest of the other; what the other lacks is not blended."""
-    values = {}
+def _known_of_both(own: Condition, other: Condition, group_size: int) -> Tensor:
+    """Return (B,) whether every vector is known of both people, in every row of a group."""
+    known = torch.ones(own.batch_size, dtype=torch.bool, device=next(iter(own.masks.values())).device)
     for name, value in own.values.items():
-        part = torch.where(other.masks[name] & own.masks[name], share, 1.0)[:, None]
-        values[name] = part * value + (1 - part) * other.values[name]
-    return Condition(values, own.masks)
+        if value.ndim == 2:
+            known = known & own.masks[name] & other.masks[name]
+    return known.reshape(-1, group_size).all(1).repeat_interleave(group_size)
+
+
+def _blended(own: Condition, other: Condition, share: Tensor, from_other: Tensor) -> Condition:
+    """Return `share` (B,) of the one's vectors and the rest of the other's; sets and sequences are the picture's."""
+    values, masks = {}, dict(own.masks)
+    for name, value in own.values.items():
+        if value.ndim == 2:
+            values[name] = share[:, None] * value + (1 - share[:, None]) * other.values[name]
+        else:
+            values[name] = torch.where(from_other[:, None, None], other.values[name], value)
+            masks[name] = torch.where(from_other[:, None], other.masks[name], own.masks[name])
+    return Condition(values, masks)
 
 
 def _present_rows(condition: Condition) -> dict[str, Tensor]:

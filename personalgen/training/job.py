@@ -62,6 +62,11 @@ def load_job(folder: Path) -> Job:
         ArtifactError: there is none, a file is damaged, or another version wrote it.
     """
     raw = read_json(folder / JOB)
+    if raw.get("format") != _FORMAT:
+        raise ArtifactError(
+            f"{folder / JOB} has format {raw.get('format')}, this version reads {_FORMAT}. Write it again with "
+            "`personalgen train --job-only`, or train it with the version that wrote it. Nothing was trained."
+        )
     try:
         pairs = _pairs(raw, load_file(folder / PAIRS))
         spec, model = ConditionSpec.from_dict(raw["spec"]), ModelOptions(**raw["model"])
@@ -71,7 +76,7 @@ def load_job(folder: Path) -> Job:
             f"{folder} does not hold a training job of this version: {error}. Write it again with `personalgen train "
             "--job-only`. Nothing was trained."
         ) from error
-    if raw["format"] != _FORMAT or pairs.digest() != raw["pairs_digest"]:
+    if pairs.digest() != raw["pairs_digest"]:
         raise ArtifactError(
             f"{folder / PAIRS} is not what {folder / JOB} describes: one of them was not copied whole. Copy both "
             "again. Nothing was trained."

@@ -72,7 +72,7 @@ def train(
     team = Team.of_process_group()
     device = team.place(pick_device(options.device))
     trainer = Trainer(pairs.to(device), spec, model, options, device, team)
-    state, total = trainer.state, int(options.max_kimg * 1000)
+    state, total = trainer.state, max(int(options.max_kimg * 1000), 1)
     if team.is_first:
         _begin(folder, state, warm_start)
     follow_first(state, team)
@@ -105,7 +105,8 @@ def train(
 
 def save_start(folder: Path, job: Job, warm_start: Callable[[TrainingState], None] | None = None) -> None:
     """Write the checkpoint that the training of a job begins with; one that is there already stays."""
-    state = new_state(job.model, job.spec, job.options, device=torch.device("cpu"))
+    people, cpu = job.pairs.fields_of_people, torch.device("cpu")
+    state = new_state(job.model, job.spec, job.options, device=cpu, of_people=people)
     _begin(folder, state, warm_start)
 
 
@@ -161,8 +162,8 @@ def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
         raise TrainingError(
             f"{fault} before image {where:,}, after {options.max_rollbacks} returns to an earlier checkpoint, each at "
             "half the learning rate. The last good checkpoint stands. Look at the samples and at loss_d, logit_gap, "
-            "r1_plus_r2 and diversity of the run; then lower train.learning_rate or raise train.r1_gamma, and start "
-            "again in an empty folder."
+            "r1_plus_r2 and diversity of the run (loss_reconstruction and loss_kl of a VAE); then lower "
+            "train.learning_rate, or raise train.r1_gamma of a GAN, and start again in an empty folder."
         )
     if trainer.team.is_first:
         load_checkpoint(folder, state)

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_NO_ANSWER = -1e4
+"""Similarity of an image with a condition that must not be chosen; finite, so that a batch without any has a loss."""
+
 
 def relativistic_d_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Return softplus(-(D(x) - D(G(z)))), averaged."""
@@ -109,11 +112,17 @@ def contrastive_loss(
     """Return how badly the (B, d) images are recognised as their person's among the (M, d) conditions of the batch.
 
     InfoNCE (arXiv:1807.03748, eq. 4) on unit vectors, from images to conditions. Rows of one person, whose (B,) numbers
-    are equal, are all right answers; `whose` (M,) are the conditions' numbers, by default those of the images.
+    are equal, are all right answers; `whose` (M,) are the conditions' numbers, by default those of the images. Rows
+    with a negative number are nobody's: such an image is not asked about, and such a condition is no answer. The mean
+    counts each image as its share of all M that are asked about, so that means of equal parts average to that of all.
     """
+    whose = person if whose is None else whose
+    known = whose >= 0
     similarity = F.normalize(images, dim=1) @ F.normalize(conditions, dim=1).T * temperature.exp()
-    right = (person[:, None] == (person if whose is None else whose)[None, :]).to(similarity.dtype)
-    return -((similarity.log_softmax(1) * right).sum(1) / right.sum(1)).mean()
+    similarity = similarity.masked_fill(~known, _NO_ANSWER)
+    right = ((person[:, None] == whose) & known).to(similarity.dtype)
+    losses = -(similarity.log_softmax(1) * right).sum(1) / right.sum(1).clamp(min=1)
+    return losses.sum() * len(whose) / len(images) / known.sum().clamp(min=1)
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

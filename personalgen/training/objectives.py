@@ -30,6 +30,8 @@ from personalgen.training.matching import match_loss, nearest_latents
 from personalgen.training.options import TrainingOptions
 from personalgen.training.piecewise import four_passes, is_piecewise
 
+_NOBODY = -1
+
 Metrics = dict[str, Tensor]
 Nets = Mapping[str, nn.Module]
 
@@ -75,7 +77,8 @@ class Adversarial:
     contrast: PreferenceContrast | None
     frozen: ContentNet | None
     options: TrainingOptions
-    group_size: int
+    latent_group: int
+    """Consecutive images that share the candidates of their latents: those of one condition."""
     penalised: bool
     """Whether this step pays for R1 and R2."""
     conditional: bool
@@ -177,10 +180,10 @@ class Adversarial:
         metrics = {}
         if self.penalised:
             real_logits, real_pooled, r1 = judge_features(discriminate, real_mixed, pixel_dims=dims)
-            fake_logits, _, r2 = judge_features(discriminate, detached, pixel_dims=dims)
+            fake_logits, fake_pooled, r2 = judge_features(discriminate, detached, pixel_dims=dims)
             metrics["r1_plus_r2_feature"] = (r1 + r2).mean()
         else:
-            (real_logits, real_pooled), (fake_logits, _) = discriminate(*real_mixed), discriminate(*detached)
+            (real_logits, real_pooled), (fake_logits, fake_pooled) = discriminate(*real_mixed), discriminate(*detached)
         loss = metrics["loss_d_feature"] = adversary.d_loss(real_logits, fake_logits)
         if self.penalised:
             loss = loss + inputs.gamma / 2 * metrics["r1_plus_r2_feature"]
@@ -188,6 +191,10 @@ class Adversarial:
             found = mismatch_loss(real_logits, net.score(real_pooled, inputs.other))
             metrics["loss_mismatch_feature"] = found
             loss = loss + self.options.mismatch_weight * found
+        if self.conditional and self.options.wrong_fake_weight:
+            found = mismatch_loss(real_logits, net.score(fake_pooled, inputs.other))
+            metrics["loss_wrong_fake_feature"] = found
+            loss = loss + self.options.wrong_fake_weight * found
         made_logits = as_found(net)(fake_mixed, inputs.condition)
         metrics["loss_g_feature"] = adversary.g_loss(real_logits.detach(), made_logits)
         return loss + metrics["loss_g_feature"], metrics
@@ -196,7 +203,9 @@ class Adversarial:
         """Return the loss that teaches the encoders on real pairs, and the generator through the encoders as found."""
         net = cast("PreferenceContrast", self.contrast)
         condition, whose = inputs.everybody or (inputs.condition, inputs.person)
-        of_person, person = net.condition_vectors(condition), inputs.person
+        of_person = net.condition_vectors(condition)
+        whose = torch.where(net.is_known(condition), whose, _NOBODY)
+        person = torch.where(net.is_known(inputs.condition), inputs.person, _NOBODY)
         learned = contrastive_loss(net(real), of_person, person, net.temperature, whose=whose)
         temperature = net.temperature.detach()
         obeyed = contrastive_loss(as_found(net)(fake), of_person.detach(), person, temperature, whose=whose)
@@ -204,7 +213,7 @@ class Adversarial:
 
     def _latents(self, inputs: StepInputs) -> Tensor:
         """Return one latent per image: as drawn, or of `candidates` as many those that come nearest to the images."""
-        copies, group = self.options.candidates, self.group_size
+        copies, group = self.options.candidates, self.latent_group
         if not copies:
             return inputs.z
         first_of_group = torch.arange(0, len(inputs.images), group, device=inputs.z.device)

@@ -41,7 +41,8 @@ class TrainingOptions:
     it a warm start would be thrown off its weights."""
     loss: str = "relativistic"
     """"relativistic" pairs each real image with a made one; "nonsaturating" judges each by itself, as the first GANs
-    did (with r1_gamma = 0, for `dcgan` and `dense_gan` as published)."""
+    did: with r1_gamma, final_r1_gamma, feature_weight, mismatch_weight, contrast_weight and augment at 0 it is the
+    published loss of `dcgan` and `dense_gan`. A VAE has its own, and heeds none of the adversarial settings below."""
     r1_gamma: float | None = None
     """Weight of R1 + R2 at the start; by default 2 at 32 pixels and four times as much per doubling of the edge."""
     final_r1_gamma: float | None = None
@@ -51,20 +52,23 @@ class TrainingOptions:
     feature_weight: float = 1.0
     """Weight of the discriminator on frozen features (needs the extra `demo`); 0 leaves it out."""
     feature_px: int = 64
-    """Edge to which images are brought for the frozen features."""
-    mismatch_weight: float = 0.2
-    """Weight of telling a real image with its own user's condition from the same image with another user's."""
+    """Edge to which images are brought for the frozen features; at least 32, which the frozen net needs."""
+    mismatch_weight: float = 1.0
+    """Weight of telling a real image with its own user's condition from the same image with another user's. Like the
+    next two, it counts where there is a condition, and needs a batch of several people."""
     wrong_fake_weight: float = 0.0
     """Weight of telling a made image under another user's condition from a real one under its own."""
-    contrast_weight: float = 0.0
-    """Weight of the contrastive preference loss: a made image shall be recognised as its user's among the batch."""
+    contrast_weight: float = 0.5
+    """Weight of the contrastive preference loss: a made image shall be recognised as its user's among the batch, by the
+    fields that tell of people (not by labels or text of the picture)."""
     candidates: int = 0
     """Latents tried per real image, of which the one that comes nearest to it is trained; 0 takes them as drawn. Four
     make a generator that has shapes already more diverse; from scratch they were not shown to help."""
     match_weight: float = 2.0
     """Weight of the difference between a real image and the picture that came nearest to it."""
     kl_weight: float = 0.01
-    """Weight of a VAE's divergence from the prior, beside a reconstruction error averaged over numbers."""
+    """Weight of a VAE's divergence from the prior, averaged over latents, beside a reconstruction error averaged over
+    numbers."""
     kl_warmup_kimg: float = 4.0
     """Thousands of images over which that weight rises from zero."""
     condition_dropout: float = 0.1
@@ -114,7 +118,7 @@ class TrainingOptions:
         check_options(
             "train",
             self,
-            least={"batch_size": 1, "groups_together": 1, "threads": 1, "feature_px": 1, "penalty_every": 1}
+            least={"batch_size": 1, "groups_together": 1, "threads": 1, "feature_px": 32, "penalty_every": 1}
             | dict.fromkeys((*not_negative, *weights, *ramps, *given), 0),
             above=dict.fromkeys(positive, 0),
             shares=(

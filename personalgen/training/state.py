@@ -1,6 +1,6 @@
 """Everything a training needs to go on: nets, average, optimizers, clock and random state; saved without pickle."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -24,13 +24,15 @@ from personalgen.models import (
     ema_copy,
     load_generator,
 )
+from personalgen.models.card import stored
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.options import TrainingOptions
 from personalgen.training.team import Team
 
 CHECKPOINT = "checkpoint.safetensors"
-DISCRIMINATORS = "discriminators.safetensors"
-_SAVED_WITH_A_MODEL = ("discriminator", "feature_discriminator")
+COMPANIONS = "companions.safetensors"
+_COMPANIONS = ("discriminator", "feature_discriminator", "contrast", "image_encoder")
+"""Nets that learn beside a generator; one that goes on without them has to wait for fresh ones."""
 _WITH_THE_GENERATOR = ("generator", "image_encoder")
 """Nets that the generator's optimizer moves; the other one moves its opponents."""
 BETAS = (0.0, 0.99)
@@ -65,12 +67,20 @@ class TrainingState:
 
 
 def new_state(
-    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, *, device: torch.device
+    model: ModelOptions,
+    spec: ConditionSpec,
+    options: TrainingOptions,
+    *,
+    device: torch.device,
+    of_people: Collection[str] | None = None,
 ) -> TrainingState:
-    """Return a freshly initialised state; the weights depend on the seed alone."""
+    """Return a freshly initialised state; the weights depend on the seed alone.
+
+    `of_people` are the fields that tell of a person, which contrast is learned on; by default all do.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        nets = {name: _on(device, net) for name, net in _nets(model, spec, options)}
+        nets = {name: _on(device, net) for name, net in _nets(model, spec, options, of_people)}
     parts = {"generator": _WITH_THE_GENERATOR, "opponents": tuple(nets.keys() - set(_WITH_THE_GENERATOR))}
     learning = {
         part: [p for name, net in nets.items() if name in names for p in net.parameters() if p.requires_grad]
@@ -89,7 +99,9 @@ def new_state(
     return TrainingState(nets, average, optimizers, torch.Generator(device).manual_seed(options.seed))
 
 
-def _nets(model: ModelOptions, spec: ConditionSpec, options: TrainingOptions) -> Iterator[tuple[str, nn.Module]]:
+def _nets(
+    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, of_people: Collection[str] | None
+) -> Iterator[tuple[str, nn.Module]]:
     """Yield what learns, by name."""
     yield "generator", build_generator(model, spec)
     if model.family == "vae":
@@ -99,10 +111,17 @@ def _nets(model: ModelOptions, spec: ConditionSpec, options: TrainingOptions) ->
     if options.feature_weight:
         yield (
             "feature_discriminator",
-            FeatureDiscriminator(TAP_CHANNELS, spec, style_dim=model.style_dim, group_size=model.group_size),
+            FeatureDiscriminator(
+                TAP_CHANNELS,
+                spec,
+                style_dim=model.style_dim,
+                group_size=model.group_size,
+                conditioning=model.conditioning,
+            ),
         )
-    if options.contrast_weight and spec.fields:
-        yield "contrast", PreferenceContrast(spec, model.style_dim)
+    known = ConditionSpec(tuple(entry for entry in spec.fields if of_people is None or entry.name in of_people))
+    if options.contrast_weight and known.fields:
+        yield "contrast", PreferenceContrast(known, model.style_dim)
 
 
 def _on(device: torch.device, net: N) -> N:
@@ -159,7 +178,11 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     own = dict(_tensors(state))
     shapes = {name: value.shape for name, value in saved.items() if name != "rng"}
     if {name: value.shape for name, value in own.items()} != shapes:
-        raise ArtifactError(f"{path} belongs to nets of another shape. Delete it to train from the start.")
+        name, there, here = _first_difference(shapes, {name: value.shape for name, value in own.items()})
+        raise ArtifactError(
+            f"{path} belongs to nets of another shape: {name} is {there} there and {here} here. Train with the options "
+            "that wrote it, or delete it to train from the start."
+        )
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(saved[name])
@@ -167,6 +190,13 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     state.rollbacks = int(meta["rollbacks"])
     _go_on_drawing(state, saved["rng"])
     return True
+
+
+def _first_difference(saved: dict[str, torch.Size], own: dict[str, torch.Size]) -> tuple[str, str, str]:
+    """Return the first tensor that is not the same in both, and what it is in either."""
+    name = next(name for name in sorted(saved.keys() | own.keys()) if saved.get(name) != own.get(name))
+    there, here = (str(tuple(shapes[name])) if name in shapes else "missing" for shapes in (saved, own))
+    return name, there, here
 
 
 def follow_first(state: TrainingState, team: Team) -> None:
@@ -183,37 +213,35 @@ def follow_first(state: TrainingState, team: Team) -> None:
     state.seen_img, state.start_kimg, state.rollbacks = int(clock[0]), float(clock[1]), int(clock[2])
 
 
-def save_discriminators(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path | None:
-    """Copy the discriminators of a checkpoint to `folder`, so that a later training can start from both players.
+def save_companions(folder: Path, checkpoint_folder: Path, *, half: bool = False) -> Path:
+    """Copy what learned beside the generator from a checkpoint to `folder`, so that a later training starts from both.
 
-    With `half`, weights are stored as float16. A family without discriminators has None.
+    With `half`, weights are stored as float16.
     """
-    prefixes = tuple(f"{name}." for name in _SAVED_WITH_A_MODEL)
+    prefixes = tuple(f"{name}." for name in _COMPANIONS)
     with safe_open(checkpoint_folder / CHECKPOINT, framework="pt") as stream:
         names = [name for name in stream.keys() if name.startswith(prefixes)]  # noqa: SIM118 - not a mapping
         tensors = {name: stream.get_tensor(name) for name in names}
-    if not tensors:
-        return None
-    path = folder / DISCRIMINATORS
+    path = folder / COMPANIONS
     with atomic_path(path) as temporary:
-        save_file({name: value.half() if half else value for name, value in tensors.items()}, temporary)
+        save_file({name: stored(value, half=half) for name, value in tensors.items()}, temporary)
     return path
 
 
 def start_from(folder: Path, state: TrainingState) -> None:
-    """Fill the nets of `state` from a trained model's folder: a warm start of both players.
+    """Fill the nets of `state` from a trained model's folder: a warm start of all that learns.
 
     Layers go by name and shape. A net for larger pictures takes the stages it shares with one for smaller pictures
-    and starts the others fresh: growing is a training that starts from a smaller model. Discriminators that the
-    folder lacks start fresh.
+    and starts the others fresh: growing is a training that starts from a smaller model. Nets that the folder lacks
+    start fresh.
     """
     generator, card = load_generator(folder)
     _fill(state.generator, generator.state_dict())
     _fill(state.average, generator.state_dict())
     state.start_kimg = card.trained_kimg
-    path = folder / DISCRIMINATORS
+    path = folder / COMPANIONS
     saved = load_file(path) if path.is_file() else {}
-    for name in _SAVED_WITH_A_MODEL:
+    for name in _COMPANIONS:
         if net := state.nets.get(name):
             prefix = f"{name}."
             _fill(net, {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)})

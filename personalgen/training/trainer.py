@@ -50,7 +50,7 @@ class Trainer:
         self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
         self.team = team or Team()
         self._check()
-        self.state = new_state(model, spec, options, device=device)
+        self.state = new_state(model, spec, options, device=device, of_people=pairs.fields_of_people)
         for net in self.state.nets.values():
             compute_groups_together(net, options.groups_together)
         self.dtype = pick_precision(options.precision, device)
@@ -96,7 +96,9 @@ class Trainer:
         copies = 1 if self.model.family == "vae" else max(options.candidates, 1)
         z = torch.randn(size * copies, self.model.z_dim, generator=rng, device=self.device)
         views = torch.rand(2, size, N_NUMBERS, generator=rng, device=self.device)
-        other = condition.take(torch.arange(size, device=self.device).roll(group))
+        # Those of the group before are half of who is blended with them.
+        away = group * (2 if options.user_mixup else 1)
+        other = condition.take(torch.arange(size, device=self.device).roll(away))
         own, own_z = self.team.share(size), self.team.share(size * copies)
         person, batch = batch.person, Batch(images, condition, batch.person).rows(own)
         return StepInputs(
@@ -132,6 +134,13 @@ class Trainer:
         if fault := batch_fault(options.batch_size, self.model.group_size):
             raise ConfigError(f"train: {fault}. Nothing was trained.")
         self.team.share(options.batch_size, self.model.group_size)
+        self._check_others()
+        edge = self.pairs.images.shape[-1]
+        if edge != self.model.resolution:
+            raise ConfigError(
+                f"train: the pictures are {edge} pixels wide, model.resolution is {self.model.resolution}. Prepare "
+                "pictures of that size. Nothing was trained."
+            )
         if unknown := sorted(options.field_dropout.keys() - set(names)):
             raise ConfigError(
                 f"train.field_dropout names {', '.join(unknown)}, but the fields of the condition are "
@@ -142,6 +151,20 @@ class Trainer:
             self.spec.check(self.pairs.draw(self.model.group_size, self.model.group_size, rng=rng).condition)
         except ConditionError as error:
             raise ConfigError(f"train: the pairs do not fit the model's fields: {error}") from error
+
+    def _check_others(self) -> None:
+        """Refuse a batch without other people where a loss tells people apart."""
+        options, group = self.options, self.model.group_size
+        names = ("mismatch_weight", "wrong_fake_weight", "contrast_weight")
+        wanted = [name for name in names if getattr(options, name)] if self.spec.fields else []
+        # Blended with those of the group before, people are strangers to those of three groups before.
+        least = 4 if options.user_mixup else 2
+        if wanted and self.model.family != "vae" and options.batch_size < least * group:
+            raise ConfigError(
+                f"train: {wanted[0]} compares people, and a batch of {options.batch_size} images in groups of {group} "
+                f"has {options.batch_size // group} of them; batch_size must be at least {least * group}"
+                f"{' with user_mixup' if options.user_mixup else ''}. Nothing was trained."
+            )
 
     def schedule(self) -> Schedule:
         """Return the settings of the next step."""
@@ -184,7 +207,8 @@ class Trainer:
                     contrast=cast("PreferenceContrast | None", nets.get("contrast")),
                     frozen=frozen,
                     options=options,
-                    group_size=self.model.group_size,
+                    # Pictures of one person have a condition each where it tells of the picture.
+                    latent_group=1 if self.pairs.of_image.values else self.model.group_size,
                     penalised=phase == "penalised",
                     conditional=bool(self.spec.fields),
                     dtype=self.dtype,
@@ -213,9 +237,19 @@ class Trainer:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a setting; "auto" takes a GPU where there is one."""
+    """Return the device of a setting; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    n_gpus = torch.cuda.device_count()
+    if name not in {"cpu", *(["cuda"] if n_gpus else []), *(f"cuda:{k}" for k in range(n_gpus))}:
+        raise ConfigError(
+            f'train.device must be "auto", "cpu" or one of the {n_gpus} GPUs that torch finds here ("cuda", "cuda:1"), '
+            f"found {name!r}. Nothing was trained."
+        )
     return torch.device(name)
 
 

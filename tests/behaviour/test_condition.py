@@ -40,6 +40,7 @@ OPTIONS = TrainingOptions(
     ema_kimg=0.3,
     snapshot_kimg=1000.0,
     seed=0,
+    contrast_weight=0.0,
 )
 
 

@@ -26,6 +26,7 @@ OPTIONS = {
     "final_r1_gamma": 0.25,
     "feature_weight": 0.0,
     "mismatch_weight": 0.2,
+    "contrast_weight": 0.0,
     "condition_dropout": 0.1,
     "condition_jitter": 0.1,
     "kl_weight": 0.01,

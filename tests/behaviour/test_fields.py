@@ -42,6 +42,7 @@ OPTIONS = TrainingOptions(
     ema_kimg=0.3,
     snapshot_kimg=1000.0,
     seed=0,
+    contrast_weight=0.0,
 )
 NEXT = np.roll(np.arange(MODES), -1)
 """What the people of each colour dislike: the next one."""

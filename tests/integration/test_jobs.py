@@ -36,6 +36,8 @@ OPTIONS = TrainingOptions(
     feature_weight=0.0,
     field_dropout={"kind": 0.2},
     snapshot_kimg=0.016,
+    mismatch_weight=0.2,
+    contrast_weight=0.0,
 )
 
 
@@ -85,7 +87,7 @@ def test_the_module_trains_a_job_as_the_loop_does(job, tmp_path, capsys):
     save_job(tmp_path / "job", job)
     save_start(tmp_path / "job", job)
     assert seen_images(tmp_path / "job") == 0
-    assert main([str(tmp_path / "job"), "--max-kimg", "0.016"]) == 2
+    assert main([str(tmp_path / "job"), "--max-kimg", "0.016"]) == 75
     assert main([str(tmp_path / "job"), "--device", "cpu"]) == 0
     told = capsys.readouterr()
     assert [json.loads(line)["seen_img"] for line in told.out.splitlines()] == [16, 32]

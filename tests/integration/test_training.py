@@ -12,7 +12,7 @@ from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError, ConfigError, TrainingError
 from personalgen.models import ModelOptions, save_generator
 from personalgen.models.options import FAMILIES
-from personalgen.training import TrainingOptions, TrainingPairs, save_discriminators, start_from, train
+from personalgen.training import TrainingOptions, TrainingPairs, save_companions, start_from, train
 from personalgen.training.dataset import Behaviour
 from personalgen.training.state import CHECKPOINT
 
@@ -32,6 +32,7 @@ FOUR_STEPS = TrainingOptions(
     final_r1_gamma=0.5,
     feature_weight=0.0,
     mismatch_weight=0.2,
+    contrast_weight=0.0,
     candidates=0,
     condition_dropout=0.1,
     condition_jitter=0.1,
@@ -301,12 +302,12 @@ def test_first_losses_are_as_they_have_always_been(tmp_path, run):
 
 
 GOLDEN = {
-    "loss_d": [0.7179, 0.8138, 0.7551, 0.705],
-    "loss_g": [0.6772, 0.5943, 0.6397, 0.689],
-    "loss_mismatch": [0.7021, 0.7176, 0.7273, 0.6865],
-    "r1_plus_r2": [0.1301, 0.1692, 0.1223, 0.1191],
-    "logit_gap": [-0.0407, -0.2195, -0.1154, -0.016],
-    "diversity": [0.4015, 0.4091, 0.4098, 0.4136],
+    "loss_d": [0.7274, 0.8022, 0.7542, 0.7384],
+    "loss_g": [0.6694, 0.6036, 0.6402, 0.6636],
+    "loss_mismatch": [0.7107, 0.7156, 0.7268, 0.693],
+    "r1_plus_r2": [0.1157, 0.1673, 0.1228, 0.1397],
+    "logit_gap": [-0.058, -0.1986, -0.114, -0.0747],
+    "diversity": [0.4025, 0.4109, 0.4128, 0.4192],
 }
 
 
@@ -495,11 +496,11 @@ def test_a_saturated_discriminator_is_found(tmp_path, run):
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, run):
-    """Training a 16 px model where an 8 px one lies is an ArtifactError, and the checkpoint stays."""
+    """Training a wider model where another one lies is an ArtifactError, and the checkpoint stays."""
     run(tmp_path, A_MOMENT)
     before = (tmp_path / CHECKPOINT).read_bytes()
     with pytest.raises(ArtifactError, match="belongs to nets of another shape"):
-        run(tmp_path, model=dataclasses.replace(MODEL, resolution=16))
+        run(tmp_path, model=dataclasses.replace(MODEL, max_width=16, width=16))
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
@@ -510,12 +511,46 @@ def test_a_batch_that_groups_do_not_divide_is_refused(tmp_path, run):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pictures_of_another_size_are_refused(tmp_path, run):
+    """The error says both sizes; nothing is written."""
+    with pytest.raises(ConfigError, match=r"8 pixels wide, model\.resolution is 16"):
+        run(tmp_path, model=dataclasses.replace(MODEL, resolution=16))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"),
+    [({}, 4), ({"user_mixup": 0.5}, 8), ({"mismatch_weight": 0.0, "contrast_weight": 1.0}, 4)],
+    ids=["mismatch", "mixup", "contrast"],
+)
+def test_a_batch_without_other_people_is_refused_where_they_are_compared(tmp_path, run, changes, least):
+    """Two people, or four that are blended with each other, are the least; without such a loss one is enough."""
+    options = dataclasses.replace(FOUR_STEPS, **changes)
+    with pytest.raises(ConfigError, match=f"batch_size must be at least {least}"):
+        run(tmp_path / "few", dataclasses.replace(options, batch_size=least - 2))
+    assert run(tmp_path / "enough", dataclasses.replace(options, batch_size=least)).finished
+    alone = dataclasses.replace(options, batch_size=2, mismatch_weight=0.0, contrast_weight=0.0)
+    assert run(tmp_path / "alone", alone).finished
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(tmp_path, run, device):
+    """With what there is."""
+    with pytest.raises(ConfigError, match=r'train\.device must be "auto", "cpu" or one of the'):
+        run(tmp_path, dataclasses.replace(FOUR_STEPS, device=device))
+
+
+def test_the_shortest_training_takes_one_step(tmp_path, run):
+    """A part of an image is more than none."""
+    assert run(tmp_path, dataclasses.replace(FOUR_STEPS, max_kimg=1e-4)).seen_img == 8
+
+
 @pytest.fixture
 def start(tmp_path, run):
     """Return the folder of a model that was trained for four steps."""
     result = run(tmp_path / "first")
     save_generator(tmp_path / "model", result.generator, basis_version="b", trained_kimg=result.trained_kimg)
-    save_discriminators(tmp_path / "model", tmp_path / "first")
+    save_companions(tmp_path / "model", tmp_path / "first")
     return tmp_path / "model"
 
 

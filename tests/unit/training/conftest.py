@@ -35,6 +35,8 @@ def options():
         threads=1,
         warmup_kimg=0.0,
         feature_weight=0.0,
+        mismatch_weight=0.2,
+        contrast_weight=0.0,
         candidates=2,
     )
 

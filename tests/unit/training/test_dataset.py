@@ -226,6 +226,21 @@ def test_a_drawn_sequence_is_that_of_the_drawn_pair(behaviour, rng):
     assert torch.equal(batch.condition.masks["behaviour"], mask)
 
 
+def test_pictures_of_a_group_are_different_as_far_as_there_are(rng):
+    """Five of five likes are all of them; of two likes each is shown twice or thrice; all orders are as likely."""
+    user = np.repeat([0, 1], [5, 2])
+    pictures = np.repeat(np.arange(7, dtype=np.uint8), 48).reshape(7, 4, 4, 3)
+    pairs = TrainingPairs.of(pictures, np.arange(7), user, of_pair={"taste": np.zeros((7, 1), np.float32)})
+    shown = bytes_of(pairs.draw(20_000, 5, rng=rng).images)[:, 0, 0, 0].reshape(-1, 5)
+    many, few = shown[shown[:, 0] < 5], shown[shown[:, 0] >= 5]
+    assert (many.sort(dim=1).values == torch.arange(5)).all()
+    assert ((few == 5).sum(1) >= 2).all()
+    assert ((few == 6).sum(1) >= 2).all()
+    # 1 in 5 at each place; with some 2,800 groups five standard errors are 0.04.
+    places = torch.stack([(many == k).float().mean(0) for k in range(5)])
+    torch.testing.assert_close(places, torch.full((5, 5), 0.2), atol=0.04, rtol=0)
+
+
 # --- mixing people ----------------------------------------------------------------------------------------------------
 
 N_PEOPLE = 50
@@ -304,14 +319,35 @@ def test_only_the_asked_share_of_people_is_blended(people, rng):
 
 
 def test_a_missing_vector_is_not_blended_into_a_present_one(rng):
-    """Who has a vector keeps it as it is beside somebody without one, and who has none gets none."""
+    """Who has a vector keeps it, and own pictures, beside somebody without one; who has none gets none."""
     user = np.arange(2).repeat(2)
     vectors = np.array([[1.0], [1.0], [5.0], [5.0]], dtype=np.float32)
     pairs = TrainingPairs.of(PICTURES, user, user, of_pair={"taste": vectors}, absent={"taste": user == 1})
-    condition = pairs.draw(400, 2, rng=rng, mixup=1.0).condition
-    present = condition.masks["taste"]
-    assert set(condition.values["taste"][present].flatten().tolist()) == {1.0}
+    batch = pairs.draw(400, 2, rng=rng, mixup=1.0)
+    present = batch.condition.masks["taste"]
+    assert set(batch.condition.values["taste"][present].flatten().tolist()) == {1.0}
     assert 0 < present.sum() < 400
+    assert torch.equal(bytes_of(batch.images)[present, 0, 0, 0].unique(), torch.tensor([PICTURES[0, 0, 0, 0]]))
+
+
+def test_sets_are_those_of_the_picture_shown(rng):
+    """There is nothing between two sets: a row has the one whose picture it shows."""
+    user = np.arange(N_PEOPLE)
+    pictures = np.repeat(np.arange(N_PEOPLE, dtype=np.uint8), 48).reshape(N_PEOPLE, 4, 4, 3)
+    sets = np.broadcast_to(user[:, None, None], (N_PEOPLE, 2, 3)).astype(np.float32)
+    pairs = TrainingPairs.of(pictures, user, user, of_pair={"likes": sets})
+    batch = pairs.draw(400, 2, rng=rng, mixup=1.0)
+    assert torch.equal(batch.condition.values["likes"][:, 0, 0].long(), bytes_of(batch.images)[:, 0, 0, 0])
+
+
+def test_variants_keep_who_has_no_value():
+    """A row without a vector has none in any variant; a variant of an unknown field is refused."""
+    absent = {"taste": np.arange(6) < 2}
+    fields = {"of_pair": {"taste": VECTORS}, "absent": absent}
+    pairs = TrainingPairs.of(PICTURES, SHOWN, USERS, **fields, variants={"taste": np.stack([VECTORS, VECTORS])})
+    assert torch.equal(pairs.of_pair.masks["taste"], torch.from_numpy(~absent["taste"]).repeat(3))
+    with pytest.raises(DataError, match="variants of mood"):
+        TrainingPairs.of(PICTURES, SHOWN, USERS, **fields, variants={"mood": np.stack([VECTORS])})
 
 
 # --- the data set as a whole ------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from personalgen.errors import ArtifactError
-from personalgen.models import save_generator
-from personalgen.training import save_discriminators, start_from
+from personalgen.models import load_generator, save_generator
+from personalgen.training import save_companions, start_from
 from personalgen.training.state import (
     CHECKPOINT,
-    DISCRIMINATORS,
+    COMPANIONS,
     broken_parts,
     load_checkpoint,
     new_state,
@@ -164,7 +164,10 @@ def test_no_checkpoint_is_no_error(tmp_path, fresh):
 def test_a_checkpoint_of_other_nets_is_refused(tmp_path, trained, fresh, change):
     """Other names or other shapes are an ArtifactError that names the file and the way out."""
     save_checkpoint(tmp_path, trained)
-    with pytest.raises(ArtifactError, match=r"checkpoint\.safetensors belongs to nets of another shape.*Delete it"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"checkpoint\.safetensors belongs to nets of another shape: \S+ is .* there and .* here.*delete it",
+    ):
         load_checkpoint(tmp_path, fresh(**change))
 
 
@@ -210,7 +213,7 @@ def model_folder(tmp_path, trained):
     """Return a folder with a trained generator and its discriminators."""
     save_checkpoint(tmp_path / "run", trained)
     save_generator(tmp_path / "model", trained.average, basis_version="b", trained_kimg=3.5)
-    save_discriminators(tmp_path / "model", tmp_path / "run")
+    save_companions(tmp_path / "model", tmp_path / "run")
     return tmp_path / "model"
 
 
@@ -228,8 +231,8 @@ def test_half_precision_is_close_enough_to_start_from(tmp_path, trained, fresh):
     """Discriminators stored as float16 take half the room and come back within rounding, as float32."""
     save_checkpoint(tmp_path / "run", trained)
     save_generator(tmp_path, trained.average, basis_version="b", trained_kimg=0.0)
-    whole = save_discriminators(tmp_path / "whole", tmp_path / "run").stat().st_size
-    half = save_discriminators(tmp_path, tmp_path / "run", half=True).stat().st_size
+    whole = save_companions(tmp_path / "whole", tmp_path / "run").stat().st_size
+    half = save_companions(tmp_path, tmp_path / "run", half=True).stat().st_size
     assert half < 0.7 * whole
     state = fresh()
     start_from(tmp_path, state)
@@ -241,7 +244,7 @@ def test_half_precision_is_close_enough_to_start_from(tmp_path, trained, fresh):
 
 def test_a_missing_discriminator_starts_fresh(model_folder, trained, fresh):
     """A folder with a generator only is a start of one player."""
-    (model_folder / DISCRIMINATORS).unlink()
+    (model_folder / COMPANIONS).unlink()
     state = fresh()
     start_from(model_folder, state)
     assert equal(state.generator, trained.average)
@@ -253,12 +256,12 @@ def test_a_feature_discriminator_joins_and_leaves(tmp_path, fresh):
     with_features, fresh_one = fresh(seed=1, feature_weight=1.0), fresh(feature_weight=1.0)
     save_checkpoint(tmp_path / "run", with_features)
     save_generator(tmp_path, with_features.average, basis_version="b", trained_kimg=0.0)
-    save_discriminators(tmp_path, tmp_path / "run")
+    save_companions(tmp_path, tmp_path / "run")
     state = fresh(feature_weight=1.0)
     start_from(tmp_path, state)
     assert equal(state.nets["feature_discriminator"], with_features.nets["feature_discriminator"])
     assert equal(state.nets["discriminator"], with_features.nets["discriminator"])
-    path = tmp_path / DISCRIMINATORS
+    path = tmp_path / COMPANIONS
     save_file({k: v for k, v in load_file(path).items() if not k.startswith("feature_")}, path)
     state = fresh(feature_weight=1.0)
     start_from(tmp_path, state)
@@ -279,17 +282,30 @@ def test_a_larger_net_takes_over_the_stages_of_a_smaller_one(model_folder, train
     assert equal(state.nets["discriminator"].stages["px16"], untouched.nets["discriminator"].stages["px16"])
 
 
-def test_a_family_without_discriminators_saves_none(tmp_path, fresh):
-    """A VAE's folder has a generator alone, from which a training starts with a fresh encoder."""
-    trained = after_a_step(fresh(seed=1, family="vae"))
+@pytest.mark.parametrize("changes", [{"family": "vae"}, {"contrast_weight": 1.0}], ids=["vae", "contrast"])
+def test_all_that_learns_beside_a_generator_goes_on(tmp_path, fresh, changes):
+    """A VAE's encoder and the contrast's come along: a generator would have to wait for fresh ones."""
+    trained = after_a_step(fresh(seed=1, **changes))
     save_checkpoint(tmp_path / "run", trained)
     save_generator(tmp_path / "model", trained.average, basis_version="b", trained_kimg=3.5)
-    assert save_discriminators(tmp_path / "model", tmp_path / "run") is None
-    assert not (tmp_path / "model" / DISCRIMINATORS).exists()
-    state = fresh(family="vae")
+    save_companions(tmp_path / "model", tmp_path / "run")
+    state = fresh(**changes)
     start_from(tmp_path / "model", state)
     assert equal(state.generator, trained.average)
-    assert equal(state.nets["image_encoder"], fresh(family="vae").nets["image_encoder"])
+    for name in state.nets.keys() - {"generator"}:
+        assert equal(state.nets[name], trained.nets[name]), name
+
+
+def test_counts_stay_counts_in_half_precision(tmp_path, fresh):
+    """DCGAN's normalisation counts batches in whole numbers, which float16 cannot hold."""
+    trained = fresh(family="dcgan")
+    buffers = {key: value for key, value in trained.average.state_dict().items() if value.dtype == torch.int64}
+    for value in buffers.values():
+        value.fill_(70_001)
+    save_generator(tmp_path, trained.average, basis_version="b", trained_kimg=0.0, half=True)
+    found = load_generator(tmp_path)[0].state_dict()
+    assert buffers
+    assert {int(found[key]) for key in buffers} == {70_001}
 
 
 def test_starting_from_changed_weights_is_refused(model_folder, fresh):
