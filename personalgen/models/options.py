@@ -58,7 +58,7 @@ class ModelOptions:
 
     @property
     def n_blocks(self) -> int:
-        """Number of residual blocks of a generator or a discriminator."""
+        """Number of residual blocks of a net with `blocks` at 4x4 and after every doubling."""
         return self.blocks * (self.n_stages + 1)
 
     @property
