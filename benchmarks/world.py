@@ -31,6 +31,8 @@ from personalgen.evaluation import (
     SheetRow,
     cached_estimator,
     contact_sheet,
+    judge_features,
+    kid,
     reading_error,
     select_planted,
     true_utility_scores,
@@ -52,7 +54,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG, QUICK_CONFIG = ROOT / "configs" / "shapes.toml", ROOT / "benchmarks" / "world-quick.toml"
 QUICK_ESTIMATOR = EstimatorOptions(n_renders=1000, n_checked=200, epochs=2)
 _SHEET_USERS, _SHEET_LIKES = 16, 4
-_HEADER = "    kimg   cpu min  wall min   img/s   NPG warm, 95 %            NPG cold  shape read"
+_HEADER = "    kimg   cpu min  wall min   img/s   NPG warm, 95 %            NPG cold  shape read     KID"
 
 Row = dict[str, float]
 
@@ -80,6 +82,7 @@ def run(given: argparse.Namespace) -> dict[str, float]:
         bench = _open(
             workspace, QUICK_ESTIMATOR if given.quick else EstimatorOptions(), _operating_point(given, settings)
         )
+        bench = replace(bench, with_kid=given.kid)
         print(bench.introduction(), flush=True)
         spec = spec_to_train(workspace, bench.data, None)
         pairs = training_pairs(workspace, bench.data, bench.basis_folder, spec)
@@ -98,7 +101,7 @@ def run(given: argparse.Namespace) -> dict[str, float]:
             pairs, spec, settings.model, settings.train, folder=bench.folder / "train", on_snapshot=on_snapshot
         )
         newest = curve.newest
-        if newest is None:  # trained before: only the operating point can be new
+        if newest is None:  # trained before: only what is measured can be new
             newest = curve.rows[-1] | bench.measure(result.generator, name="again")
             print(line(newest), flush=True)
     return newest | bench.facts
@@ -118,6 +121,8 @@ class Bench:
     basis_folder: Path
     folder: Path
     """Curve, sheets and checkpoint."""
+    with_kid: bool = False
+    """Whether warm people's pictures are compared with the catalogue's by the judge's net, too."""
 
     def measure(self, generator: Generator, *, name: str) -> Row:
         """Return the figures of a generator; a contact sheet is left in the folder."""
@@ -130,7 +135,17 @@ class Bench:
         ]
         write_png(self.folder / f"{name}.png", contact_sheet(rows, scale=2, header=("liked", "drawn")))
         point = {"truncation_psi": self.operating_point.truncation_psi, "guidance": self.operating_point.guidance}
-        return self.yardstick.measure(images, cold_images, options=options).metrics() | point
+        found: Row = {}
+        if self.with_kid:
+            people = np.repeat(np.arange(len(self.warm.user_ids)), options.images_per_user)
+            distance = kid(self.catalogue_features, judge_features(images, batch_size=128), groups=people)
+            found = {"kid": distance.value, "kid_low": distance.low, "kid_high": distance.high}
+        return self.yardstick.measure(images, cold_images, options=options).metrics() | point | found
+
+    @cached_property
+    def catalogue_features(self) -> NDArray[np.float32]:
+        """What the judge's net sees in the catalogue's pictures."""
+        return judge_features(np.array(self.data.prepared.images), batch_size=128)
 
     @cached_property
     def sheet_rows(self) -> list[SheetRow]:
@@ -203,7 +218,7 @@ def line(row: Row) -> str:
     return (
         f"{row['kimg']:8.2f}  {row['train_cpu_minutes']:8.2f}  {row['train_wall_minutes']:8.2f}  "
         f"{row['img_per_sec']:6.1f}   {interval:<24}  {'–' if cold is None else f'{cold:.3f}':>8}  "
-        f"{row['category_sure_share']:10.3f}"
+        f"{row['category_sure_share']:10.3f}  {format(row['kid'], '6.3f') if 'kid' in row else '     –'}"
     )
 
 
@@ -286,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-minutes", type=float, default=0.0, help="end this slice after so much wall time")
     parser.add_argument("--truncation-psi", type=float, help="factor on z of the pictures that are measured")
     parser.add_argument("--guidance", type=float, help="guidance of the pictures that are measured")
+    parser.add_argument("--kid", action="store_true", help="measure KID to the catalogue's pictures, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the newest figures as one flat object")
     parser.add_argument("--quick", action="store_true", help="a toy size, in seconds")
     return parser

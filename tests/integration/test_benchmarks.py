@@ -73,11 +73,14 @@ def test_the_json_is_one_flat_object_of_numbers(home):
 
 @pytest.mark.slow
 def test_a_finished_training_is_measured_at_another_operating_point(home, tmp_path):
-    """Nothing is trained and the curve stays; the figures are those of other latents."""
+    """Nothing is trained and the curve stays; the figures are of other latents, with a KID where that is asked for."""
     (night,) = (home / "world").iterdir()
     curve, file = (night / "curve.json").read_text(), tmp_path / "again.json"
-    assert world.main(["--quick", "--home", str(home), "--truncation-psi", "0.5", "--json", str(file)]) == 0
+    more = ["--truncation-psi", "0.5", "--kid"]
+    assert world.main(["--quick", "--home", str(home), *more, "--json", str(file)]) == 0
     again, before = json.loads(file.read_text()), json.loads((home / "1.json").read_text())
+    assert again["kid_low"] < again["kid"] < again["kid_high"]
+    assert "kid" not in before
     assert (night / "curve.json").read_text() == curve
     assert (again["truncation_psi"], again["kimg"]) == (0.5, before["kimg"])
     assert again["gain_nats"] != before["gain_nats"]
@@ -106,7 +109,8 @@ def test_rows_that_no_checkpoint_followed_are_repeated(tmp_path):
 def test_what_is_missing_is_a_dash():
     """A line without cold people and without a ceiling says so instead of failing."""
     row = {"kimg": 1.0, "train_cpu_minutes": 2.0, "train_wall_minutes": 3.0, "img_per_sec": 40.0}
-    assert line(row | {"category_sure_share": 0.5}).count("–") == 2
+    assert line(row | {"category_sure_share": 0.5}).count("–") == 3
+    assert line(row | {"category_sure_share": 0.5, "kid": 0.25}).endswith(" 0.250")
 
 
 def test_our_step_is_measured_beside_the_published_one(published, tmp_path, capsys):
