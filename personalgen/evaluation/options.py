@@ -52,9 +52,14 @@ class EvaluationOptions:
         check_options(
             "evaluation",
             self,
-            least=dict.fromkeys(
-                ("images_per_user", "min_likes", "feature_px", "judge_dims", "batch_size", "threads"), 1
-            )
-            | {"n_users": MIN_USERS, "max_items": 16, "bootstrap": 100, "permutations": 100, "seed": 0},
+            least=dict.fromkeys(("images_per_user", "min_likes", "judge_dims", "batch_size", "threads"), 1)
+            | {
+                "feature_px": 32,
+                "n_users": MIN_USERS,
+                "max_items": 16,
+                "bootstrap": 100,
+                "permutations": 100,
+                "seed": 0,
+            },
             more=[] if 0.5 <= self.confidence < 1 else [f"confidence must be in [0.5, 1), found {self.confidence}"],
         )

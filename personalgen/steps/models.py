@@ -127,8 +127,11 @@ def export_onnx(workspace: Workspace, version: int, out: Path) -> Exported:
 
     Raises:
         NotFoundError: there is no such version.
+        ConfigError: `out` is no place for a file.
         RegistryError: the extra `onnx` is missing, or the file draws other pictures. Nothing is written.
     """
+    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
+        raise ConfigError(f"{out} must be the name of a file in a folder. Nothing was written.")
     name = workspace.settings.store.model_name
     folder = workspace.registry.fetch(version)
     card, export = load_card(folder), exportable(folder)
@@ -138,6 +141,7 @@ def export_onnx(workspace: Workspace, version: int, out: Path) -> Exported:
         "generator_sha256": card.generator_sha256,
         "basis_version": card.basis_version,
         "condition_spec": canonical_json(card.spec.to_dict()),
+        "operating_point": canonical_json(asdict(workspace.settings.generation.operating_point)),
     }
     return Exported(export.input_names, save_onnx(export, out, facts=facts))
 

@@ -61,6 +61,11 @@ def load_job(folder: Path) -> Job:
     Raises:
         ArtifactError: there is none, a file is damaged, or another version wrote it.
     """
+    if not (folder / JOB).is_file():
+        raise ArtifactError(
+            f"{folder} is not the folder of a training job: it holds no {JOB}. Write one with `personalgen train "
+            "--job-only`. Nothing was trained."
+        )
     raw = read_json(folder / JOB)
     if raw.get("format") != _FORMAT:
         raise ArtifactError(

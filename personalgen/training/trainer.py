@@ -244,11 +244,12 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    n_gpus = torch.cuda.device_count()
-    if name not in {"cpu", *(["cuda"] if n_gpus else []), *(f"cuda:{k}" for k in range(n_gpus))}:
+    gpus = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    known = ["auto", "cpu", *(["cuda"] if gpus else []), *gpus]
+    if name not in known:
         raise ConfigError(
-            f'train.device must be "auto", "cpu" or one of the {n_gpus} GPUs that torch finds here ("cuda", "cuda:1"), '
-            f"found {name!r}. Nothing was trained."
+            f"train.device must be one of {', '.join(known)}, which torch finds here, found {name!r}. "
+            "Nothing was trained."
         )
     return torch.device(name)
 

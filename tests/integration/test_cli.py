@@ -210,6 +210,16 @@ def test_a_version_becomes_an_onnx_file_that_draws_its_pictures(home, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["v1.onnx"]
 
 
+@pytest.mark.parametrize("place", [".", "file/v1.onnx"], ids=["folder", "below a file"])
+def test_an_onnx_file_needs_a_place(home, tmp_path, place):
+    """A folder is no file, and a file no folder; what is there stays."""
+    (tmp_path / "file").write_text("mine")
+    told = home.tell("models", "export", "1", str(tmp_path / place))
+    assert told.code == 2
+    assert "must be the name of a file in a folder" in told.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_version_that_is_not_there_is_not_exported(home, tmp_path):
     """The number is named and nothing is written."""
     told = home.tell("models", "export", "99", str(tmp_path / "v.onnx"))

@@ -99,6 +99,14 @@ def test_the_module_trains_a_job_as_the_loop_does(job, tmp_path, capsys):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_folder_without_a_job_is_named(job, tmp_path, capsys):
+    """Also where the job's own file was given instead of its folder."""
+    save_job(tmp_path, job)
+    for place in (tmp_path / "nowhere", tmp_path / "job.json"):
+        assert main([str(place)]) == 1
+        assert "personalgen train --job-only" in capsys.readouterr().err
+
+
 def test_a_start_that_is_there_stays(job, tmp_path):
     """Writing the job of a training that is half done again does not throw it back."""
     train(job.pairs, job.spec, job.model, dataclasses.replace(OPTIONS, slice_kimg=0.016), folder=tmp_path)
@@ -129,7 +137,7 @@ def cut_pairs(folder):
         (damage_options, "batchsize"),
         (damage_pairs, "not copied whole"),
         (cut_pairs, "does not hold a training job"),
-        (shutil.rmtree, "does not exist"),
+        (shutil.rmtree, "holds no job.json"),
     ],
 )
 def test_a_job_that_is_not_whole_is_refused(job, tmp_path, capsys, damage, says):

@@ -533,11 +533,10 @@ def test_a_batch_without_other_people_is_refused_where_they_are_compared(tmp_pat
     assert run(tmp_path / "alone", alone).finished
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
-def test_a_device_that_is_not_there_is_refused(tmp_path, run, device):
+def test_a_device_that_is_not_there_is_refused(tmp_path, run):
     """With what there is."""
-    with pytest.raises(ConfigError, match=r'train\.device must be "auto", "cpu" or one of the'):
-        run(tmp_path, dataclasses.replace(FOUR_STEPS, device=device))
+    with pytest.raises(ConfigError, match=r"train\.device must be one of auto, cpu.*found 'cuda:99'"):
+        run(tmp_path, dataclasses.replace(FOUR_STEPS, device="cuda:99"))
 
 
 def test_the_shortest_training_takes_one_step(tmp_path, run):

@@ -57,6 +57,14 @@ def test_an_unknown_choice_is_refused(name, there_is, value):
         TrainingOptions(**{name: value})
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:one", "mps"])
+def test_an_unknown_kind_of_device_is_refused_with_the_settings(device):
+    """Before anything is prepared; whether the GPU is there is seen where it is needed."""
+    with pytest.raises(ConfigError, match=f'device must be "auto", "cpu", "cuda" or .* found {device!r}'):
+        TrainingOptions(device=device)
+    assert TrainingOptions(device="cuda:3").device == "cuda:3"
+
+
 def test_a_fields_dropout_is_a_share():
     """The message names the field."""
     with pytest.raises(ConfigError, match=r"train: field_dropout\.taste must be in \[0, 1\], found 1\.5"):
