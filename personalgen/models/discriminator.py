@@ -43,6 +43,11 @@ class Concatenation(nn.Module):
         return cast("Tensor", self.plain(leaky(self.mix(torch.cat([features, encoded], dim=1)))).squeeze(1))
 
 
+def logit_of(width: int, style_dim: int, conditioning: str) -> nn.Module:
+    """Return what makes a logit of features of `width` columns and a condition, as `ModelOptions.conditioning` says."""
+    return (Projection if conditioning == "modulate" else Concatenation)(width, style_dim)
+
+
 class InnerProduct(nn.Module):
     """A logit <f, c> from features and a condition embedded as widely; without a condition the only feature."""
 
@@ -88,8 +93,7 @@ class Discriminator(nn.Module):
         """Build the condition's encoder and the head that reads features beside it."""
         super().__init__()
         self.encoder = ConditionEncoder(spec, options.style_dim)
-        head = Projection if options.conditioning == "modulate" else Concatenation
-        self.head: nn.Module = head(feature_dim, options.style_dim)
+        self.head = logit_of(feature_dim, options.style_dim, options.conditioning)
 
     def features(self, images: Tensor) -> Tensor:
         """Return (B, feature_dim) features of (B, 3, R, R) images, consecutive groups of which are for one person."""

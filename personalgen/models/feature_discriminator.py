@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models.conditioning import ConditionEncoder
-from personalgen.models.discriminator import Concatenation, GroupSpread, Projection
+from personalgen.models.discriminator import GroupSpread, logit_of
 from personalgen.models.layers import LEAK, conv
 
 
@@ -37,8 +37,7 @@ class FeatureDiscriminator(nn.Module):
         self.encoder = ConditionEncoder(spec, style_dim)
         self.mixes = nn.ModuleList([conv(c, width, 1, gain=1.0, bias=False) for c in channels]).requires_grad_(False)
         self.heads = nn.ModuleList([_head(width, group_size) for _ in channels])
-        logit = Projection if conditioning == "modulate" else Concatenation
-        self.logits = nn.ModuleList([logit(width, style_dim) for _ in channels])
+        self.logits = nn.ModuleList([logit_of(width, style_dim, conditioning) for _ in channels])
 
     def mixed(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return one (B, width, H, W) mix of about unit variance per frozen map; nothing here learns."""

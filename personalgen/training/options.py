@@ -7,6 +7,7 @@ from personalgen.bounds import check_options
 
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILE = ("auto", "off", "on", "graphs")
+_DEVICES = '"auto", "cpu", "cuda" or "cuda:" and a number'
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 LOSSES = ("relativistic", "nonsaturating")
 
@@ -129,13 +130,12 @@ class TrainingOptions:
             ),
             choices={"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES},
             more=[
-                f'device must be "auto", "cpu", "cuda" or "cuda:" and a number, found {self.device!r}'
-                for _ in range(not _DEVICE.fullmatch(self.device))
-            ]
-            + [
-                f"field_dropout.{name} must be in [0, 1], found {share}"
-                for name, share in self.field_dropout.items()
-                if not 0 <= share <= 1
+                *([] if _DEVICE.fullmatch(self.device) else [f"device must be {_DEVICES}, found {self.device!r}"]),
+                *(
+                    f"field_dropout.{name} must be in [0, 1], found {share}"
+                    for name, share in self.field_dropout.items()
+                    if not 0 <= share <= 1
+                ),
             ],
         )
 
