@@ -77,7 +77,7 @@ class Swept:
     figures: dict[str, float] = field(default_factory=dict)
     """The evaluation's figures on held-out people and items, beside diversity, rollbacks and img_per_sec."""
     folder: str = ""
-    """Weights, card, discriminators and basis; empty where the training failed."""
+    """Weights, card, companions and basis; empty where the training failed."""
     run_id: str = ""
     note: str = ""
     """Why a training failed, or why there are no figures."""
