@@ -3,7 +3,8 @@
     python -m benchmarks.seeds --seeds 20 --home build/seeds --json build/seeds.json
 
 Each seed trains on handwritten digits at 16 pixels (scikit-learn's), conditioned on which digit it is; its pictures are
-compared with the real ones by the judge's net. A seed counts as good where its interval overlaps that of the best seed.
+compared with the real ones by the judge's net, all of them at the digits' own depth (`benchmarks/digits.py`). A seed
+counts as good where its interval overlaps that of the best seed.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.digits import PX, digits
+from benchmarks.digits import PX, at_own_depth, digits
 from personalgen.artifacts import read_json, write_json
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.errors import TrainingError
@@ -144,8 +145,8 @@ def drawn(generator: Generator, pairs: TrainingPairs, count: int) -> NDArray[np.
 
 
 def judged(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the judge's features of pictures."""
-    return judge_features(images, batch_size=128)
+    """Return the judge's features of pictures at the digits' own depth."""
+    return judge_features(at_own_depth(images), batch_size=128)
 
 
 def _parser() -> argparse.ArgumentParser:
