@@ -29,5 +29,5 @@ def at_own_depth(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _enlarged(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return (n, 8, 8) values in [0, 1] as (n, 16, 16) bytes."""
     factor = PX // _OWN_PX
-    large = zoom(grey, (1, factor, factor), order=1, grid_mode=True, mode="nearest")
+    large: NDArray[np.float64] = zoom(grey, (1, factor, factor), order=1, grid_mode=True, mode="nearest")
     return np.round(255 * large.clip(0, 1)).astype(np.uint8)

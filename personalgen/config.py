@@ -26,7 +26,7 @@ from personalgen.generation.options import GenerationOptions
 from personalgen.models.options import ModelOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
-from personalgen.training.options import TrainingOptions, batch_fault
+from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
 from personalgen.urls import without_secrets
 from personalgen.worlds import WORLDS, HistoryOptions
 
@@ -144,16 +144,16 @@ class Settings:
     def digest(self) -> str:
         """Return 32 hex digits of all that can change a night's result; places and speed are left out."""
         value = asdict(self)
-        for section, names in _WITHOUT_EFFECT.items():
+        for section, names in _LEFT_OUT.items():
             for name in names:
                 (value[section] if section else value).pop(name)
         return digest_of(value)
 
 
-_WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+_LEFT_OUT: dict[str, tuple[str, ...]] = {
     "": ("home", "store"),
     "world": ("folder",),
-    "train": ("device", "threads", "max_minutes", "slice_kimg", "compile"),
+    "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),
     "limits": ("chunk_rows",),
     "source": ("url", "path", "image_root"),

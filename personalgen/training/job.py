@@ -5,19 +5,19 @@ of the training lies beside them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from personalgen.artifacts import atomic_path, read_json, write_json
+from personalgen.artifacts import atomic_path, canonical_json, digest_of, read_json, write_json
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.errors import ArtifactError
 from personalgen.models import ModelOptions
 from personalgen.training.dataset import Behaviour, TrainingPairs
-from personalgen.training.options import TrainingOptions
+from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions
 
 JOB = "job.json"
 PAIRS = "pairs.safetensors"
@@ -32,6 +32,15 @@ class Job:
     spec: ConditionSpec
     model: ModelOptions
     options: TrainingOptions
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Return what the training's result depends on, by name: settings as JSON, pairs and fields as digests."""
+        model, train = asdict(self.model), asdict(self.options)
+        settings = {f"model.{name}": value for name, value in model.items()}
+        settings |= {f"train.{name}": value for name, value in train.items() if name not in WITHOUT_EFFECT}
+        told = {name: canonical_json(value) for name, value in settings.items()}
+        return told | {"fields": digest_of(self.spec.to_dict()), "pairs": self.pairs.digest()}
 
 
 def save_job(folder: Path, job: Job) -> Path:

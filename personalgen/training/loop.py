@@ -106,7 +106,7 @@ def train(
 def save_start(folder: Path, job: Job, warm_start: Callable[[TrainingState], None] | None = None) -> None:
     """Write the checkpoint that the training of a job begins with; one that is there already stays."""
     people, cpu = job.pairs.fields_of_people, torch.device("cpu")
-    state = new_state(job.model, job.spec, job.options, device=cpu, of_people=people)
+    state = new_state(job.model, job.spec, job.options, device=cpu, of_people=people, identity=job.identity)
     _begin(folder, state, warm_start)
 
 

@@ -10,6 +10,8 @@ COMPILE = ("auto", "off", "on", "graphs")
 _DEVICES = '"auto", "cpu", "cuda" or "cuda:" and a number'
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 LOSSES = ("relativistic", "nonsaturating")
+WITHOUT_EFFECT = ("device", "threads", "max_minutes", "slice_kimg", "compile", "groups_together")
+"""Settings of where, how fast and in which slices a training runs: what it ends with is the same within rounding."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Everything a training needs to go on: nets, average, optimizers, clock and random state; saved without pickle."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from personalgen.artifacts import atomic_path
+from personalgen.artifacts import atomic_path, canonical_json
 from personalgen.conditions import ConditionSpec
 from personalgen.embeddings.content import TAP_CHANNELS
 from personalgen.errors import ArtifactError
@@ -59,6 +60,8 @@ class TrainingState:
     """Images seen by the weights that this training started from."""
     rollbacks: int = 0
     """How often this training went back to a checkpoint because it diverged or collapsed."""
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What the training's result depends on (`Job.identity`): a checkpoint of another training is not taken."""
 
     @property
     def generator(self) -> Generator:
@@ -73,6 +76,7 @@ def new_state(
     *,
     device: torch.device,
     of_people: Collection[str] | None = None,
+    identity: Mapping[str, str] | None = None,
 ) -> TrainingState:
     """Return a freshly initialised state; the weights depend on the seed alone.
 
@@ -96,7 +100,8 @@ def new_state(
     for optimizer in optimizers.values():
         _give_moments(optimizer)
     average = ema_copy(cast("Generator", nets["generator"]))
-    return TrainingState(nets, average, optimizers, torch.Generator(device).manual_seed(options.seed))
+    rng = torch.Generator(device).manual_seed(options.seed)
+    return TrainingState(nets, average, optimizers, rng, identity=identity or {})
 
 
 def _nets(
@@ -137,6 +142,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> Path:
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in _tensors(state)}
     tensors["rng"] = state.rng.get_state()
     meta = {name: str(getattr(state, name)) for name in ("seen_img", "start_kimg", "rollbacks")}
+    meta["training"] = canonical_json(state.identity)
     path = folder / CHECKPOINT
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=meta)
@@ -164,7 +170,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     On another kind of device than the one that wrote it, the training goes on with other random numbers.
 
     Raises:
-        ArtifactError: the checkpoint belongs to other nets or is damaged.
+        ArtifactError: the checkpoint belongs to another training or is damaged.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -175,6 +181,11 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
             meta = stream.metadata()
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
+    if differences := list(_differences(json.loads(meta.get("training", "{}")), state.identity)):
+        raise ArtifactError(
+            f"{path} belongs to another training: {'; '.join(differences)}. Go on with what wrote it, or train in "
+            "another folder. Nothing was changed."
+        )
     own = dict(_tensors(state))
     shapes = {name: value.shape for name, value in saved.items() if name != "rng"}
     if {name: value.shape for name, value in own.items()} != shapes:
@@ -190,6 +201,18 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
     state.rollbacks = int(meta["rollbacks"])
     _go_on_drawing(state, saved["rng"])
     return True
+
+
+def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+    """Yield in which way two trainings are not the same."""
+    if here and not there:
+        yield "an earlier version wrote it, and it does not say of what"
+        return
+    for name in sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+        if "." in name:
+            yield f"{name} was {there.get(name, 'not known')} and is {here.get(name, 'not known')}"
+        else:
+            yield f"its {name} are others"
 
 
 def _first_difference(saved: dict[str, torch.Size], own: dict[str, torch.Size]) -> tuple[str, str, str]:

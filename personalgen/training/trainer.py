@@ -22,6 +22,7 @@ from personalgen.models.layers import compute_groups_together
 from personalgen.training.augment import N_NUMBERS, flip
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.dataset import Batch, TrainingPairs
+from personalgen.training.job import Job
 from personalgen.training.objectives import Adversarial, Objective, StepInputs, Variational
 from personalgen.training.options import TrainingOptions, batch_fault
 from personalgen.training.schedules import Schedule, schedule
@@ -50,7 +51,8 @@ class Trainer:
         self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
         self.team = team or Team()
         self._check()
-        self.state = new_state(model, spec, options, device=device, of_people=pairs.fields_of_people)
+        identity, people = Job(pairs, spec, model, options).identity, pairs.fields_of_people
+        self.state = new_state(model, spec, options, device=device, of_people=people, identity=identity)
         for net in self.state.nets.values():
             compute_groups_together(net, options.groups_together)
         self.dtype = pick_precision(options.precision, device)

@@ -1,12 +1,13 @@
 """A tiny GAN, a few steps: the loop as a whole, its interruptions and returns, and its first losses as ever."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError, ConfigError, TrainingError
@@ -402,15 +403,15 @@ def test_a_training_that_went_back_is_resumed_as_it_was(tmp_path, run):
     run(tmp_path / "whole", **Poison(ruin_discriminator, [16]).callbacks())
     with pytest.raises(Killed):
         run(tmp_path / "parts", **(Poison(ruin_discriminator, [16]).callbacks() | {"log": killed_at(24)}))
-    assert int(meta(tmp_path / "parts")["rollbacks"]) == 1
+    assert int(clock(tmp_path / "parts")["rollbacks"]) == 1
     run(tmp_path / "parts")
     assert equal(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
 
 
-def meta(folder):
-    """Return what a checkpoint says beside its tensors."""
+def clock(folder):
+    """Return where a checkpoint says that its training stands."""
     with safe_open(folder / CHECKPOINT, framework="pt") as stream:
-        return stream.metadata()
+        return {name: value for name, value in stream.metadata().items() if name != "training"}
 
 
 def test_a_training_that_always_breaks_fails_with_its_last_good_checkpoint(tmp_path, run):
@@ -418,23 +419,27 @@ def test_a_training_that_always_breaks_fails_with_its_last_good_checkpoint(tmp_p
 
     The checkpoint stands byte for byte as the last return left it: nets, moments and clock of before the first break.
     """
-    run(tmp_path, A_MOMENT)
-    good, kept = checkpoint(tmp_path), []
-    pairs = noise_that_is_no_number()
+    found = []
 
-    def log(metrics, seen):
-        kept.append((seen, metrics))
+    def harm(state):
+        found.append(checkpoint(tmp_path))
+        ruin_generator(state)
 
+    poison = Poison(harm, [16, 16, 16])
     with pytest.raises(TrainingError) as caught:
-        run(tmp_path, dataclasses.replace(FOUR_STEPS, max_rollbacks=2), pairs=pairs, log=log)
-    assert kept == [(8, {"rollbacks": 1}), (8, {"rollbacks": 2})]
+        run(tmp_path, dataclasses.replace(FOUR_STEPS, max_rollbacks=2), **poison.callbacks())
+    assert [(seen, metrics["rollbacks"]) for seen, metrics in poison.logged] == [(8, 0), (8, 1), (8, 2)]
     message = str(caught.value)
-    for part in ("loss_d", "is not finite before image 16, after 2 returns", "Look at", "lower train.learning_rate"):
+    for part in (
+        "generator holds is not finite before image 16, after 2 returns",
+        "Look at",
+        "lower train.learning_rate",
+    ):
         assert part in message
-    left = checkpoint(tmp_path)
+    good, left = found[0], checkpoint(tmp_path)
     assert equal({**left, "rng": good["rng"]}, good)
     assert not torch.equal(left["rng"], good["rng"])
-    assert meta(tmp_path) == {"seen_img": "8", "start_kimg": "0.0", "rollbacks": "2"}
+    assert clock(tmp_path) == {"seen_img": "8", "start_kimg": "0.0", "rollbacks": "2"}
 
 
 def noise_that_is_no_number():
@@ -444,13 +449,17 @@ def noise_that_is_no_number():
 
 
 def test_without_rollbacks_the_first_break_ends_it(tmp_path, run):
-    """The checkpoint of before is byte for byte what it was, and another training goes on from it."""
-    run(tmp_path, A_MOMENT)
-    before = (tmp_path / CHECKPOINT).read_bytes()
+    """The checkpoint of before stays byte for byte, and the training goes on from it once the cause is gone."""
+    options, before = dataclasses.replace(FOUR_STEPS, max_rollbacks=0), []
+
+    def harm(state):
+        before.append((tmp_path / CHECKPOINT).read_bytes())
+        ruin_generator(state)
+
     with pytest.raises(TrainingError, match="after 0 returns"):
-        run(tmp_path, dataclasses.replace(FOUR_STEPS, max_rollbacks=0), pairs=noise_that_is_no_number())
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert run(tmp_path).finished
+        run(tmp_path, options, **Poison(harm, [16]).callbacks())
+    assert [(tmp_path / CHECKPOINT).read_bytes()] == before
+    assert run(tmp_path, options).finished
 
 
 def test_a_training_that_failed_fails_again(tmp_path, run):
@@ -495,13 +504,50 @@ def test_a_saturated_discriminator_is_found(tmp_path, run):
 # --- what does not fit ------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path, run):
-    """Training a wider model where another one lies is an ArtifactError, and the checkpoint stays."""
+NAMED = ConditionSpec((FieldSpec("taste", "vector", 5, values=tuple("abcde")),))
+OTHER_TRAININGS = {
+    "nets": ({"model": dataclasses.replace(MODEL, max_width=16)}, "model.max_width was 8 and is 16"),
+    "settings": (
+        {"options": dataclasses.replace(FOUR_STEPS, learning_rate=2e-3, flip=False)},
+        "train.flip was true and is false; train.learning_rate was 0.001 and is 0.002",
+    ),
+    "fields": ({"spec": NAMED}, "its fields are others"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TRAININGS)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, run, name):
+    """Even where nets have the same shapes: an ArtifactError says what is not the same, and the checkpoint stays."""
     run(tmp_path, A_MOMENT)
     before = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(ArtifactError, match="belongs to nets of another shape"):
-        run(tmp_path, model=dataclasses.replace(MODEL, max_width=16, width=16))
+    changes, says = OTHER_TRAININGS[name]
+    with pytest.raises(ArtifactError, match=re.escape(f"belongs to another training: {says}. Go on with what wrote")):
+        run(tmp_path, **changes)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_of_other_pairs_is_refused(tmp_path, run, pairs):
+    """One picture that is brighter makes another training of it."""
+    run(tmp_path, A_MOMENT)
+    images = pairs.images.clone()
+    images[0, 0, 0, 0] ^= 1
+    with pytest.raises(ArtifactError, match="belongs to another training: its pairs are others"):
+        run(tmp_path, pairs=dataclasses.replace(pairs, images=images))
+
+
+def test_a_checkpoint_that_names_no_training_is_refused(tmp_path, run):
+    """As an earlier version wrote it."""
+    run(tmp_path, A_MOMENT)
+    save_file(checkpoint(tmp_path), tmp_path / CHECKPOINT, metadata={"seen_img": "8"})
+    with pytest.raises(ArtifactError, match="an earlier version wrote it"):
+        run(tmp_path)
+
+
+def test_a_training_goes_on_in_other_slices_and_at_another_speed(tmp_path, run):
+    """What changes no result makes no other training."""
+    run(tmp_path, A_MOMENT)
+    result = run(tmp_path, dataclasses.replace(A_MOMENT, max_minutes=0.0, threads=2, compile="off", groups_together=2))
+    assert result.finished
 
 
 def test_a_batch_that_groups_do_not_divide_is_refused(tmp_path, run):

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "train.max_minutes",
     "train.slice_kimg",
     "train.compile",
+    "train.groups_together",
     "evaluation.threads",
     "store.catalogue_url",
     "store.tracking_uri",
