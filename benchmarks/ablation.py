@@ -17,21 +17,32 @@ from benchmarks import world
 from personalgen.artifacts import read_json, write_json
 
 _BARE: dict[str, object] = {"train.mismatch_weight": 0, "train.contrast_weight": 0, "train.condition_jitter": 0}
-_FULL: dict[str, object] = {"train.mismatch_weight": 1, "train.contrast_weight": 0.5, "train.condition_jitter": 0.1}
-ROWS: dict[str, dict[str, object]] = {
-    "concatenation": {**_BARE, "model.conditioning": "concatenate"},
-    "modulation + projection": _BARE,
-    "… + jitter": {**_BARE, "train.condition_jitter": 0.1},
-    "… + wrong conditions": {**_BARE, "train.mismatch_weight": 1},
-    "… + wrong-user fakes": {**_BARE, "train.wrong_fake_weight": 1},
-    "… + contrast": {**_BARE, "train.contrast_weight": 0.5},
-    "… + user mixup": {**_BARE, "train.user_mixup": 0.5},
-    "… + history subsampling": {**_BARE, "condition.history_variants": 4},
-    "… + unconditional first": {**_BARE, "train.condition_ramp_kimg": 5},
-    "jitter, wrong conditions, contrast": _FULL,
-    "… + user mixup, all": {**_FULL, "train.user_mixup": 0.5},
+_JITTER: dict[str, object] = {"train.condition_jitter": 0.1}
+_WRONG_CONDITIONS: dict[str, object] = {"train.mismatch_weight": 1}
+_CONTRAST: dict[str, object] = {"train.contrast_weight": 0.5}
+_THREE = {**_JITTER, **_WRONG_CONDITIONS, **_CONTRAST}
+_OTHERS: dict[str, dict[str, object]] = {
+    "wrong-user fakes": {"train.wrong_fake_weight": 1},
+    "user mixup": {"train.user_mixup": 0.5},
+    "history subsampling": {"condition.history_variants": 4},
+    "unconditional first": {"train.condition_ramp_kimg": 5},
 }
-"""What each row sets; rows that begin with "…" add one thing to the last row that does not."""
+_CONCATENATION: dict[str, object] = {"model.conditioning": "concatenate"}
+ROWS: dict[str, dict[str, object]] = {
+    "concatenation": {**_BARE, **_CONCATENATION},
+    "modulation + projection": _BARE,
+    "… + jitter": {**_BARE, **_JITTER},
+    "… + wrong conditions": {**_BARE, **_WRONG_CONDITIONS},
+    "… + contrast": {**_BARE, **_CONTRAST},
+    **{f"… + {name}": {**_BARE, **added} for name, added in _OTHERS.items()},
+    "jitter, wrong conditions, contrast": _THREE,
+    "three - jitter": {**_THREE, "train.condition_jitter": 0},
+    "three - wrong conditions": {**_THREE, "train.mismatch_weight": 0},
+    "three - contrast": {**_THREE, "train.contrast_weight": 0},
+    **{f"three + {name}": {**_THREE, **added} for name, added in _OTHERS.items()},
+    "three, by concatenation": {**_THREE, **_CONCATENATION},
+}
+"""What each row sets; rows that begin with "…" add one thing to the row of modulation and projection alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(settings: dict[str, object], given: argparse.Namespace) -> dict[str, float]:
     """Return the figures of one row, from its file where it was run before."""
     overrides = [f"{key}={_toml(value)}" for key, value in settings.items()]
-    name = "_".join(override.rpartition(".")[2] for override in overrides)
+    size = "quick" if given.quick else f"{given.kimg:g}-kimg"
+    name = "_".join([size, *(override.rpartition(".")[2] for override in overrides)])
     path = given.home / "rows" / f"{name}.json"
     if not path.is_file():
         limits = [] if given.quick else ["--set", f"train.max_kimg={given.kimg}"]

@@ -13,26 +13,19 @@ from typing import Any
 
 from personalgen.artifacts import canonical_json, digest_of, read_json, write_json
 from personalgen.config import Settings, parse_value, with_values
-from personalgen.embeddings import load_basis, save_basis
 from personalgen.errors import ConfigError, DataError, LostProcessError, TrainingError
 from personalgen.evaluation import Yardstick, measure
-from personalgen.models import save_generator
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import features_of, finite_numbers, yardstick_of
 from personalgen.steps.night import Night
-from personalgen.steps.train import training_facts, training_job
+from personalgen.steps.train import save_model, train_job, training_facts, training_job
 from personalgen.steps.workspace import Workspace
 from personalgen.training import (
     Job,
     TrainingResult,
-    TrainingState,
-    save_companions,
     seen_images,
-    share_job,
-    start_from,
-    train,
 )
 
 STAGE = "sweep"
@@ -196,6 +189,8 @@ class _Bench:
                 result = self._run(combination, folder, run, goal=goal, name=name)
         except LostProcessError:
             raise
+        except ConfigError as error:  # such as a device that is not here: not stored, since elsewhere it may be
+            return Swept(dict(combination.values), combination.pairs, seen_images(folder) / 1000, note=str(error))
         except TrainingError as error:
             result = Swept(dict(combination.values), combination.pairs, seen_images(folder) / 1000, note=str(error))
         write_json(folder / _RESULT, result)
@@ -209,7 +204,10 @@ class _Bench:
         job = training_job(own, self.night, self.embedded, start)
         run.log_input("training pairs", digest=job.pairs.digest(), source=self.night.prepared, context="training")
         trained = self._train(job, folder, run, start=start, goal=goal, name=name)
-        self._save(folder, trained, combination, start)
+        data = NightData.of(self.workspace, self.night)
+        facts = training_facts(self.night, data, self.embedded, start) | {"swept": dict(combination.values)}
+        basis = self.embedded.train_basis
+        save_model(folder, trained, self.embedded.folder(self.night, basis), basis_version=basis, facts=facts)
         figures, note = self._measure(folder / "model")
         figures |= _of_training(folder)
         run.log_metrics(figures, step=trained.seen_img)
@@ -231,10 +229,6 @@ class _Bench:
     def _train(self, job: Job, folder: Path, run: Run, *, start: Path | None, goal: int, name: str) -> TrainingResult:
         """Train on from the checkpoint until `goal` images are seen."""
 
-        def warm_start(state: TrainingState) -> None:
-            if start:
-                start_from(start, state)
-
         def log(metrics: dict[str, float], seen_img: int) -> None:
             write_json(folder / _LAST, metrics)
             run.log_metrics(metrics, step=seen_img)
@@ -242,31 +236,7 @@ class _Bench:
         rest = (goal - seen_images(folder)) / 1000
         # A killed sweep may have reached the goal and not measured it. It trains a batch more: 0 would be no limit.
         job = replace(job, options=replace(job.options, max_minutes=0.0, slice_kimg=max(rest, 1e-9)))
-        share_job(job, folder)
-        return train(
-            job.pairs,
-            job.spec,
-            job.model,
-            job.options,
-            folder=folder,
-            warm_start=warm_start,
-            log=log,
-            progress=self.workspace.report(name),
-        )
-
-    def _save(self, folder: Path, trained: TrainingResult, combination: Combination, start: Path | None) -> None:
-        """Write what the average needs to be measured, or to be the snapshot that a night starts from."""
-        data = NightData.of(self.workspace, self.night)
-        facts = training_facts(self.night, data, self.embedded, start) | {"swept": dict(combination.values)}
-        save_generator(
-            folder / "model",
-            trained.generator,
-            basis_version=self.embedded.train_basis,
-            trained_kimg=trained.trained_kimg,
-            facts=facts,
-        )
-        save_companions(folder / "model", folder)
-        save_basis(folder / "model", load_basis(self.embedded.folder(self.night, self.embedded.train_basis)))
+        return train_job(job, folder, start, log=log, progress=self.workspace.report(name))
 
     def _measure(self, model: Path) -> tuple[dict[str, float], str]:
         """Return the evaluation's figures, and why there are none or one is missing."""

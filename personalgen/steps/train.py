@@ -19,7 +19,7 @@ from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
 from personalgen.generation.sampler import Sampler
-from personalgen.models import Generator, load_card, save_generator
+from personalgen.models import Generator, ModelCard, load_card, save_generator
 from personalgen.registry.run import Run
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
@@ -30,6 +30,7 @@ from personalgen.steps.workspace import Workspace
 from personalgen.training import (
     Job,
     TrainingPairs,
+    TrainingResult,
     TrainingState,
     save_companions,
     save_job,
@@ -60,7 +61,8 @@ class Trained:
     """Thousands of images seen tonight."""
     trained_kimg: float
     """Thousands of images seen by these weights, warm start included."""
-    img_per_sec: float
+    img_per_sec: float | None
+    """None where the training was over before its speed could be told."""
 
 
 def train(workspace: Workspace, night: Night, embedded: Embedded) -> Trained:
@@ -128,10 +130,6 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
     speeds: list[float] = []
 
-    def warm_start(state: TrainingState) -> None:
-        if start:
-            start_from(start, state)
-
     def on_snapshot(average: Generator, kimg: float) -> dict[str, float]:
         run.log_image(_sample_grid(average, looked_at), key="samples", step=int(kimg * 1000))
         return {}
@@ -141,18 +139,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             speeds.append(metrics["img_per_sec"])
         run.log_metrics(metrics, step=seen_img)
 
-    share_job(job, folder)
-    result = train_gan(
-        job.pairs,
-        job.spec,
-        job.model,
-        job.options,
-        folder=folder,
-        warm_start=warm_start,
-        on_snapshot=on_snapshot,
-        log=log,
-        progress=workspace.report("train"),
-    )
+    result = train_job(job, folder, start, on_snapshot=on_snapshot, log=log, progress=workspace.report(Trained.stage))
     if not result.finished:
         raise UnfinishedError(
             f"this run's share (train.max_minutes = {settings.train.max_minutes:g}, train.slice_kimg = "
@@ -161,15 +148,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             "command again to go on, without --max-minutes and --max-kimg to go on to the end."
         )
     facts = training_facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
-    card = save_generator(
-        folder / "model",
-        result.generator,
-        basis_version=embedded.train_basis,
-        trained_kimg=result.trained_kimg,
-        facts=facts,
-    )
-    save_companions(folder / "model", folder)
-    save_basis(folder / "model", load_basis(basis_folder))
+    card = save_model(folder, result, basis_folder, basis_version=embedded.train_basis, facts=facts)
     return Trained(
         folder=str(folder / "model"),
         generator_sha256=card.generator_sha256,
@@ -179,8 +158,32 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
         n_images=len(pairs.images),
         kimg=settings.train.max_kimg,
         trained_kimg=result.trained_kimg,
-        img_per_sec=float(np.mean(speeds)) if speeds else 0.0,
+        img_per_sec=float(np.mean(speeds)) if speeds else None,
     )
+
+
+def train_job(job: Job, folder: Path, start: Path | None, **callbacks: Any) -> TrainingResult:
+    """Train a job in a folder, from the generator in the folder `start`, with all processes of this team."""
+
+    def warm_start(state: TrainingState) -> None:
+        if start:
+            start_from(start, state)
+
+    share_job(job, folder)
+    return train_gan(job.pairs, job.spec, job.model, job.options, folder=folder, warm_start=warm_start, **callbacks)
+
+
+def save_model(
+    folder: Path, trained: TrainingResult, basis_folder: Path, *, basis_version: str, facts: dict[str, Any]
+) -> ModelCard:
+    """Write the model of a training's folder below it, with all that measuring, drawing and a next training need."""
+    model = folder / "model"
+    card = save_generator(
+        model, trained.generator, basis_version=basis_version, trained_kimg=trained.trained_kimg, facts=facts
+    )
+    save_companions(model, folder)
+    save_basis(model, load_basis(basis_folder))
+    return card
 
 
 def training_facts(night: Night, data: NightData, embedded: Embedded, start: Path | None) -> dict[str, Any]:

@@ -108,6 +108,17 @@ def test_a_longer_sweep_goes_on_from_where_it_ended(sweeps):
     assert {seen_images(folder) for folder in folders} == {64}
 
 
+def test_a_combination_that_cannot_be_trained_here_is_a_row_with_the_reason(sweeps):
+    """A device that is not there costs the others nothing, and is tried again by the same sweep."""
+    missing = ("--over", 'train.device="cpu","cuda:7"', "--max-kimg", "0.032")
+    for _ in range(2):
+        told = sweeps.home.tell("sweep", *missing, "--json", overrides=LITTLE)
+        good, bad = json.loads(told.out)
+        assert (told.code, good["values"], bad["values"]) == (0, {"train.device": "cpu"}, {"train.device": "cuda:7"})
+        assert "kid" in good["figures"]
+        assert bad["note"].startswith("train.device must be one of auto, cpu")
+
+
 def test_a_combination_that_diverges_is_a_row_with_the_reason(sweeps):
     """The other one is trained and measured all the same; its own run has failed, and it comes last."""
     told = sweeps.home.tell("sweep", *DIVERGES, "--json", overrides=LITTLE)
