@@ -4,6 +4,7 @@
 #   make test     set up, then run the tests
 #   make check    what CI runs: format, lint, types, layers, tests
 #   make setup    .venv with the locked packages and the project itself
+#   make texts    the sentence encoder as well, for text as a condition
 #
 # Another interpreter:        make setup PYTHON=/path/to/python3.12
 # Another build of torch:     make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu     (or …/cu130 and its kind)
@@ -14,9 +15,10 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEXTS := $(VENV)/.texts-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format lock clean
+.PHONY: help setup texts demo test check lint format lock clean
 
 help:
 	@sed -n 's/^#  *make/  make/p' Makefile
@@ -33,11 +35,17 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+texts: $(TEXTS)
+
+$(TEXTS): requirements-text.lock $(STAMP)
+	$(BIN)/python -m pip install --no-deps --requirement requirements-text.lock
+	@touch $@
+
 demo: setup
 	$(BIN)/personalgen nightly --config configs/demo.toml
 
 # A process per core, each with whole files: what a file sets up is set up once.
-test: setup
+test: setup texts
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 lint: setup

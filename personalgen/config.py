@@ -270,7 +270,8 @@ def _fault(detail: ErrorDetails) -> str:
     refused = detail.get("ctx", {}).get("error")
     if isinstance(refused, OptionsError):
         return f"{refused.section}: {', '.join(refused.faults)}"
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}, found {detail['input']!r}"
+    asked = 'expected a list such as ["one", "other"]' if detail["type"] == "tuple_type" else detail["msg"]
+    return f"{'.'.join(map(str, detail['loc']))}: {asked}, found {detail['input']!r}"
 
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:

@@ -182,7 +182,8 @@ def test_all_unknown_keys_are_named_at_once_with_the_nearest_known_one(toml):
 def test_all_wrong_types_are_named_at_once():
     """Each fault has its key, what was expected and what was found."""
     with pytest.raises(ConfigError) as caught:
-        load(None, ["train.seed=1.5", "train.flip=perhaps", "world.history.n_users=many", "source.name=7"])
+        wrong = ["train.seed=1.5", "train.flip=perhaps", "world.history.n_users=many", "source.name=7"]
+        load(None, [*wrong, "condition.fields=preference,text"])
     message = str(caught.value)
     for part in (
         "train.seed: ",
@@ -191,6 +192,7 @@ def test_all_wrong_types_are_named_at_once():
         "found 'perhaps'",
         "world.history.n_users: ",
         "source.name",
+        """condition.fields: expected a list such as ["one", "other"], found 'preference,text'""",
     ):
         assert part in message
 
