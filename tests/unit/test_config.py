@@ -181,8 +181,8 @@ def test_all_unknown_keys_are_named_at_once_with_the_nearest_known_one(toml):
 
 def test_all_wrong_types_are_named_at_once():
     """Each fault has its key, what was expected and what was found."""
+    wrong = ["train.seed=1.5", "train.flip=perhaps", "world.history.n_users=many", "source.name=7"]
     with pytest.raises(ConfigError) as caught:
-        wrong = ["train.seed=1.5", "train.flip=perhaps", "world.history.n_users=many", "source.name=7"]
         load(None, [*wrong, "condition.fields=preference,text"])
     message = str(caught.value)
     for part in (
