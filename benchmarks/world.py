@@ -47,7 +47,7 @@ from personalgen.steps.embed import preferences
 from personalgen.steps.evaluate import draw
 from personalgen.steps.fields import spec_to_train
 from personalgen.steps.train import training_pairs
-from personalgen.training import train
+from personalgen.training import start_from, train
 from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ def run(given: argparse.Namespace) -> dict[str, float]:
         )
         bench = replace(bench, with_kid=given.kid)
         print(bench.introduction(), flush=True)
-        spec = spec_to_train(workspace, bench.data, None)
+        spec = spec_to_train(workspace, bench.data, bench.start)
         pairs = training_pairs(workspace, bench.data, bench.basis_folder, spec)
         curve = Curve(bench.folder / "curve.json")
 
@@ -98,7 +98,13 @@ def run(given: argparse.Namespace) -> dict[str, float]:
         print(_HEADER, flush=True)
         curve.start()
         result = train(
-            pairs, spec, settings.model, settings.train, folder=bench.folder / "train", on_snapshot=on_snapshot
+            pairs,
+            spec,
+            settings.model,
+            settings.train,
+            folder=bench.folder / "train",
+            warm_start=lambda state: start_from(bench.start, state) if bench.start else None,
+            on_snapshot=on_snapshot,
         )
         newest = curve.newest
         if newest is None:  # trained before: only what is measured can be new
@@ -121,6 +127,8 @@ class Bench:
     basis_folder: Path
     folder: Path
     """Curve, sheets and checkpoint."""
+    start: Path | None = None
+    """The snapshot that training starts from; None is from scratch."""
     with_kid: bool = False
     """Whether warm people's pictures are compared with the catalogue's by the judge's net, too."""
 
@@ -258,6 +266,7 @@ def _open(workspace: Workspace, options: EstimatorOptions, operating_point: Oper
         operating_point=operating_point,
         basis_folder=embedded.folder(night, embedded.train_basis),
         folder=settings.root / "world" / night.key[:12],
+        start=Path(embedded.start) if embedded.start else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Size and shape of the nets."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from personalgen.bounds import check_options
 
@@ -50,6 +50,21 @@ class ModelOptions:
         sizes = ("z_dim", "style_dim", "width", "max_width", "discriminator_width", "blocks", "group_size", "expansion")
         choices = {"resolution": RESOLUTIONS, "family": FAMILIES, "conditioning": CONDITIONINGS, "block": BLOCKS}
         check_options("model", self, least=dict.fromkeys(sizes, 1), choices=choices)
+
+    def grows_into(self, larger: "ModelOptions") -> bool:
+        """Return whether these residual nets are the inner stages of larger ones, for larger pictures.
+
+        All but resolution and outermost widths must be the same: width 96 at 16 pixels grows into width 48 at 32.
+        """
+        outer = {name: getattr(larger, name) for name in ("resolution", "width", "discriminator_width")}
+        drawn, judged = self.generator_widths, self.discriminator_widths
+        return (
+            self.family == "r3gan"
+            and self.resolution < larger.resolution
+            and replace(self, **outer) == larger
+            and larger.generator_widths[: len(drawn)] == drawn
+            and larger.discriminator_widths[-len(judged) :] == judged
+        )
 
     @property
     def n_stages(self) -> int:

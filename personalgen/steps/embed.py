@@ -92,7 +92,8 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
 def start_folder(workspace: Workspace) -> Path | None:
     """Return the generator that training starts from: the live one, else the configured snapshot, else None.
 
-    One of another size, embedding or condition is not a start: training is from scratch then, on a new basis.
+    One of other nets, embedding or condition is not a start: training is from scratch then, on a new basis. One for
+    smaller pictures whose nets are the inner stages of the new ones is a start: it grows.
 
     Raises:
         ArtifactError: the configured snapshot is not there.
@@ -113,7 +114,8 @@ def start_folder(workspace: Workspace) -> Path | None:
             "embedded."
         )
     card = load_card(folder)
-    fits = card.options == settings.model and load_basis(folder).options == settings.embeddings
+    fits = card.options == settings.model or card.options.grows_into(settings.model)
+    fits = fits and load_basis(folder).options == settings.embeddings
     return folder if fits and has_set_fields(workspace, card.spec) else None
 
 

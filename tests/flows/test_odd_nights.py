@@ -16,6 +16,7 @@ import pytest
 from personalgen.catalogue.read import users_without_live
 from personalgen.catalogue.write import finish_night
 from personalgen.errors import ConfigError
+from personalgen.models import ModelOptions
 from personalgen.steps import Embedded, Evaluated, Registered, Trained
 from personalgen.steps.embed import _held_people_out, preferences, preferences_for, start_folder
 from personalgen.steps.generate import Generated
@@ -207,7 +208,7 @@ def test_a_champion_that_saw_the_judges_people_is_no_start(home, monkeypatch, he
     """It was trained on everybody, and now some are to be held out: refused, for they would judge what they taught."""
     module = importlib.import_module("personalgen.steps.embed")
     facts = {"users_held_out": "judge and test split" if held_out else "none"}
-    monkeypatch.setattr(module, "load_card", lambda folder: SimpleNamespace(facts=facts, options=None))
+    monkeypatch.setattr(module, "load_card", lambda folder: SimpleNamespace(facts=facts, options=ModelOptions(z_dim=3)))
     assert _held_people_out(home.path) is held_out
     if held_out:
         assert start_folder(home.workspace()) is None  # options differ: no start, but no error

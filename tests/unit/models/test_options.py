@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from personalgen.errors import ConfigError
@@ -36,3 +38,28 @@ def test_an_unknown_block_is_refused():
 def test_blocks_are_counted_over_all_resolutions():
     """Two at each of 4, 8, 16 and 32 pixels are eight."""
     assert ModelOptions(resolution=32, blocks=2).n_blocks == 8
+
+
+SMALL = ModelOptions(resolution=16, width=96, discriminator_width=48)
+NO_GROWTH = {
+    "the same": (SMALL, SMALL),
+    "towards smaller pictures": (ModelOptions(), SMALL),
+    "other widths inside": (dataclasses.replace(SMALL, width=48), ModelOptions()),
+    "other widths of the discriminator": (dataclasses.replace(SMALL, discriminator_width=24), ModelOptions()),
+    "another latent": (dataclasses.replace(SMALL, z_dim=32), ModelOptions()),
+    "another family": tuple(dataclasses.replace(options, family="dcgan") for options in (SMALL, ModelOptions())),
+}
+
+
+@pytest.mark.parametrize(("resolution", "factor"), [(16, 2), (8, 4)])
+def test_nets_with_the_same_inner_stages_grow(resolution, factor):
+    """Widths double towards small pictures, so that they stand at the edge of smaller nets; limits count in both."""
+    small = ModelOptions(resolution=resolution, width=48 * factor, discriminator_width=24 * factor)
+    assert small.grows_into(ModelOptions())
+
+
+@pytest.mark.parametrize("name", NO_GROWTH)
+def test_nets_that_are_no_part_of_others_do_not_grow(name):
+    """Each pair differs in more than its outer stages."""
+    small, large = NO_GROWTH[name]
+    assert not small.grows_into(large)
