@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from personalgen.errors import ConditionError
 
@@ -60,10 +60,13 @@ class ConditionSpec:
     def __post_init__(self) -> None:
         """Refuse names that are no identifiers or taken, unknown kinds, and values that are not one a column."""
         inputs = ["z", *self.names, *(f"{name}_present" for name in self.names)]  # of the exported form
-        if len(set(inputs)) < len(inputs) or not all(name.isidentifier() for name in self.names):
+        taken = nn.ModuleDict()  # a net's parts by field, which may not be called what a net has already
+        known = all(name.isidentifier() and not hasattr(taken, name) for name in self.names)
+        if len(set(inputs)) < len(inputs) or not known:
             raise ConditionError(
-                "fields of a condition need names of their own that are identifiers, not z, and not another one's with "
-                f"_present at its end; found {list(self.names)}."
+                "fields of a condition need names of their own that are identifiers, not z, not what torch calls a "
+                f"part of every net (type, items), and not another one's with _present at its end; found "
+                f"{list(self.names)}."
             )
         for entry in self.fields:
             if entry.kind not in get_args(Kind) or entry.longest < 1:

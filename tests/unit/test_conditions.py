@@ -90,7 +90,7 @@ def test_a_specification_survives_its_json_form():
     }
 
 
-@pytest.mark.parametrize("names", [["a.b"], ["my field"], ["z"], ["p", "p_present"], [""], ["a", "a"]])
+@pytest.mark.parametrize("names", [["a.b"], ["my field"], ["z"], ["p", "p_present"], [""], ["a", "a"], ["items"]])
 def test_a_name_that_an_exported_input_cannot_have_is_refused(names):
     """Identifiers of their own: beside z, and beside the masks that exported forms take."""
     with pytest.raises(ConditionError, match="names of their own"):
