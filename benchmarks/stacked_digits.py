@@ -30,7 +30,6 @@ MODES = 1000
 MODEL: dict[str, Any] = {"resolution": PX, "width": 32, "max_width": 128, "discriminator_width": 32, "group_size": 1}
 TRAINING: dict[str, Any] = {
     "batch_size": 64,
-    "precision": "fp32",
     "threads": 1,
     "feature_weight": 0.0,
     "augment": 0.0,
@@ -39,12 +38,18 @@ TRAINING: dict[str, Any] = {
     "least_diversity": 0.0,
 }
 PLAYERS: dict[str, dict[str, Any]] = {
-    "r3gan": {"r1_gamma": 0.5, "final_r1_gamma": 0.1, "learning_rate": 1e-3, "final_learning_rate": 2e-4},
+    "r3gan": {
+        "batch_size": 16,
+        "r1_gamma": 0.5,
+        "final_r1_gamma": 0.3,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 2e-5,
+    },
     "dcgan": {"loss": "nonsaturating", "r1_gamma": 0.0, "final_r1_gamma": 0.0, "learning_rate": 2e-4},
     "dense_gan": {"loss": "nonsaturating", "r1_gamma": 0.0, "final_r1_gamma": 0.0, "learning_rate": 2e-4},
     "vae": {"learning_rate": 1e-3, "kl_weight": 0.003},
 }
-"""What differs between the families: the published loss of each."""
+"""What differs between the families: the published loss of each, and the steps that it likes."""
 
 Digits = NDArray[np.uint8]
 
