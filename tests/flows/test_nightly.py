@@ -220,7 +220,8 @@ def test_training_is_logged_over_time(runs):
     run = stages["train"]
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss_d")]
     assert steps == [64, 128]
-    assert all(math.isfinite(run.data.metrics[name]) for name in ("loss_d", "loss_g", "r1_plus_r2", "img_per_sec"))
+    assert all(math.isfinite(run.data.metrics[name]) for name in ("loss_d", "loss_g", "r1_plus_r2", "diversity"))
+    assert "img_per_sec" not in run.data.metrics  # eight steps are too few to tell
     assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["training pairs"]
     assert sum(path.endswith(".png") for path in artifacts(client, run, "images")) == len(steps)
 

@@ -129,4 +129,4 @@ def test_a_combination_that_diverges_is_a_row_with_the_reason(sweeps):
     assert "is not finite" in bad["note"]
     tracking = sweeps.home.workspace(*LITTLE).tracking
     failed = tracking.client.search_runs([tracking.experiment_id], "attributes.status = 'FAILED'")
-    assert [run.data.params["train.learning_rate"] for run in failed] == ["1e+30"]
+    assert [rate for run in failed if (rate := run.data.params.get("train.learning_rate"))] == ["1e+30"]
