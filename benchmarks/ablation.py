@@ -36,9 +36,9 @@ ROWS: dict[str, dict[str, object]] = {
     "… + contrast": {**_BARE, **_CONTRAST},
     **{f"… + {name}": {**_BARE, **added} for name, added in _OTHERS.items()},
     "jitter, wrong conditions, contrast": _THREE,
-    "three - jitter": {**_THREE, "train.condition_jitter": 0},
-    "three - wrong conditions": {**_THREE, "train.mismatch_weight": 0},
-    "three - contrast": {**_THREE, "train.contrast_weight": 0},
+    "three - jitter": {**_BARE, **_WRONG_CONDITIONS, **_CONTRAST},
+    "three - wrong conditions": {**_BARE, **_JITTER, **_CONTRAST},
+    "three - contrast": {**_BARE, **_JITTER, **_WRONG_CONDITIONS},
     **{f"three + {name}": {**_THREE, **added} for name, added in _OTHERS.items()},
     "three, by concatenation": {**_THREE, **_CONCATENATION},
 }

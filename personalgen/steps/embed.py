@@ -114,8 +114,8 @@ def start_folder(workspace: Workspace) -> Path | None:
             "embedded."
         )
     card = load_card(folder)
-    fits = card.options == settings.model or card.options.grows_into(settings.model)
-    fits = fits and load_basis(folder).options == settings.embeddings
+    same_nets = card.options == settings.model or card.options.grows_into(settings.model)
+    fits = same_nets and load_basis(folder).options == settings.embeddings
     return folder if fits and has_set_fields(workspace, card.spec) else None
 
 
