@@ -107,7 +107,7 @@ def measured(
         learning_rate=1e-3,
         final_learning_rate=2e-5,
         r1_gamma=0.5,
-        final_r1_gamma=0.3,
+        final_r1_gamma=0.5,
         mismatch_weight=0.0,
         contrast_weight=0.0,
         augment=0.0,
@@ -153,7 +153,7 @@ def judged(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
-    parser.add_argument("--kimg", type=float, default=40.0, help="thousands of images that each seed trains on")
+    parser.add_argument("--kimg", type=float, default=60.0, help="thousands of images that each seed trains on")
     parser.add_argument("--home", type=Path, default=Path("build/seeds"), help="seeds that are done lie here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat object")
     parser.add_argument("--quick", action="store_true", help="a toy size, in seconds")
