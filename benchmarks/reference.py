@@ -27,6 +27,7 @@ from personalgen.artifacts import write_json
 from personalgen.errors import PersonalgenError, UserError
 from personalgen.models import ModelOptions
 from personalgen.threads import torch_threads
+from personalgen.training import Job
 from personalgen.training.trainer import Trainer, pick_device
 
 _N_CLASSES, _N_IMAGES = 10, 512
@@ -110,7 +111,7 @@ def _steps(checkout: Path, model: ModelOptions, device: torch.device, batch_size
         steps[name] = partial(theirs.step, batches(pairs, batch_size), gamma=_GAMMA)
     for name, precision in (("ours", "fp32"), ("ours_bf16", "bf16")):
         options = plain_training(batch_size=batch_size, precision=precision, r1_gamma=_GAMMA)
-        trainer = Trainer(pairs, class_spec(_N_CLASSES), model, options, device)
+        trainer = Trainer(Job(pairs, class_spec(_N_CLASSES), model, options), device)
         published["reference"].copy_into(trainer.state.generator, trainer.state.nets["discriminator"])
         steps[name] = trainer.step
     return steps

@@ -25,7 +25,7 @@ from personalgen.evaluation.sheet import grid
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, ModelOptions
 from personalgen.seeding import derive_seed
-from personalgen.training import TrainingOptions, TrainingPairs, train
+from personalgen.training import Job, TrainingOptions, TrainingPairs, train
 
 MODEL = ModelOptions(resolution=PX, width=32, max_width=96, discriminator_width=32, style_dim=64, group_size=4)
 SPEC = ConditionSpec((FieldSpec("digit", "label", 10),))
@@ -121,7 +121,7 @@ def measured(
         seen["rollbacks"] = metrics["rollbacks"]
 
     try:
-        generator = train(pairs, SPEC, MODEL, options, folder=home / f"seed-{seed:03d}", log=log).generator
+        generator = train(Job(pairs, SPEC, MODEL, options), folder=home / f"seed-{seed:03d}", log=log).generator
     except TrainingError:
         return {"finished": 0.0, "rollbacks": float(options.max_rollbacks), "train_cpu_minutes": 0.0}
     minutes = (time.process_time() - start) / 60

@@ -24,7 +24,7 @@ from personalgen.conditions import Condition, ConditionSpec
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, ModelOptions
 from personalgen.seeding import derive_seed
-from personalgen.training import TrainingOptions, TrainingPairs, train
+from personalgen.training import Job, TrainingOptions, TrainingPairs, train
 
 MODES = 1000
 MODEL: dict[str, Any] = {"resolution": PX, "width": 32, "max_width": 128, "discriminator_width": 32, "group_size": 1}
@@ -91,14 +91,10 @@ def trained(family: str, pictures: Digits, kimg: float) -> Generator:
     """Return an unconditional generator of the family."""
     rows = np.arange(len(pictures))
     options = TrainingOptions(**{**TRAINING, **PLAYERS[family], "max_kimg": kimg, "snapshot_kimg": kimg})
+    pairs, model = TrainingPairs.of(pictures, rows, rows), ModelOptions(**MODEL, family=family)
+    job = Job(pairs, ConditionSpec(()), model, options)
     with tempfile.TemporaryDirectory() as folder:
-        return train(
-            TrainingPairs.of(pictures, rows, rows),
-            ConditionSpec(()),
-            ModelOptions(**MODEL, family=family),
-            options,
-            folder=Path(folder),
-        ).generator
+        return train(job, folder=Path(folder)).generator
 
 
 def drawn(generator: Generator, count: int) -> Digits:

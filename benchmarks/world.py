@@ -47,7 +47,7 @@ from personalgen.steps.embed import preferences
 from personalgen.steps.evaluate import draw
 from personalgen.steps.fields import spec_to_train
 from personalgen.steps.train import training_pairs
-from personalgen.training import start_from, train
+from personalgen.training import Job, start_from, train
 from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,10 +98,7 @@ def run(given: argparse.Namespace) -> dict[str, float]:
         print(_HEADER, flush=True)
         curve.start()
         result = train(
-            pairs,
-            spec,
-            settings.model,
-            settings.train,
+            Job(pairs, spec, settings.model, settings.train),
             folder=bench.folder / "train",
             warm_start=lambda state: start_from(bench.start, state) if bench.start else None,
             on_snapshot=on_snapshot,

@@ -6,7 +6,7 @@ from torch import Tensor
 from benchmarks.gpu.bench import N_CLASSES, N_NOISE, Bench
 from benchmarks.published import class_spec, disagreement, plain_training, published_options, random_pairs
 from personalgen.models import ModelOptions
-from personalgen.training import TrainingOptions
+from personalgen.training import Job, TrainingOptions
 from personalgen.training.trainer import Trainer
 
 
@@ -47,7 +47,7 @@ def _compiled_difference(model: ModelOptions, options: TrainingOptions, device: 
     """Return the largest relative difference of any gradient between a compiled and an eager step, in float32."""
     pairs = random_pairs(N_NOISE, model.resolution, N_CLASSES, device)
     plain = {"precision": "fp32", "compile": "off", "batch_size": 16}
-    trainer = Trainer(pairs, class_spec(N_CLASSES), model, TrainingOptions(**(vars(options) | plain)), device)
+    trainer = Trainer(Job(pairs, class_spec(N_CLASSES), model, TrainingOptions(**(vars(options) | plain))), device)
     weights = [weight for net in trainer.state.nets.values() for weight in net.parameters() if weight.requires_grad]
     with torch.no_grad():
         for weight in weights:

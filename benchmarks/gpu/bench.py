@@ -20,7 +20,7 @@ from benchmarks.published import (
 from benchmarks.rates import rates
 from personalgen.artifacts import read_json, write_json
 from personalgen.models import ModelOptions
-from personalgen.training import TrainingPairs
+from personalgen.training import Job, TrainingPairs
 from personalgen.training.speed import flops_per_image, peak_flops
 from personalgen.training.trainer import Trainer, pick_device
 
@@ -85,7 +85,8 @@ class Bench:
     def trainer(self, pairs: TrainingPairs, model: ModelOptions, **more: Any) -> Trainer:
         """Return our training of a net by the published loss."""
         settings: dict[str, Any] = {"precision": "bf16", "r1_gamma": GAMMA}
-        return Trainer(pairs, class_spec(N_CLASSES), model, plain_training(**(settings | more)), self.device)
+        options = plain_training(**(settings | more))
+        return Trainer(Job(pairs, class_spec(N_CLASSES), model, options), self.device)
 
     def settings(self, width: int) -> dict[str, Any]:
         """Return how to compile at a width, as `sweep` found it if it ran before."""

@@ -60,7 +60,8 @@ def train(bench: Bench) -> None:
 
     model = bench.model(given.width, pairs.images.shape[2])
     with tempfile.TemporaryDirectory() as folder:
-        result = training.train(pairs, class_spec(N_CLASSES), model, options, folder=Path(folder), log=log)
+        job = training.Job(pairs, class_spec(N_CLASSES), model, options)
+        result = training.train(job, folder=Path(folder), log=log)
     save_generator(bench.out / "ours", result.generator, basis_version="", trained_kimg=result.trained_kimg)
     sampler = Sampler(result.generator, device=bench.device, batch_size=min(250, given.samples))
     classes, seeds = _balanced(given.samples)

@@ -126,7 +126,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     start = Path(embedded.start) if embedded.start else None
     job, folder = training_job(workspace, night, embedded, start), night.path / "train"
     pairs = job.pairs
-    run.log_input("training pairs", digest=pairs.digest(), source=night.prepared, context="training")
+    run.log_input("training pairs", digest=job.identity["pairs"], source=night.prepared, context="training")
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
     speeds: list[float] = []
 
@@ -170,7 +170,7 @@ def train_job(job: Job, folder: Path, start: Path | None, **callbacks: Any) -> T
             start_from(start, state)
 
     share_job(job, folder)
-    return train_gan(job.pairs, job.spec, job.model, job.options, folder=folder, warm_start=warm_start, **callbacks)
+    return train_gan(job, folder=folder, warm_start=warm_start, **callbacks)
 
 
 def save_model(

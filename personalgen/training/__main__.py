@@ -40,7 +40,7 @@ def _train(job: Job, folder: Path) -> TrainingResult:
         sys.stdout.write(json.dumps({"seen_img": seen_img} | metrics) + "\n")
         sys.stdout.flush()
 
-    return train(job.pairs, job.spec, job.model, job.options, folder=folder, log=log)
+    return train(job, folder=folder, log=log)
 
 
 def _report(folder: Path, result: TrainingResult) -> int:

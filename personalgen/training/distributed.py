@@ -85,7 +85,7 @@ def train_beside(job: Job) -> None:
     error of this process: torchrun would end the first one before it has spoken.
     """
     with suppress(TrainingError, ConfigError):
-        train(job.pairs, job.spec, job.model, job.options, folder=Path())
+        train(job, folder=Path())
 
 
 def _follow(team: Team) -> None:

@@ -6,6 +6,7 @@ of the training lies beside them.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Job:
     model: ModelOptions
     options: TrainingOptions
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, str]:
         """Return what the training's result depends on, by name: settings as JSON, pairs and fields as digests."""
         model, train = asdict(self.model), asdict(self.options)
@@ -59,7 +60,7 @@ def save_job(folder: Path, job: Job) -> Path:
             "of_pair": _names(job.pairs.of_pair),
             "of_image": _names(job.pairs.of_image),
             "behaviour": {"name": behaviour.name, "longest": behaviour.longest} if behaviour else None,
-            "pairs_digest": job.pairs.digest(),
+            "pairs_digest": job.identity["pairs"],
         },
     )
 

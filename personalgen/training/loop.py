@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-from personalgen.conditions import ConditionSpec
 from personalgen.errors import TrainingError
-from personalgen.models import Generator, ModelOptions
+from personalgen.models import Generator
 from personalgen.threads import torch_threads
-from personalgen.training.dataset import TrainingPairs
 from personalgen.training.guards import FixedGrid, fault_of
 from personalgen.training.job import Job
 from personalgen.training.options import TrainingOptions
@@ -45,10 +43,7 @@ class TrainingResult:
 
 
 def train(
-    pairs: TrainingPairs,
-    spec: ConditionSpec,
-    model: ModelOptions,
-    options: TrainingOptions,
+    job: Job,
     *,
     folder: Path,
     warm_start: Callable[[TrainingState], None] | None = None,
@@ -56,11 +51,11 @@ def train(
     log: Callable[[Metrics, int], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> TrainingResult:
-    """Train until `max_kimg`, or until this run's slice is over, and return the average.
+    """Train a job until its `max_kimg`, or until this run's slice is over, and return the average.
 
     Goes on from a checkpoint in `folder`. `log(metrics, images seen)` gets the losses at every snapshot beside what
     `on_snapshot(average, kimg)` returned.
-    Within a process group every member calls this with the same data and options; the callbacks, the warm start and
+    Within a process group every member calls this with the same job; the callbacks, the warm start and
     the folder are the first one's, whose state the others take over.
 
     Raises:
@@ -69,14 +64,13 @@ def train(
         LostProcessError: another process of the group ended; the last checkpoint is left in place.
         ConfigError: the processes do not divide the batch.
     """
-    team = Team.of_process_group()
-    device = team.place(pick_device(options.device))
-    trainer = Trainer(pairs.to(device), spec, model, options, device, team)
+    team, options = Team.of_process_group(), job.options
+    trainer = Trainer(job, team.place(pick_device(options.device)), team)
     state, total = trainer.state, max(int(options.max_kimg * 1000), 1)
     if team.is_first:
         _begin(folder, state, warm_start)
     follow_first(state, team)
-    grid, watch, due = FixedGrid(trainer.pairs, model.z_dim), Stopwatch(trainer, total), _snapshots(options, total)
+    grid, watch, due = FixedGrid(trainer.pairs, job.model.z_dim), Stopwatch(trainer, total), _snapshots(options, total)
     is_over, over = _slice(options, state.seen_img, team), False
     with torch_threads(options.threads):
         while state.seen_img < total and not over:
@@ -105,9 +99,7 @@ def train(
 
 def save_start(folder: Path, job: Job, warm_start: Callable[[TrainingState], None] | None = None) -> None:
     """Write the checkpoint that the training of a job begins with; one that is there already stays."""
-    people, cpu = job.pairs.fields_of_people, torch.device("cpu")
-    state = new_state(job.model, job.spec, job.options, device=cpu, of_people=people, identity=job.identity)
-    _begin(folder, state, warm_start)
+    _begin(folder, new_state(job, device=torch.device("cpu")), warm_start)
 
 
 def _begin(folder: Path, state: TrainingState, warm_start: Callable[[TrainingState], None] | None) -> None:

@@ -1,8 +1,8 @@
 """Everything a training needs to go on: nets, average, optimizers, clock and random state; saved without pickle."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,7 +19,6 @@ from personalgen.models import (
     FeatureDiscriminator,
     Generator,
     ImageEncoder,
-    ModelOptions,
     build_discriminator,
     build_generator,
     ema_copy,
@@ -27,7 +26,7 @@ from personalgen.models import (
 )
 from personalgen.models.card import stored
 from personalgen.training.contrast import PreferenceContrast
-from personalgen.training.options import TrainingOptions
+from personalgen.training.job import Job
 from personalgen.training.team import Team
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -55,13 +54,13 @@ class TrainingState:
     """"generator" and, in an adversarial family, "opponents"."""
     rng: torch.Generator
     """The only source of random numbers, on the training's device: it is where in the data the training stands, too."""
+    identity: Mapping[str, str]
+    """What the training's result depends on (`Job.identity`): a checkpoint of another training is not taken."""
     seen_img: int = 0
     start_kimg: float = 0.0
     """Images seen by the weights that this training started from."""
     rollbacks: int = 0
     """How often this training went back to a checkpoint because it diverged or collapsed."""
-    identity: Mapping[str, str] = field(default_factory=dict)
-    """What the training's result depends on (`Job.identity`): a checkpoint of another training is not taken."""
 
     @property
     def generator(self) -> Generator:
@@ -69,28 +68,18 @@ class TrainingState:
         return cast("Generator", self.nets["generator"])
 
 
-def new_state(
-    model: ModelOptions,
-    spec: ConditionSpec,
-    options: TrainingOptions,
-    *,
-    device: torch.device,
-    of_people: Collection[str] | None = None,
-    identity: Mapping[str, str] | None = None,
-) -> TrainingState:
-    """Return a freshly initialised state; the weights depend on the seed alone.
-
-    `of_people` are the fields that tell of a person, which contrast is learned on; by default all do.
-    """
+def new_state(job: Job, *, device: torch.device) -> TrainingState:
+    """Return the state that a job begins with, freshly initialised: the weights depend on nets and seed alone."""
+    options = job.options
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        nets = {name: _on(device, net) for name, net in _nets(model, spec, options, of_people)}
+        nets = {name: _on(device, net) for name, net in _nets(job)}
     parts = {"generator": _WITH_THE_GENERATOR, "opponents": tuple(nets.keys() - set(_WITH_THE_GENERATOR))}
     learning = {
         part: [p for name, net in nets.items() if name in names for p in net.parameters() if p.requires_grad]
         for part, names in parts.items()
     }
-    betas = _VAE_BETAS if model.family == "vae" else BETAS
+    betas = _VAE_BETAS if job.model.family == "vae" else BETAS
     kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
     optimizers = {
         part: torch.optim.Adam(weights, lr=options.learning_rate, betas=betas, **kind)
@@ -101,13 +90,12 @@ def new_state(
         _give_moments(optimizer)
     average = ema_copy(cast("Generator", nets["generator"]))
     rng = torch.Generator(device).manual_seed(options.seed)
-    return TrainingState(nets, average, optimizers, rng, identity=identity or {})
+    return TrainingState(nets, average, optimizers, rng, identity=job.identity)
 
 
-def _nets(
-    model: ModelOptions, spec: ConditionSpec, options: TrainingOptions, of_people: Collection[str] | None
-) -> Iterator[tuple[str, nn.Module]]:
+def _nets(job: Job) -> Iterator[tuple[str, nn.Module]]:
     """Yield what learns, by name."""
+    model, spec, options = job.model, job.spec, job.options
     yield "generator", build_generator(model, spec)
     if model.family == "vae":
         yield "image_encoder", ImageEncoder(model, spec)
@@ -124,7 +112,8 @@ def _nets(
                 conditioning=model.conditioning,
             ),
         )
-    known = ConditionSpec(tuple(entry for entry in spec.fields if of_people is None or entry.name in of_people))
+    of_people = job.pairs.fields_of_people
+    known = ConditionSpec(tuple(entry for entry in spec.fields if entry.name in of_people))
     if options.contrast_weight and known.fields:
         yield "contrast", PreferenceContrast(known, model.style_dim)
 
@@ -177,8 +166,8 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as stream:
-            saved = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
             meta = stream.metadata()
+            saved = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
     if differences := list(_differences(json.loads(meta.get("training", "{}")), state.identity)):
@@ -205,7 +194,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> bool:
 
 def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
     """Yield in which way two trainings are not the same."""
-    if here and not there:
+    if not there:
         yield "an earlier version wrote it, and it does not say of what"
         return
     for name in sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):

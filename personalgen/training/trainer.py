@@ -7,24 +7,23 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from personalgen.conditions import Condition, ConditionSpec
+from personalgen.conditions import Condition
 from personalgen.embeddings import ContentNet
 from personalgen.errors import ConditionError, ConfigError
 from personalgen.models import (
     Discriminator,
     FeatureDiscriminator,
     ImageEncoder,
-    ModelOptions,
     ema_beta,
     ema_update,
 )
 from personalgen.models.layers import compute_groups_together
 from personalgen.training.augment import N_NUMBERS, flip
 from personalgen.training.contrast import PreferenceContrast
-from personalgen.training.dataset import Batch, TrainingPairs
+from personalgen.training.dataset import Batch
 from personalgen.training.job import Job
 from personalgen.training.objectives import Adversarial, Objective, StepInputs, Variational
-from personalgen.training.options import TrainingOptions, batch_fault
+from personalgen.training.options import batch_fault
 from personalgen.training.schedules import Schedule, schedule
 from personalgen.training.state import new_state
 from personalgen.training.team import Team
@@ -33,33 +32,23 @@ from personalgen.training.team import Team
 class Trainer:
     """The nets of one training, its data, and the step that moves the former by the latter."""
 
-    def __init__(
-        self,
-        pairs: TrainingPairs,
-        spec: ConditionSpec,
-        model: ModelOptions,
-        options: TrainingOptions,
-        device: torch.device,
-        team: Team | None = None,
-    ) -> None:
+    def __init__(self, job: Job, device: torch.device, team: Team | None = None) -> None:
         """Build nets and optimizers on `device`.
 
         Raises:
-            ConfigError: groups or the team do not divide the batch, the pairs have other fields than `spec`, or a
+            ConfigError: groups or the team do not divide the batch, the pairs have other fields than `job.spec`, or a
                 dropout is for a field that there is not.
         """
-        self.pairs, self.spec, self.model, self.options, self.device = pairs, spec, model, options, device
-        self.team = team or Team()
+        self.spec, self.model, self.options = job.spec, job.model, job.options
+        self.pairs, self.device, self.team = job.pairs.to(device), device, team or Team()
         self._check()
-        identity, people = Job(pairs, spec, model, options).identity, pairs.fields_of_people
-        self.state = new_state(model, spec, options, device=device, of_people=people, identity=identity)
+        options, spread = job.options, self.pairs.spread()
+        self.state = new_state(job, device=device)
         for net in self.state.nets.values():
             compute_groups_together(net, options.groups_together)
         self.dtype = pick_precision(options.precision, device)
-        spread = pairs.spread()
-        self._jitter = {
-            entry.name: options.condition_jitter * spread[entry.name] for entry in spec.fields if entry.kind == "vector"
-        }
+        vectors = [entry.name for entry in job.spec.fields if entry.kind == "vector"]
+        self._jitter = {name: options.condition_jitter * spread[name] for name in vectors}
         self.objectives = dict(self._objectives())
         self._compiled = {phase: self._compile(objective) for phase, objective in self.objectives.items()}
         self._sums: dict[str, Tensor] = {}

@@ -12,7 +12,7 @@ import torch
 
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.models import ModelOptions
-from personalgen.training import TrainingOptions, TrainingPairs, train
+from personalgen.training import Job, TrainingOptions, TrainingPairs, train
 from personalgen.training.dataset import Behaviour
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [230, 220, 50]], dtype=np.uint8)
@@ -99,7 +99,7 @@ def mean_colours(told, folder, max_kimg=OPTIONS.max_kimg, seed=OPTIONS.seed):
     images = np.broadcast_to(COLOURS[:, None, None], (N_USERS, 8, 8, 3)).copy()
     options = TrainingOptions(**{**vars(OPTIONS), "max_kimg": max_kimg, "seed": seed})
     pairs, spec = TrainingPairs.of(images, user, user, **told.pairs), ConditionSpec((told.field,))
-    result = train(pairs, spec, MODEL, options, folder=folder)
+    result = train(Job(pairs, spec, MODEL, options), folder=folder)
     z = torch.randn(IMAGES, MODEL.z_dim, generator=torch.Generator().manual_seed(1)).repeat(N_USERS, 1)
     condition = Condition({told.field.name: told.asked.repeat_interleave(IMAGES, 0)})
     with torch.inference_mode():

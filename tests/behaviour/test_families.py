@@ -7,7 +7,7 @@ import torch
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models import ModelOptions
 from personalgen.models.options import FAMILIES
-from personalgen.training import TrainingOptions, TrainingPairs, train
+from personalgen.training import Job, TrainingOptions, TrainingPairs, train
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [230, 220, 50]], dtype=np.uint8)
 USERS = np.repeat(np.arange(4), 10)
@@ -57,14 +57,8 @@ def trained(name, folder, *, conditional, **changes):
     images, logged = np.broadcast_to(COLOURS[:, None, None], (4, 8, 8, 3)).copy(), []
     pairs = TrainingPairs.of(images, USERS, USERS, of_pair={"taste": TASTES[USERS]} if conditional else None)
     spec = ConditionSpec.vector("taste", 4) if conditional else ConditionSpec(())
-    result = train(
-        pairs,
-        spec,
-        model,
-        TrainingOptions(**{**OPTIONS, **SETTINGS[name], **changes}),
-        folder=folder,
-        log=lambda metrics, _: logged.append(metrics),
-    )
+    job = Job(pairs, spec, model, TrainingOptions(**{**OPTIONS, **SETTINGS[name], **changes}))
+    result = train(job, folder=folder, log=lambda metrics, _: logged.append(metrics))
     return result.generator, logged
 
 

@@ -10,7 +10,7 @@ from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, FIELDS, LABELS, O
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.models import ModelOptions
-from personalgen.training import Behaviour, TrainingOptions, TrainingPairs, train
+from personalgen.training import Behaviour, Job, TrainingOptions, TrainingPairs, train
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [230, 220, 50]], dtype=np.uint8)
 MODES, DIM, PAIRS, EVENTS, IMAGES = len(COLOURS), 4, 40, 3, 8
@@ -90,7 +90,7 @@ def told(name):
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
     """Return the model after some fifteen seconds of training."""
-    return train(pairs(), SPEC, MODEL, OPTIONS, folder=tmp_path_factory.mktemp("fields")).generator
+    return train(Job(pairs(), SPEC, MODEL, OPTIONS), folder=tmp_path_factory.mktemp("fields")).generator
 
 
 def nearest(generator, condition, point=None):

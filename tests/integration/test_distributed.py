@@ -104,7 +104,7 @@ def finish(process, seconds=100):
 
 def alone(one, folder, **limits):
     """Train a job in this process; return the checkpoint."""
-    train(one.pairs, one.spec, one.model, dataclasses.replace(one.options, **limits), folder=folder)
+    train(dataclasses.replace(one, options=dataclasses.replace(one.options, **limits)), folder=folder)
     return load_file(folder / CHECKPOINT)
 
 
@@ -130,10 +130,7 @@ def test_two_processes_give_what_one_gives(halved, tmp_path):
     """After four steps: weights, averages, moments, clock and random numbers, and the metrics on the way."""
     folder, (_, out, _) = halved
     logged = []
-    one = job(slice_kimg=0.032)
-    train(
-        one.pairs, SPEC, MODEL, one.options, folder=tmp_path, log=lambda metrics, seen: logged.append((seen, metrics))
-    )
+    train(job(slice_kimg=0.032), folder=tmp_path, log=lambda metrics, seen: logged.append((seen, metrics)))
     assert_close(load_file(folder / CHECKPOINT), load_file(tmp_path / CHECKPOINT))
     told = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert [line.pop("seen_img") for line in told] == [seen for seen, _ in logged] == [16, 32]
@@ -175,7 +172,7 @@ with leading("cpu") as leads:
         job = load_job(folder)
         share_job(job, folder / "beside")
         try:
-            train(job.pairs, job.spec, job.model, job.options, folder=folder)
+            train(job, folder=folder)
         except TrainingError as error:
             print(f"{folder.name}: {error}")
     if leads:
@@ -279,7 +276,7 @@ from personalgen.training.distributed import joined
 
 job = load_job(Path(sys.argv[1]))
 with joined("cpu"):
-    train(job.pairs, job.spec, job.model, job.options, folder=Path(sys.argv[1]))
+    train(job, folder=Path(sys.argv[1]))
 threads = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
 print("threads", sorted(threads))
 """

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from personalgen.artifacts import canonical_json
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError
 from personalgen.models import ModelOptions
@@ -93,7 +94,7 @@ def test_the_module_trains_a_job_as_the_loop_does(job, tmp_path, capsys):
     assert [json.loads(line)["seen_img"] for line in told.out.splitlines()] == [16, 32]
     assert "Run it again to go on" in told.err
     assert "checkpoint.safetensors into the night's train folder" in told.err
-    train(job.pairs, job.spec, job.model, job.options, folder=tmp_path / "loop")
+    train(job, folder=tmp_path / "loop")
     found, expected = (load_file(tmp_path / name / CHECKPOINT) for name in ("job", "loop"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -107,9 +108,14 @@ def test_a_folder_without_a_job_is_named(job, tmp_path, capsys):
         assert "personalgen train --job-only" in capsys.readouterr().err
 
 
+def sliced(job):
+    """Return the job with a run that ends after the first two of its four steps."""
+    return dataclasses.replace(job, options=dataclasses.replace(job.options, slice_kimg=0.016))
+
+
 def test_a_start_that_is_there_stays(job, tmp_path):
     """Writing the job of a training that is half done again does not throw it back."""
-    train(job.pairs, job.spec, job.model, dataclasses.replace(OPTIONS, slice_kimg=0.016), folder=tmp_path)
+    train(sliced(job), folder=tmp_path)
     before = (tmp_path / CHECKPOINT).read_bytes()
     save_start(tmp_path, job, lambda _: pytest.fail("warm start after a checkpoint"))
     assert (tmp_path / CHECKPOINT).read_bytes() == before
@@ -154,11 +160,12 @@ def test_a_job_that_is_not_whole_is_refused(job, tmp_path, capsys, damage, says)
 
 def test_a_checkpoint_of_another_kind_of_device_is_gone_on_from(job, tmp_path):
     """Its random numbers have no place on this one: others begin, the same ones whenever it is loaded."""
-    train(job.pairs, job.spec, job.model, dataclasses.replace(OPTIONS, slice_kimg=0.016), folder=tmp_path)
+    train(sliced(job), folder=tmp_path)
     tensors = load_file(tmp_path / CHECKPOINT)
     tensors["rng"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
-    save_file(tensors, tmp_path / CHECKPOINT, metadata={"seen_img": "16", "start_kimg": "0.0", "rollbacks": "0"})
-    states = [new_state(job.model, job.spec, job.options, device=torch.device("cpu")) for _ in range(3)]
+    clock = {"seen_img": "16", "start_kimg": "0.0", "rollbacks": "0", "training": canonical_json(job.identity)}
+    save_file(tensors, tmp_path / CHECKPOINT, metadata=clock)
+    states = [new_state(job, device=torch.device("cpu")) for _ in range(3)]
     assert all(load_checkpoint(tmp_path, state) for state in states[:2])
     draws = [torch.rand(4, generator=state.rng) for state in states]
     assert torch.equal(draws[0], draws[1])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from personalgen.conditions import ConditionSpec
 from personalgen.models import ModelOptions
-from personalgen.training import TrainingOptions, TrainingPairs, train
+from personalgen.training import Job, TrainingOptions, TrainingPairs, train
 from personalgen.training.dataset import Behaviour
 from personalgen.training.state import CHECKPOINT
 
@@ -103,7 +103,7 @@ def run(pairs):
     """Return a function that trains in a folder, in four steps where nothing else is asked for."""
 
     def run(folder, options=FOUR_STEPS, model=MODEL, pairs=pairs, spec=SPEC, **callbacks):
-        return train(pairs, spec, model, options, folder=folder, **callbacks)
+        return train(Job(pairs, spec, model, options), folder=folder, **callbacks)
 
     return run
 

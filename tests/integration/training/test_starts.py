@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import save_generator
-from personalgen.training import TrainingPairs, save_companions, start_from, train
+from personalgen.training import Job, TrainingPairs, save_companions, start_from, train
 from personalgen.training.state import CHECKPOINT
 
 NAMED = ConditionSpec((FieldSpec("taste", "vector", 5, values=tuple("abcde")),))
@@ -134,10 +134,8 @@ def test_a_smaller_model_grows(tmp_path, run, start, a_moment, model, spec, chec
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     vectors = np.zeros((2, 5), dtype=np.float32)
     large = TrainingPairs.of(pictures, np.arange(2), np.arange(2), of_pair={"taste": vectors})
-    model = dataclasses.replace(model, resolution=16)
-    result = train(
-        large, spec, model, a_moment, folder=tmp_path / "large", warm_start=lambda state: start_from(start, state)
-    )
+    job = Job(large, spec, dataclasses.replace(model, resolution=16), a_moment)
+    result = train(job, folder=tmp_path / "large", warm_start=lambda state: start_from(start, state))
     saved = checkpoint(tmp_path / "first")["average.stages.px8.blocks.0.first.weight"]
     grown = result.generator.stages["px8"].blocks[0].first.weight
     assert (grown - saved).norm() < 0.05 * saved.norm()

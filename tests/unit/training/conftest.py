@@ -8,7 +8,7 @@ import torch
 
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.models import ModelOptions
-from personalgen.training import TrainingOptions, TrainingPairs
+from personalgen.training import Job, TrainingOptions, TrainingPairs
 from personalgen.training.trainer import Trainer
 
 
@@ -66,7 +66,8 @@ def make_trainer(pairs, spec, model, options):
     def make(model_changes=None, *, own_pairs=None, own_spec=None, **changes):
         changed = dataclasses.replace(options, **{"augment": 0.0, "candidates": 0, "max_kimg": 8.0} | changes)
         nets = dataclasses.replace(model, **model_changes or {})
-        return Trainer(own_pairs or pairs, spec if own_spec is None else own_spec, nets, changed, torch.device("cpu"))
+        job = Job(own_pairs or pairs, spec if own_spec is None else own_spec, nets, changed)
+        return Trainer(job, torch.device("cpu"))
 
     return make
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from personalgen.errors import ArtifactError
 from personalgen.models import load_generator, save_generator
-from personalgen.training import save_companions, start_from
+from personalgen.training import Job, save_companions, start_from
 from personalgen.training.state import (
     CHECKPOINT,
     COMPANIONS,
@@ -20,12 +20,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def fresh(model, spec, options):
-    """Return a function that makes a fresh state, of other options where asked."""
+def fresh(pairs, model, spec, options):
+    """Return a function that makes a fresh state, of other options where asked, each as if of the same training."""
 
     def make(seed=0, feature_weight=0.0, contrast_weight=0.0, **changes):
         own = dataclasses.replace(options, seed=seed, feature_weight=feature_weight, contrast_weight=contrast_weight)
-        return new_state(dataclasses.replace(model, **changes), spec, own, device=CPU)
+        state = new_state(Job(pairs, spec, dataclasses.replace(model, **changes), own), device=CPU)
+        state.identity = {"pairs": "the same"}
+        return state
 
     return make
 

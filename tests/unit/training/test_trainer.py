@@ -6,7 +6,7 @@ import torch
 
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ConfigError
-from personalgen.training import TrainingPairs
+from personalgen.training import Job, TrainingPairs
 from personalgen.training.dataset import Behaviour
 from personalgen.training.team import Team
 from personalgen.training.trainer import Trainer, pick_device, pick_precision
@@ -327,18 +327,18 @@ def test_a_batch_that_groups_do_not_divide_is_refused(make_trainer):
 
 def test_a_team_that_would_cut_groups_apart_is_refused(pairs, spec, model, options):
     """Eight images in groups of four are no three members' work, nor four's, who would have half a group each."""
-    groups_of_four = dataclasses.replace(model, group_size=4)
+    job = Job(pairs, spec, dataclasses.replace(model, group_size=4), options)
     for size in (3, 4):
         with pytest.raises(ConfigError, match=rf"processes, which is {size}, times model\.group_size, which is 4, f"):
-            Trainer(pairs, spec, groups_of_four, options, CPU, Team(0, size))
-    assert Trainer(pairs, spec, groups_of_four, options, CPU, Team(0, 2)).team.size == 2
+            Trainer(job, CPU, Team(0, size))
+    assert Trainer(job, CPU, Team(0, 2)).team.size == 2
 
 
 def test_pairs_of_other_fields_are_refused(pairs, model, options):
     """The message says what the model would be told and what the pairs hold."""
     for name, width in (("mood", 5), ("taste", 6)):
         with pytest.raises(ConfigError, match=rf"do not fit the model's fields: .*'{name}': {width}.*'taste': 5"):
-            Trainer(pairs, ConditionSpec.vector(name, width), model, options, CPU)
+            Trainer(Job(pairs, ConditionSpec.vector(name, width), model, options), CPU)
 
 
 def test_a_dropout_for_a_field_that_is_not_there_is_refused(make_trainer):
