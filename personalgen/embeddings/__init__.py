@@ -3,7 +3,6 @@
 from personalgen.embeddings.basis import Basis, load_basis, save_basis
 from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.content import ContentNet, image_features, text_features
-from personalgen.embeddings.events import History
 from personalgen.embeddings.fields import (
     ConditionOptions,
     FieldRows,
@@ -38,7 +37,6 @@ __all__ = [
     "ContentNet",
     "EmbeddingOptions",
     "FieldRows",
-    "History",
     "PreferenceTable",
     "TextEncoder",
     "as_condition",

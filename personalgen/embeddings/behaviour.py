@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix
-from personalgen.embeddings.events import DAY_SEC, History
 from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, EVENT_COLUMNS, FieldRows
+from personalgen.histories import DAY_SEC, History
 
 
 def user_fields(history: History, basis: Basis, items: Matrix, asked: Mapping[str, int]) -> dict[str, FieldRows]:

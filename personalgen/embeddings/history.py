@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
 from personalgen.embeddings.behaviour import user_fields
-from personalgen.embeddings.events import DAY_SEC, History
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
+from personalgen.histories import DAY_SEC, History
 
 _KEPT_IN_SUBSETS = 0.5
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, digest_of
 from personalgen.config import SplitOptions
-from personalgen.embeddings import EmbeddingOptions, History, image_features, label_values, text_features
+from personalgen.embeddings import EmbeddingOptions, image_features, label_values, text_features
 from personalgen.embeddings.basis import encoder_name
+from personalgen.histories import History
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared, user_splits

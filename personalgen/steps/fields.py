@@ -11,7 +11,6 @@ from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
     Basis,
     FieldRows,
-    History,
     condition_spec,
     dislikes_known,
     label_rows,
@@ -20,10 +19,10 @@ from personalgen.embeddings import (
     vectors_before_events,
 )
 from personalgen.embeddings.basis import Matrix
-from personalgen.embeddings.events import DAY_SEC
 from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, LABELS, PREFERENCE, TEXT
 from personalgen.embeddings.text import TEXT_ENCODER
 from personalgen.errors import ConfigError
+from personalgen.histories import DAY_SEC, History
 from personalgen.models import load_card
 from personalgen.steps.data import NightData, save_array
 from personalgen.steps.workspace import Workspace

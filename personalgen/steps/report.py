@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.catalogue import read, write
-from personalgen.embeddings import History
 from personalgen.evaluation import Figure, Interval, ReportPicture, SheetRow, contact_sheet, write_png, write_report
 from personalgen.generation.sampler import Sampler
+from personalgen.histories import History
 from personalgen.models import load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData

@@ -17,9 +17,9 @@ from PIL import Image
 from personalgen.artifacts import atomic_path, canonical_json
 from personalgen.bounds import check_options
 from personalgen.errors import SourceError
+from personalgen.histories import DAY_SEC
 from personalgen.worlds.base import PlantedUsers, World
 
-DAY_SEC = 86_400
 _SCHEMA = """
 create table about(key text primary key, value text not null);
 create table users(user_id text primary key, segment text, created_at integer, opted_out integer not null default 0);

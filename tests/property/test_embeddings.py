@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalgen.embeddings import EmbeddingOptions, History, embed_users, fit_basis, vectors_before_events
+from personalgen.embeddings import EmbeddingOptions, embed_users, fit_basis, vectors_before_events
+from personalgen.histories import History
 
 N_ITEMS, N_USERS, HOUR = 7, 4, 3600
 ITEM_IDS = tuple(f"i{k}" for k in range(N_ITEMS))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from personalgen.embeddings import EmbeddingOptions, History, fit_basis
+from personalgen.embeddings import EmbeddingOptions, fit_basis
+from personalgen.histories import History
 
 DAY = 86_400
 N_ITEMS, N_USERS, WIDTH = 12, 30, 20

@@ -6,9 +6,10 @@ import torch
 
 from personalgen.conditions import Condition
 from personalgen.config import build_settings
-from personalgen.embeddings import EmbeddingOptions, FieldRows, History, fit_basis, save_basis
+from personalgen.embeddings import EmbeddingOptions, FieldRows, fit_basis, save_basis
 from personalgen.embeddings.fields import FIELDS, OF_USER
 from personalgen.errors import ConfigError
+from personalgen.histories import History
 from personalgen.models import ModelOptions, build_generator, save_generator
 from personalgen.steps import fields as module
 from personalgen.steps.data import NightData

@@ -1,6 +1,6 @@
 import numpy as np
 
-from personalgen.embeddings import History
+from personalgen.histories import History
 from personalgen.steps.report import _shown_users, liked_items
 
 
