@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("personalgen", "flows")
-LIGHT = ("models", "training", "generation", "embeddings")
+LIGHT = ("models", "training", "generation", "embeddings", "recommenders")
 LIGHT_MAY_IMPORT = {"numpy", "pandas", "personalgen", "pyarrow", "safetensors", "scipy", "sklearn", "torch"}
 VAGUE = {"common", "helpers", "misc", "util", "utils"}
 LONGEST_FILE = 400
@@ -70,7 +70,7 @@ def needed_by(path):
 
 @pytest.mark.parametrize("path", sources(*(f"personalgen/{name}" for name in LIGHT)), ids=str)
 def test_light_packages_need_only_the_numeric_stack(path):
-    """Importing models, training, generation or embeddings loads no third-party package but the numeric ones."""
+    """Importing one of LIGHT loads no third-party package but the numeric ones."""
     needed = needed_by(path)
     assert {name: where for name, where in needed.items() if name not in LIGHT_MAY_IMPORT} == {}
 

@@ -1,0 +1,1 @@
+"""Models of what people like next: fitted on histories, updated by what is new, and able to forget a person."""

@@ -1,0 +1,67 @@
+"""What every model of people's next likes can do, and how histories become its rows."""
+
+from enum import StrEnum
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from personalgen.histories import History
+
+Matrix = NDArray[np.float32]
+
+
+class Forgetting(StrEnum):
+    """When a model that was told to forget a person will have done so."""
+
+    AT_ONCE = "at once"
+    NEXT_SOLVE = "its statistics at once, its coefficients at the next solve"
+    NEXT_FIT = "at the next fit, on histories without the person"
+
+
+class Recommender(Protocol):
+    """A model of what people like next. Ids travel with matrices; rows follow the history that is asked about.
+
+    What counts of a history is what was liked, in its order: an event with a negative weight is not a like.
+    """
+
+    name: str
+    item_ids: tuple[str, ...]
+    """Columns of `scores` and rows of `item_vectors`; empty before the first fit."""
+
+    def fit(self, history: History) -> Self:
+        """Learn from all of a history; what was learnt before is dropped."""
+
+    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
+        """Learn what is new: the history as it is now, of which the first n_known[k] likes of user k were known.
+
+        The items must be those of the fit, in its order.
+        """
+
+    def forget(self, person: History) -> Forgetting:
+        """Forget one person, whose likes are those of `person`; return when that will have happened."""
+
+    def scores(self, history: History) -> Matrix:
+        """Return (n_users, n_items): higher is sooner liked; what was liked before has a score, too."""
+
+    def user_vectors(self, history: History) -> Matrix:
+        """Return (n_users, dim), whose products with `item_vectors` are, or approximate, `scores`."""
+
+    def item_vectors(self) -> Matrix:
+        """Return (n_items, dim)."""
+
+
+def likes_of(history: History) -> History:
+    """Return what was liked."""
+    return history.where(history.weight > 0)
+
+
+def decayed_rows(likes: History, *, half_life: float, window: int) -> csr_array:
+    """Return (n_users, n_items) float32: each user's newest `window` likes, halved every `half_life` likes."""
+    counts = np.diff(likes.bounds)
+    age = np.repeat(likes.bounds[1:], counts) - 1 - np.arange(len(likes.item_index))
+    recent = age < window
+    weight = 2.0 ** (-age[recent] / half_life)
+    entries = (weight.astype(np.float32), (likes.user_index[recent], likes.item_index[recent]))
+    return csr_array(entries, shape=(len(likes.user_ids), len(likes.item_ids)))

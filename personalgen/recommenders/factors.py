@@ -1,0 +1,130 @@
+"""Factor models: items as vectors, a person as what follows from the items liked lately. Baselines."""
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalgen.errors import ConfigError
+from personalgen.histories import History
+from personalgen.recommenders.base import Forgetting, Matrix, decayed_rows, likes_of
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+class _Factors:
+    """Item factors from the matrix of all likes; people are made of their newest likes when they are asked about."""
+
+    name = "factors"
+
+    def __init__(self, dim: int = 64, *, half_life: float = 3.0, window: int = 16, seed: int = 0) -> None:
+        """Wait for a fit."""
+        self.dim, self.half_life, self.window, self.seed = dim, half_life, window, seed
+        self.item_ids: tuple[str, ...] = ()
+        self._items: Matrix = np.zeros((0, dim), dtype=np.float32)
+
+    def fit(self, history: History) -> Self:
+        """Learn item factors from all of a history."""
+        likes = likes_of(history)
+        everything = max(len(likes.item_index), 1)
+        self.item_ids = history.item_ids
+        self._items = self._factorised(decayed_rows(likes, half_life=np.inf, window=everything))
+        return self
+
+    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
+        """Learn anew: the factors of all items depend on all likes."""
+        del n_known
+        return self.fit(history)
+
+    def forget(self, person: History) -> Forgetting:
+        """Do nothing yet: factors forget when they are learnt anew."""
+        del person
+        return Forgetting.NEXT_FIT
+
+    def scores(self, history: History) -> Matrix:
+        """Return (n_users, n_items) products of the vectors."""
+        found: Matrix = self.user_vectors(history) @ self.item_vectors().T
+        return found
+
+    def user_vectors(self, history: History) -> Matrix:
+        """Return (n_users, dim) of the newest likes, an older one halved per half-life."""
+        return self._folded_in(decayed_rows(likes_of(history), half_life=self.half_life, window=self.window))
+
+    def item_vectors(self) -> Matrix:
+        """Return (n_items, dim)."""
+        return self._items
+
+    def _factorised(self, likes: "csr_array") -> Matrix:
+        raise NotImplementedError
+
+    def _folded_in(self, rows: "csr_array") -> Matrix:
+        """Return people's vectors from rows of likes."""
+        found: Matrix = np.asarray(rows @ self._items, dtype=np.float32)
+        return found
+
+
+class Svd(_Factors):
+    """Truncated singular vectors of the likes (scikit-learn)."""
+
+    name = "svd"
+
+    def _factorised(self, likes: "csr_array") -> Matrix:
+        from sklearn.decomposition import TruncatedSVD
+
+        items = np.zeros((likes.shape[1], self.dim), dtype=np.float32)
+        rank = min(self.dim, min(likes.shape) - 1)
+        if rank > 0:
+            items[:, :rank] = TruncatedSVD(rank, random_state=self.seed).fit(likes).components_.T
+        return items
+
+
+class Als(_Factors):
+    """Weighted alternating least squares on implicit feedback (Hu, Koren & Volinsky 2008), by the package implicit."""
+
+    name = "als"
+
+    def __init__(
+        self,
+        dim: int = 64,
+        *,
+        regularization: float = 0.1,
+        alpha: float = 5.0,
+        iterations: int = 15,
+        half_life: float = 3.0,
+        window: int = 16,
+        seed: int = 0,
+    ) -> None:
+        """Wait for a fit."""
+        super().__init__(dim, half_life=half_life, window=window, seed=seed)
+        self.regularization, self.alpha, self.iterations = regularization, alpha, iterations
+
+    def _factorised(self, likes: "csr_array") -> Matrix:
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+        except ImportError as error:
+            raise ConfigError(
+                f"the recommender als needs the package {error.name!r}, which is not installed. Install the extra: "
+                "pip install 'personalgen[als]'. Nothing was fitted."
+            ) from error
+        from scipy.sparse import csr_matrix
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # its many small solves are slower on several threads
+            self._model = AlternatingLeastSquares(
+                factors=self.dim,
+                regularization=self.regularization,
+                alpha=self.alpha,
+                iterations=self.iterations,
+                random_state=self.seed,
+                num_threads=1,
+            )
+            self._model.fit(csr_matrix(likes), show_progress=False)
+        return np.asarray(self._model.item_factors, dtype=np.float32)
+
+    def _folded_in(self, rows: "csr_array") -> Matrix:
+        """Return the least squares' own vectors of people with these rows."""
+        from scipy.sparse import csr_matrix
+
+        found = self._model.recalculate_user(np.arange(rows.shape[0]), csr_matrix(rows))
+        return np.asarray(found, dtype=np.float32)
