@@ -1,10 +1,12 @@
 """Factor models: items as vectors, a person as what follows from the items liked lately. Baselines."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from personalgen.bounds import check_options
 from personalgen.errors import ConfigError
 from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting, Matrix, decayed_rows, likes_of
@@ -13,16 +15,45 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+@dataclass(frozen=True)
+class FactorOptions:
+    """Settings of the factor models."""
+
+    dim: int = 64
+    """Columns of item and user vectors."""
+    half_life: float = 3.0
+    """Likes after which a like weighs half in what a person is asked with."""
+    window: int = 16
+    """Newest likes that a person is asked with."""
+    regularization: float = 0.1
+    """ALS: weight of the squared factors."""
+    alpha: float = 5.0
+    """ALS: how much more a like counts than what was not liked."""
+    iterations: int = 15
+    """ALS: sweeps over people and items."""
+    seed: int = 0
+    """Of the start."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that give no factors, all in one message."""
+        check_options(
+            "recommender",
+            self,
+            least={"dim": 1, "window": 1, "iterations": 1, "regularization": 0},
+            above={"half_life": 0, "alpha": 0},
+        )
+
+
 class _Factors:
     """Item factors from the matrix of all likes; people are made of their newest likes when they are asked about."""
 
     name = "factors"
 
-    def __init__(self, dim: int = 64, *, half_life: float = 3.0, window: int = 16, seed: int = 0) -> None:
+    def __init__(self, options: FactorOptions | None = None) -> None:
         """Wait for a fit."""
-        self.dim, self.half_life, self.window, self.seed = dim, half_life, window, seed
+        self.options = options or FactorOptions()
         self.item_ids: tuple[str, ...] = ()
-        self._items: Matrix = np.zeros((0, dim), dtype=np.float32)
+        self._items: Matrix = np.zeros((0, self.options.dim), dtype=np.float32)
 
     def fit(self, history: History) -> Self:
         """Learn item factors from all of a history."""
@@ -49,7 +80,9 @@ class _Factors:
 
     def user_vectors(self, history: History) -> Matrix:
         """Return (n_users, dim) of the newest likes, an older one halved per half-life."""
-        return self._folded_in(decayed_rows(likes_of(history), half_life=self.half_life, window=self.window))
+        return self._folded_in(
+            decayed_rows(likes_of(history), half_life=self.options.half_life, window=self.options.window)
+        )
 
     def item_vectors(self) -> Matrix:
         """Return (n_items, dim)."""
@@ -72,10 +105,10 @@ class Svd(_Factors):
     def _factorised(self, likes: "csr_array") -> Matrix:
         from sklearn.decomposition import TruncatedSVD
 
-        items = np.zeros((likes.shape[1], self.dim), dtype=np.float32)
-        rank = min(self.dim, min(likes.shape) - 1)
+        items = np.zeros((likes.shape[1], self.options.dim), dtype=np.float32)
+        rank = min(self.options.dim, min(likes.shape) - 1)
         if rank > 0:
-            items[:, :rank] = TruncatedSVD(rank, random_state=self.seed).fit(likes).components_.T
+            items[:, :rank] = TruncatedSVD(rank, random_state=self.options.seed).fit(likes).components_.T
         return items
 
 
@@ -83,21 +116,6 @@ class Als(_Factors):
     """Weighted alternating least squares on implicit feedback (Hu, Koren & Volinsky 2008), by the package implicit."""
 
     name = "als"
-
-    def __init__(
-        self,
-        dim: int = 64,
-        *,
-        regularization: float = 0.1,
-        alpha: float = 5.0,
-        iterations: int = 15,
-        half_life: float = 3.0,
-        window: int = 16,
-        seed: int = 0,
-    ) -> None:
-        """Wait for a fit."""
-        super().__init__(dim, half_life=half_life, window=window, seed=seed)
-        self.regularization, self.alpha, self.iterations = regularization, alpha, iterations
 
     def _factorised(self, likes: "csr_array") -> Matrix:
         try:
@@ -110,13 +128,14 @@ class Als(_Factors):
         from scipy.sparse import csr_matrix
         from threadpoolctl import threadpool_limits
 
+        options = self.options
         with threadpool_limits(1, "blas"):  # its many small solves are slower on several threads
             self._model = AlternatingLeastSquares(
-                factors=self.dim,
-                regularization=self.regularization,
-                alpha=self.alpha,
-                iterations=self.iterations,
-                random_state=self.seed,
+                factors=options.dim,
+                regularization=options.regularization,
+                alpha=options.alpha,
+                iterations=options.iterations,
+                random_state=options.seed,
                 num_threads=1,
             )
             self._model.fit(csr_matrix(likes), show_progress=False)

@@ -5,9 +5,10 @@ import pytest
 
 from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting
-from personalgen.recommenders.factors import Als, Svd
+from personalgen.recommenders.factors import Als, FactorOptions, Svd
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.popularity import Popularity
+from personalgen.recommenders.sequence import SequenceEncoder, SequenceOptions
 from personalgen.recommenders.statistics import NextItemOptions
 
 N_ITEMS = 12
@@ -16,8 +17,9 @@ MAKE = {
     "next-item, one scale": lambda: LinearNextItem(NextItemOptions(ridge=5.0, two_scales=False), dim=4),
     "popularity": Popularity,
     "popular-7-days": lambda: Popularity(days=7),
-    "svd": lambda: Svd(4),
-    "als": lambda: Als(4, iterations=3),
+    "svd": lambda: Svd(FactorOptions(dim=4)),
+    "sequence": lambda: SequenceEncoder(SequenceOptions(dim=8, longest=6, epochs=20, batch_size=8)),
+    "als": lambda: Als(FactorOptions(dim=4, iterations=3)),
 }
 
 

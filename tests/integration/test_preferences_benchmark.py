@@ -1,0 +1,52 @@
+"""The benchmark of recommenders: its planted table, and that it runs at toy size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import preferences
+from benchmarks.list_like import ListLike, table
+from personalgen.recommenders.next_item import LinearNextItem
+
+
+def test_the_planted_table_is_a_history():
+    """Times are sorted, nobody likes an item twice, everybody likes at least 20; the same seed gives the same table."""
+    options = ListLike(n_users=50, n_items=300, n_topics=6)
+    history, content = table(options)
+    steps = np.diff(history.timestamp)
+    assert (np.diff(history.user_index) >= 0).all()
+    assert (steps[np.diff(history.user_index) == 0] >= 0).all()
+    pairs = history.user_index * 300 + history.item_index
+    assert len(np.unique(pairs)) == len(pairs)
+    assert np.diff(history.bounds).min() >= 20
+    assert content.shape == (300, 64)
+    assert np.array_equal(table(options)[0].item_index, history.item_index)
+
+
+def test_all_models_run_at_toy_size(tmp_path, capsys):
+    """A row each with finite figures, and the next-item model above ALS on the planted table."""
+    assert preferences.main(["--quick", "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["next-item_ndcg_at_10_over_als"] > 1
+    gain = found["next-item_ndcg_at_10"] / found["als_ndcg_at_10"]
+    assert found["next-item_ndcg_at_10_over_als"] == pytest.approx(gain)
+    told = capsys.readouterr().out
+    assert "200 people, 300 items" in told
+    assert all(name in told for name in ("popular-7-days", "sequence", "next-item, one scale"))
+
+
+def test_cold_items_are_not_known(monkeypatch):
+    """No model is fitted on a like of an item that is held out as new."""
+    fitted = []
+
+    class Watched(LinearNextItem):
+        def fit(self, history):
+            fitted.append(set(history.item_index.tolist()))
+            return super().fit(history)
+
+    data = preferences.Data(*table(ListLike(n_users=60, n_items=200, n_topics=4)))
+    preferences.measured(Watched, data)
+    cold = set(np.flatnonzero(data.cold).tolist())
+    assert [bool(items & cold) for items in fitted] == [True, False, True]
