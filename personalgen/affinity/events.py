@@ -1,0 +1,73 @@
+"""Events as columns, and the order in which they count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64] | NDArray[np.object_]
+"""Ids of users or items: whole numbers, or texts."""
+Keys = NDArray[np.int64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Columns of one length; who did it is told beside them."""
+
+    item: Keys
+    seconds: NDArray[np.int32]
+    """After the state's landmark."""
+    weight: NDArray[np.float32]
+    """Negative for a dislike."""
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Events"]) -> "Events":
+        """Return the events of all parts, one after another."""
+        return cls(*(np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(cls)))
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Events":
+        """Return the chosen events."""
+        return Events(self.item[chosen], self.seconds[chosen], self.weight[chosen])
+
+
+def by_user(user: NDArray[np.integer], n_users: int, events: Events) -> tuple[Places, Events]:
+    """Return where the events of each user, an index below `n_users`, begin and end, and the events, oldest first.
+
+    Those of one second stand by item and weight, so that the order in which events came does not matter.
+    """
+    order = np.arange(len(events))
+    if (events.seconds[1:] < events.seconds[:-1]).any():
+        order = np.argsort(events.seconds, kind="stable")
+    order = order[stable_order(user[order], n_users)]
+    user, seconds = user[order], events.seconds[order]
+    same = (user[1:] == user[:-1]) & (seconds[1:] == seconds[:-1])
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        own = order[tied]
+        order[tied] = own[np.lexsort((events.weight[own], events.item[own], seconds[tied], user[tied]))]
+    return bounds_of(np.bincount(user, minlength=n_users)), events.take(order)
+
+
+def coded(keys: Keys) -> tuple[Keys, NDArray[np.int32]]:
+    """Return the different keys, ascending, and which of them each one is."""
+    codes, found = pd.factorize(keys, sort=False)
+    order = np.argsort(found)
+    rank = np.empty(len(found), dtype=np.int32)
+    rank[order] = np.arange(len(found), dtype=np.int32)
+    return np.asarray(found[order], dtype=np.int64), rank[codes]
+
+
+def stable_order(code: NDArray[np.integer], n_codes: int) -> Places:
+    """Return the order that sorts small whole numbers; equal ones stay as they are. Linear for up to 65,536 of them."""
+    return np.argsort(code.astype(np.uint16) if n_codes <= 1 << 16 else code, kind="stable")
+
+
+def bounds_of(counts: NDArray[np.integer]) -> Places:
+    """Return where each part begins and, in the next entry, ends."""
+    return np.append(0, np.cumsum(counts)).astype(np.int64)

@@ -1,0 +1,184 @@
+"""The rows of a bucket: sums by user and item, and each user's newest events; made, joined, written and read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from personalgen.affinity.events import Events, Ids, Keys, Places, bounds_of, by_user, coded, stable_order
+from personalgen.artifacts import atomic_path
+from personalgen.histories import DAY_SEC
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A sparse matrix in rows: the entries of user k stand from bounds[k] to bounds[k + 1], items ascending."""
+
+    bounds: Places
+    item: Keys
+    value: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, bounds: Places, item: Keys, value: NDArray[np.float64]) -> "Sums":
+        """Return the sums by user and item of entries that stand user by user, items in any order."""
+        items, column = coded(item)
+        matrix = csr_array((value, column, bounds.astype(np.int32)), shape=(len(bounds) - 1, max(len(items), 1)))
+        matrix.sum_duplicates()
+        return cls(matrix.indptr.astype(np.int64), items[matrix.indices], matrix.data)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Sums"], places: Sequence[Places], n_users: int) -> "Sums":
+        """Return the sum of matrices, of which the rows of part k are those at places[k] of the whole."""
+        user = np.concatenate([place[part.user()] for part, place in zip(parts, places, strict=True)])
+        order = stable_order(user, n_users)
+        item, value = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("item", "value"))
+        return cls.of(bounds_of(np.bincount(user, minlength=n_users)), item, value)
+
+    def user(self) -> Places:
+        """Return the row of each entry."""
+        return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
+
+    def rows(self, kept: NDArray[np.bool_]) -> "Sums":
+        """Return the chosen rows."""
+        entry = np.repeat(kept, np.diff(self.bounds))
+        return Sums(bounds_of(np.diff(self.bounds)[kept]), self.item[entry], self.value[entry])
+
+    def times(self, factor: float) -> "Sums":
+        """Return the matrix times a number."""
+        return Sums(self.bounds, self.item, self.value * factor)
+
+
+@dataclass(frozen=True)
+class AffinityRows:
+    """What is known of some users. Sums are as of the landmark; `times` brings them to another moment."""
+
+    users: Ids
+    """(n,) ids, ascending: whole numbers, or texts."""
+    n_events: NDArray[np.int64]
+    """(n,) events of all time."""
+    liked: Sums
+    disliked: Sums
+    """Of events with a negative weight, without the sign: a dislike is no negative like."""
+    recent_bounds: Places
+    """(n + 1,)."""
+    recent: Events
+    """The newest events, user by user, oldest first."""
+
+    @classmethod
+    def of_events(
+        cls,
+        users: Ids,
+        user: NDArray[np.integer],
+        events: Events,
+        *,
+        half_life_days: float,
+        n_recent: int,
+    ) -> "AffinityRows":
+        """Return the rows of the events of `users`, of which `user` says whose each is; their order does not matter."""
+        bounds, own = by_user(user, len(users), events)
+        value = np.abs(own.weight) * np.exp2(own.seconds / (half_life_days * DAY_SEC))
+        liked, disliked = (_sums(bounds, own.item, value, chosen) for chosen in (own.weight > 0, own.weight < 0))
+        return cls(users, np.diff(bounds), liked, disliked, *_newest(bounds, own, n_recent))
+
+    @classmethod
+    def joined(cls, parts: Sequence["AffinityRows"], *, n_recent: int) -> "AffinityRows":
+        """Return the rows of all the events of which each part holds some."""
+        if len(parts) == 1:
+            return parts[0]
+        users = np.unique(np.concatenate([part.users for part in parts]))
+        places = [np.searchsorted(users, part.users) for part in parts]
+        counts = np.zeros(len(users), dtype=np.int64)
+        for part, place in zip(parts, places, strict=True):
+            counts[place] += part.n_events
+        liked = Sums.joined([part.liked for part in parts], places, len(users))
+        disliked = Sums.joined([part.disliked for part in parts], places, len(users))
+        user = np.concatenate(
+            [np.repeat(place, np.diff(part.recent_bounds)) for part, place in zip(parts, places, strict=True)]
+        )
+        bounds, recent = by_user(user, len(users), Events.joined([part.recent for part in parts]))
+        return cls(users, counts, liked, disliked, *_newest(bounds, recent, n_recent))
+
+    def where(self, kept: NDArray[np.bool_]) -> "AffinityRows":
+        """Return the chosen users."""
+        if kept.all():
+            return self
+        counts = np.diff(self.recent_bounds)
+        return AffinityRows(
+            self.users[kept],
+            self.n_events[kept],
+            self.liked.rows(kept),
+            self.disliked.rows(kept),
+            bounds_of(counts[kept]),
+            self.recent.take(np.repeat(kept, counts)),
+        )
+
+    def times(self, factor: float) -> "AffinityRows":
+        """Return the rows with all sums times a number."""
+        liked, disliked = self.liked.times(factor), self.disliked.times(factor)
+        return AffinityRows(self.users, self.n_events, liked, disliked, self.recent_bounds, self.recent)
+
+
+def save_rows(path: Path, rows: AffinityRows) -> Path:
+    """Write the rows as Parquet, one row a user, atomically; sums as float32."""
+    columns: dict[str, Any] = {"user": pa.array(rows.users), "n_events": rows.n_events}
+    for name, sums in (("liked", rows.liked), ("disliked", rows.disliked)):
+        columns[f"{name}_item"] = _lists(sums.bounds, sums.item)
+        columns[f"{name}_value"] = _lists(sums.bounds, sums.value.astype(np.float32))
+    for name in ("item", "seconds", "weight"):
+        columns[f"recent_{name}"] = _lists(rows.recent_bounds, getattr(rows.recent, name))
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="lz4", use_dictionary=False, write_statistics=False)
+    return path
+
+
+def load_rows(path: Path) -> AffinityRows:
+    """Return the rows of a file."""
+    table = pq.read_table(path, use_threads=False)
+    users = table["user"].to_numpy()  # texts come as objects
+    liked, disliked = (
+        Sums(*_keys(table[f"{name}_item"]), _flat(table[f"{name}_value"])[1].astype(np.float64))
+        for name in ("liked", "disliked")
+    )
+    bounds, item = _keys(table["recent_item"])
+    recent = Events(item, *(_flat(table[f"recent_{name}"])[1] for name in ("seconds", "weight")))
+    return AffinityRows(users, table["n_events"].to_numpy(), liked, disliked, bounds, recent)
+
+
+def _sums(bounds: Places, item: Keys, value: NDArray[np.floating], chosen: NDArray[np.bool_]) -> Sums:
+    """Return the sums of the chosen events."""
+    own = value[chosen].astype(np.float64)
+    return Sums.of(np.append(0, np.cumsum(chosen))[bounds], item[chosen], own)
+
+
+def _newest(bounds: Places, events: Events, count: int) -> tuple[Places, Events]:
+    """Return the newest `count` events of each user, and where each user's begin and end."""
+    own = np.diff(bounds)
+    if own.max(initial=0) <= count:
+        return bounds, events
+    age = np.repeat(bounds[1:], own) - 1 - np.arange(len(events))
+    return bounds_of(np.minimum(own, count)), events.take(age < count)
+
+
+def _lists(bounds: Places, values: NDArray[Any]) -> pa.Array:
+    """Return lists of the values; keys that fit are stored in half the bytes."""
+    if values.dtype == np.int64 and (not len(values) or (values.min() >= -(1 << 31) and values.max() < 1 << 31)):
+        values = values.astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), pa.array(values))
+
+
+def _keys(column: pa.ChunkedArray) -> tuple[Places, Keys]:
+    """Return where each list begins and ends, and the keys of all of them."""
+    bounds, keys = _flat(column)
+    return bounds, keys.astype(np.int64)
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[Places, NDArray[Any]]:
+    """Return where each list begins and ends, and the values of all of them."""
+    lists = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return lists.offsets.to_numpy().astype(np.int64) - lists.offsets[0].as_py(), lists.flatten().to_numpy()

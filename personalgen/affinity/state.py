@@ -1,0 +1,250 @@
+"""A state on disk that lives from night to night: a base, and a part for each night since, each bucket by bucket.
+
+Sums are kept as of a fixed moment, the landmark: an event weighs `2^((time - landmark) / half-life)` for ever, and a
+reader scales by `2^((landmark - as_of) / half-life)`. So time passing changes no file, an event may come late, and what
+is new in a night is a small part beside the others, which nobody rewrites (forward decay: Cormode et al., ICDE 2009).
+A history that was corrected replaces what was known of its user. A manifest, written last, says which parts count.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from personalgen.affinity.events import Events, Ids
+from personalgen.affinity.options import AffinityOptions
+from personalgen.affinity.rows import AffinityRows, load_rows, save_rows
+from personalgen.affinity.spill import ItemKeys, Spill, seconds_after
+from personalgen.artifacts import atomic_path, read_json, write_json
+from personalgen.errors import ArtifactError, DataError
+from personalgen.histories import DAY_SEC
+
+STATE, ITEMS, REPLACED = "state.json", "items.parquet", "replaced.parquet"
+_BASE, _FORMAT = "base", 1
+
+UserIds = Sequence[str] | Sequence[int] | Ids
+
+
+@dataclass(frozen=True)
+class Part:
+    """One addition to the state: a folder of buckets."""
+
+    folder: str
+    nights: tuple[str, ...]
+    """What was added in it."""
+    n_events: int
+    replaces: bool = False
+    """Whether it names users whose rows in earlier parts count no more."""
+
+
+@dataclass(frozen=True)
+class AffinityState:
+    """A state as its manifest was when it was opened; what changes it returns the new one.
+
+    Batches of events have the columns user_id and item_id, whole numbers or texts, timestamp, whole seconds since 1970,
+    and weight, negative for a dislike. They may come in any order.
+    """
+
+    folder: Path
+    options: AffinityOptions
+    landmark: int
+    """Seconds since 1970."""
+    as_of: int
+    """Seconds since 1970 before which events are known."""
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def build(
+        cls, folder: Path, batches: Iterable[pa.RecordBatch], *, as_of: datetime, options: AffinityOptions | None = None
+    ) -> "AffinityState":
+        """Return the state of all events before `as_of`, in place of what is in the folder.
+
+        Raises:
+            DataError: an event's time is more than 68 years from `as_of`.
+        """
+        now = int(as_of.timestamp())
+        state = cls(folder, options or AffinityOptions(), now, now, ())
+        return state._with(batches, now, _BASE, ItemKeys(), None)
+
+    @classmethod
+    def open(cls, folder: Path) -> "AffinityState":
+        """Return the state in a folder.
+
+        Raises:
+            ArtifactError: there is none, or another version wrote it.
+        """
+        raw = read_json(folder / STATE)
+        if raw.get("format") != _FORMAT:
+            raise ArtifactError(
+                f"{folder / STATE} has format {raw.get('format')}, this version reads {_FORMAT}. Build the state "
+                "again. Nothing was changed."
+            )
+        parts = tuple(Part(**part | {"nights": tuple(part["nights"])}) for part in raw["parts"])
+        return cls(folder, AffinityOptions(**raw["options"]), raw["landmark"], raw["as_of"], parts)
+
+    def add(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        as_of: datetime,
+        night: str,
+        replaced: UserIds | None = None,
+    ) -> "AffinityState":
+        """Return the state with further events before `as_of`, however late they come; a known night changes nothing.
+
+        Of users who are `replaced`, the batches hold the whole history: what was known of them counts no more.
+
+        Raises:
+            DataError: `as_of` lies before that of the state, or a time is more than 68 years from the landmark.
+        """
+        now = int(as_of.timestamp())
+        if night in {known for part in self.parts for known in part.nights}:
+            return self
+        if now < self.as_of:
+            raise DataError(
+                f"the state knows events before {self.as_of} (seconds since 1970), and nights go forward: found {now}. "
+                "Build it again to go back. Nothing was added."
+            )
+        return self._with(batches, now, night, self._item_keys(), replaced)
+
+    def forget(self, user_ids: UserIds) -> "AffinityState":
+        """Return the state without some users, of whom no file holds anything any more."""
+        parts = []
+        for part in self.parts:
+            with self._new_folder() as made:
+                for path in sorted((self.folder / part.folder).glob("[0-9]*.parquet")):
+                    rows = _without(load_rows(path), user_ids)
+                    if len(rows.users):
+                        save_rows(made / path.name, rows)
+                if part.replaces:
+                    replaced = self._replaced(part)
+                    _save_ids(made / REPLACED, replaced[~np.isin(replaced, np.asarray(user_ids, dtype=replaced.dtype))])
+                parts.append(replace(part, folder=made.name))
+        return self._published(replace(self, parts=tuple(parts)))
+
+    def compacted(self) -> "AffinityState":
+        """Return the state with all parts in one: reading gets faster, nothing else changes."""
+        if len(self.parts) == 1:
+            return self
+        n_events = 0
+        with self._new_folder() as made:
+            for bucket in range(self.options.n_buckets):
+                if (rows := self._rows(bucket)) is not None:
+                    n_events += int(rows.n_events.sum())
+                    save_rows(made / _file_of(bucket), rows)
+            nights = tuple(night for part in self.parts for night in part.nights)
+            return self._published(replace(self, parts=(Part(made.name, nights, n_events),)))
+
+    def rows(self, *, as_of: datetime | None = None) -> Iterator[AffinityRows]:
+        """Yield the rows of each bucket that holds any, with sums as of a moment, by default the state's own."""
+        now = self.as_of if as_of is None else as_of.timestamp()
+        factor = 2.0 ** ((self.landmark - now) / (self.options.half_life_days * DAY_SEC))
+        for bucket in range(self.options.n_buckets):
+            if (rows := self._rows(bucket)) is not None:
+                yield rows.times(factor)
+
+    def item_ids(self, keys: NDArray[np.int64]) -> Ids:
+        """Return the ids behind keys of items."""
+        texts = self._item_keys().texts
+        return keys if texts is None else texts.take(pa.array(keys)).to_numpy(zero_copy_only=False)
+
+    def _with(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        now: int,
+        night: str,
+        items: ItemKeys,
+        replaced: UserIds | None,
+    ) -> "AffinityState":
+        """Return the state with one part more."""
+        n_events, options = 0, self.options
+        with self._new_folder() as made, tempfile.TemporaryDirectory(prefix=".spill-", dir=self.folder) as spilled:
+            with Spill(Path(spilled), options.n_buckets) as spill:
+                for batch in batches:
+                    known = batch.filter(pc.less(batch["timestamp"], now))
+                    seconds = seconds_after(self.landmark, known["timestamp"].to_numpy())
+                    weight = known["weight"].cast(pa.float32()).to_numpy()
+                    spill.add(known["user_id"], Events(items.of(known["item_id"]), seconds, weight))
+            for bucket, users, user, events in spill.buckets():
+                rows = AffinityRows.of_events(
+                    users, user, events, half_life_days=options.half_life_days, n_recent=options.n_recent
+                )
+                n_events += len(events)
+                save_rows(made / _file_of(bucket), rows)
+            if replaced is not None:
+                _save_ids(made / REPLACED, replaced)
+            if items.texts is not None:
+                _save_ids(self.folder / ITEMS, items.texts)
+            part = Part(made.name, (night,), n_events, replaces=replaced is not None)
+            return self._published(replace(self, as_of=now, parts=(*self.parts, part)))
+
+    def _rows(self, bucket: int) -> AffinityRows | None:
+        """Return a bucket's rows as of the landmark, or None where it holds nobody."""
+        found: list[AffinityRows] = []
+        for part in self.parts:
+            if not (self.folder / part.folder).is_dir():
+                raise ArtifactError(
+                    f"{self.folder / part.folder} is gone: the state was changed since it was opened, or somebody "
+                    "deleted a part of it. Open it again; build it again if that does not help."
+                )
+            if part.replaces:
+                gone = self._replaced(part)
+                found = [_without(rows, gone) for rows in found]
+            if (path := self.folder / part.folder / _file_of(bucket)).is_file():
+                found.append(load_rows(path))
+        found = [rows for rows in found if len(rows.users)]
+        return AffinityRows.joined(found, n_recent=self.options.n_recent) if found else None
+
+    def _replaced(self, part: Part) -> Ids:
+        """Return the users whose earlier rows a part replaces."""
+        ids: Ids = pq.read_table(self.folder / part.folder / REPLACED)["id"].to_numpy()
+        return ids
+
+    def _item_keys(self) -> ItemKeys:
+        """Return the keys that items have."""
+        path = self.folder / ITEMS
+        return ItemKeys(pq.read_table(path)["id"].combine_chunks() if path.is_file() else None)
+
+    @contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """Yield a folder for a part, which stays if the manifest names it in the end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        yield Path(tempfile.mkdtemp(prefix="part-", dir=self.folder))
+
+    def _published(self, state: "AffinityState") -> "AffinityState":
+        """Write the manifest, and remove what it does not name."""
+        manifest = {
+            "format": _FORMAT,
+            "options": state.options,
+            "landmark": state.landmark,
+            "as_of": state.as_of,
+            "parts": [vars(part) for part in state.parts],
+        }
+        write_json(state.folder / STATE, manifest)
+        named = {part.folder for part in state.parts}
+        for path in state.folder.glob("part-*"):
+            if path.name not in named:
+                shutil.rmtree(path)
+        return state
+
+
+def _file_of(bucket: int) -> str:
+    return f"{bucket:04d}.parquet"
+
+
+def _without(rows: AffinityRows, user_ids: UserIds) -> AffinityRows:
+    return rows.where(~np.isin(rows.users, np.asarray(user_ids, dtype=rows.users.dtype)))
+
+
+def _save_ids(path: Path, ids: UserIds) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table({"id": ids if isinstance(ids, pa.Array) else pa.array(ids)}), temporary)
