@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64] | NDArray[np.object_]
@@ -56,11 +56,12 @@ def by_user(user: NDArray[np.integer], n_users: int, events: Events) -> tuple[Pl
 
 def coded(keys: Keys) -> tuple[Keys, NDArray[np.int32]]:
     """Return the different keys, ascending, and which of them each one is."""
-    codes, found = pd.factorize(keys, sort=False)
+    encoded = pa.array(keys).dictionary_encode()
+    found: Keys = encoded.dictionary.to_numpy()
     order = np.argsort(found)
     rank = np.empty(len(found), dtype=np.int32)
     rank[order] = np.arange(len(found), dtype=np.int32)
-    return np.asarray(found[order], dtype=np.int64), rank[codes]
+    return found[order], rank[encoded.indices.to_numpy()]
 
 
 def stable_order(code: NDArray[np.integer], n_codes: int) -> Places:

@@ -25,9 +25,8 @@ class Sums:
     value: NDArray[np.float64]
 
     @classmethod
-    def of(cls, bounds: Places, item: Keys, value: NDArray[np.float64]) -> "Sums":
-        """Return the sums by user and item of entries that stand user by user, items in any order."""
-        items, column = coded(item)
+    def of(cls, bounds: Places, items: Keys, column: NDArray[np.int32], value: NDArray[np.float64]) -> "Sums":
+        """Return the sums of entries that stand user by user, in any order within one; `column` points into `items`."""
         matrix = csr_array((value, column, bounds.astype(np.int32)), shape=(len(bounds) - 1, max(len(items), 1)))
         matrix.sum_duplicates()
         return cls(matrix.indptr.astype(np.int64), items[matrix.indices], matrix.data)
@@ -38,7 +37,7 @@ class Sums:
         user = np.concatenate([place[part.user()] for part, place in zip(parts, places, strict=True)])
         order = stable_order(user, n_users)
         item, value = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("item", "value"))
-        return cls.of(bounds_of(np.bincount(user, minlength=n_users)), item, value)
+        return cls.of(bounds_of(np.bincount(user, minlength=n_users)), *coded(item), value)
 
     def user(self) -> Places:
         """Return the row of each entry."""
@@ -82,8 +81,12 @@ class AffinityRows:
     ) -> "AffinityRows":
         """Return the rows of the events of `users`, of which `user` says whose each is; their order does not matter."""
         bounds, own = by_user(user, len(users), events)
-        value = np.abs(own.weight) * np.exp2(own.seconds / (half_life_days * DAY_SEC))
-        liked, disliked = (_sums(bounds, own.item, value, chosen) for chosen in (own.weight > 0, own.weight < 0))
+        value = np.abs(own.weight, dtype=np.float64) * np.exp2(own.seconds / (half_life_days * DAY_SEC))
+        items, column = coded(own.item)
+        liked, disliked = (
+            Sums.of(np.append(0, np.cumsum(chosen))[bounds], items, column[chosen], value[chosen])
+            for chosen in (own.weight > 0, own.weight < 0)
+        )
         return cls(users, np.diff(bounds), liked, disliked, *_newest(bounds, own, n_recent))
 
     @classmethod
@@ -148,12 +151,6 @@ def load_rows(path: Path) -> AffinityRows:
     bounds, item = _keys(table["recent_item"])
     recent = Events(item, *(_flat(table[f"recent_{name}"])[1] for name in ("seconds", "weight")))
     return AffinityRows(users, table["n_events"].to_numpy(), liked, disliked, bounds, recent)
-
-
-def _sums(bounds: Places, item: Keys, value: NDArray[np.floating], chosen: NDArray[np.bool_]) -> Sums:
-    """Return the sums of the chosen events."""
-    own = value[chosen].astype(np.float64)
-    return Sums.of(np.append(0, np.cumsum(chosen))[bounds], item[chosen], own)
 
 
 def _newest(bounds: Places, events: Events, count: int) -> tuple[Places, Events]:

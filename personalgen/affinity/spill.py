@@ -35,15 +35,14 @@ class ItemKeys:
         if pa.types.is_integer(column.type):
             keys: Keys = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
             return keys
-        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        own = encoded.dictionary.cast(pa.string())
-        known = pa.array([], pa.string()) if self.texts is None else self.texts
-        place = pc.index_in(own, value_set=known)
-        fresh = own.filter(place.is_null())
-        self.texts = pa.concat_arrays([known, fresh])
-        keys = place.to_numpy(zero_copy_only=False).copy()
-        keys[np.isnan(keys)] = len(known) + np.arange(len(fresh))
-        found: Keys = keys.astype(np.int64)[encoded.indices.to_numpy()]
+        texts = column.cast(pa.string())
+        if self.texts is None:
+            self.texts = pa.array([], pa.string())
+        place = pc.index_in(texts, value_set=self.texts)
+        if place.null_count:
+            self.texts = pa.concat_arrays([self.texts, texts.filter(place.is_null()).unique()])
+            place = pc.index_in(texts, value_set=self.texts)
+        found: Keys = place.to_numpy().astype(np.int64)
         return found
 
 
@@ -71,10 +70,9 @@ class Spill:
         self.is_text = not pa.types.is_integer(users.type)
         own: Keys | pa.Array
         if self.is_text:
-            encoded = users if pa.types.is_dictionary(users.type) else users.dictionary_encode()
-            indices, texts = encoded.indices.to_numpy(), encoded.dictionary.cast(pa.string())
-            order, bounds = _by_bucket(_bucket_of(_tails(texts), self.n_buckets)[indices], self.n_buckets)
-            own = texts.take(pa.array(indices[order]))
+            texts = users.cast(pa.string())
+            order, bounds = _by_bucket(_bucket_of(_tails(texts), self.n_buckets), self.n_buckets)
+            own = texts.take(pa.array(order))
         else:
             keys = users.cast(pa.int64()).to_numpy(zero_copy_only=False)
             order, bounds = _by_bucket(_bucket_of(keys.view(np.uint64), self.n_buckets), self.n_buckets)
@@ -143,13 +141,11 @@ def _bucket_of(hashed: NDArray[np.uint64], n_buckets: int) -> NDArray[np.uint16]
 def _tails(texts: pa.Array) -> NDArray[np.uint64]:
     """Return the last eight bytes of each text as a number."""
     lengths, data = _bytes_of(texts)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    raw = np.frombuffer(data, dtype=np.uint8)
-    found = np.zeros(len(texts), dtype=np.uint64)
-    for back in range(1, _TAIL + 1):
-        there = lengths >= back
-        found[there] = (found[there] << np.uint64(8)) | raw[ends[there] - back]
-    return found
+    padded = np.concatenate([np.zeros(_TAIL, dtype=np.uint8), np.frombuffer(data, dtype=np.uint8)])
+    # One number at each byte; of a shorter text what stands before it is shifted out.
+    at_byte = np.ndarray(len(data) + 1, dtype="<u8", buffer=padded, strides=(1,))
+    missing = np.maximum(_TAIL - lengths, 0).astype(np.uint64)
+    return np.where(lengths > 0, at_byte[np.cumsum(lengths, dtype=np.int64)] >> (8 * np.minimum(missing, 7)), 0)
 
 
 def _bytes_of(texts: pa.Array) -> tuple[NDArray[np.int32], memoryview]:
