@@ -57,7 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{size:,} events\n{'engine':<22} {'CPU s':>8} {'MiB':>8}", flush=True)
         rows = {}
         for engine in given.only or ENGINES:
-            rows[engine] = _measured(engine, home, given.rounds)
+            try:
+                rows[engine] = _measured(engine, home, given.rounds)
+            except subprocess.CalledProcessError as error:
+                print(f"{engine:<22} failed: {error.stderr.strip().splitlines()[-1][:200]}", flush=True)
+                continue
             print(f"{engine:<22} {rows[engine]['cpu_s']:>8.2f} {rows[engine]['mib']:>8.0f}", flush=True)
         figures |= {f"{engine}_{size}_{key}": value for engine, row in rows.items() for key, value in row.items()}
         for name, value in _ratios(rows):
@@ -84,7 +88,7 @@ def _measured(engine: str, home: Path, rounds: int) -> dict[str, float]:
     """Return the least CPU seconds of some runs of an engine in a process of its own, and its resident size."""
     command = [sys.executable, "-m", "benchmarks.affinity", "--engine", engine, "--home", str(home)]
     runs = [
-        json.loads(subprocess.run(command, check=True, capture_output=True).stdout)  # noqa: S603 - this very module
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - this very module
         for _ in range(rounds)
     ]
     best: dict[str, float] = min(runs, key=lambda run: run["cpu_s"])

@@ -1,7 +1,6 @@
 """Preferences: what the generator knows of a person."""
 
 from personalgen.embeddings.basis import Basis, load_basis, save_basis
-from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.content import ContentNet, image_features, text_features
 from personalgen.embeddings.fields import (
     ConditionOptions,
@@ -18,6 +17,7 @@ from personalgen.embeddings.fields import (
     usual_dropout,
 )
 from personalgen.embeddings.history import embed_users, fit_basis, variants_before_events, vectors_before_events
+from personalgen.embeddings.known import Moments, vectors_known
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import (
     FIELD,
@@ -37,13 +37,13 @@ __all__ = [
     "ContentNet",
     "EmbeddingOptions",
     "FieldRows",
+    "Moments",
     "PreferenceTable",
     "TextEncoder",
     "as_condition",
     "asked_of_users",
     "compared_columns",
     "condition_spec",
-    "dislikes_known",
     "embed_users",
     "fields_in",
     "fit_basis",
@@ -53,7 +53,6 @@ __all__ = [
     "label_vocabulary",
     "load_basis",
     "load_preferences",
-    "newest_events",
     "picture_condition",
     "preference_spec",
     "save_basis",
@@ -63,4 +62,5 @@ __all__ = [
     "usual_dropout",
     "variants_before_events",
     "vectors_before_events",
+    "vectors_known",
 ]

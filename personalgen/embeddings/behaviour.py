@@ -1,24 +1,11 @@
-"""What people did, event by event, and what they disliked: tonight and as it was known before each event."""
-
-from collections.abc import Mapping
+"""What people did, event by event, and what they disliked, tonight and as it was known before each event."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix
-from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, EVENT_COLUMNS, FieldRows
+from personalgen.embeddings.fields import EVENT_COLUMNS, FieldRows
 from personalgen.histories import DAY_SEC, History
-
-
-def user_fields(history: History, basis: Basis, items: Matrix, asked: Mapping[str, int]) -> dict[str, FieldRows]:
-    """Return tonight's rows of the asked fields (name: most rows), one for each user; `items` are vectors of items."""
-    found = {}
-    if BEHAVIOUR in asked:
-        found[BEHAVIOUR] = newest_events(history, items, asked[BEHAVIOUR])
-    if DISLIKES in asked:
-        start, stop = history.bounds[:-1], history.bounds[1:]
-        found[DISLIKES] = dislikes_known(history, basis, items, start, stop)
-    return found
 
 
 def newest_events(history: History, items: Matrix, count: int) -> FieldRows:

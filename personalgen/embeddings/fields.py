@@ -1,4 +1,4 @@
-"""What a generator may be told, field by field: three fields of a user's, two of a picture's, in any mix.
+"""What a generator may be told, field by field: five fields of a user's, two of a picture's, in any mix.
 
 The settings choose the fields; the `ConditionSpec` that follows from them, with the labels' vocabulary, is stored in
 the model's card and frozen with it.
@@ -17,13 +17,18 @@ from personalgen.conditions import Condition, ConditionSpec, FieldSpec
 from personalgen.embeddings.text import TEXT_DIM, TextEncoder
 from personalgen.errors import ConditionError
 
-PREFERENCE, BEHAVIOUR, DISLIKES, LABELS, TEXT = "preference", "behaviour", "dislikes", "labels", "text"
-OF_USER, OF_PICTURE = (PREFERENCE, BEHAVIOUR, DISLIKES), (LABELS, TEXT)
+PREFERENCE, BEHAVIOUR, DISLIKES = "preference", "behaviour", "dislikes"
+INTERESTS, CONFIDENCE, LABELS, TEXT = "interests", "confidence", "labels", "text"
+OF_USER, OF_PICTURE = (PREFERENCE, BEHAVIOUR, DISLIKES, INTERESTS, CONFIDENCE), (LABELS, TEXT)
 FIELDS = OF_USER + OF_PICTURE
 LABEL_SEPARATOR = "|"
 """Between the values of one cell of a label column."""
 EVENT_COLUMNS = 2
 """Of an event, after the columns of its item's vector: weight and age."""
+SHARE_COLUMNS = 1
+"""Of an interest, after the columns of its centroid: its share of the weight."""
+CONFIDENCE_WIDTH, RECENCY = 4, 2
+"""Columns of a confidence, and which of them tells of the days since the newest event."""
 _DROPPED_OF_USER, _DROPPED_OF_PICTURE = 0.3, 0.5
 
 
@@ -33,9 +38,12 @@ class ConditionOptions:
 
     fields: tuple[str, ...] = (PREFERENCE,)
     """Any of "preference" (the user's vector), "behaviour" (the newest events, one by one), "dislikes" (a vector),
-    "labels" and "text" (of the picture); none makes an unconditional model."""
+    "interests" (centroids of what was liked), "confidence" (how much stands behind it), "labels" and "text" (of the
+    picture); none makes an unconditional model."""
     behaviour_events: int = 16
     """Most events of a user that `behaviour` holds, the newest."""
+    interests: int = 4
+    """Most centroids of a user that `interests` holds; the likes decide how many there are."""
     label_values: int = 256
     """Most values that `labels` knows: those of most training items. A model's values are frozen with it."""
     history_variants: int = 0
@@ -47,9 +55,8 @@ class ConditionOptions:
         faults = [f"fields must be among {', '.join(FIELDS)}, found {', '.join(map(repr, unknown))}"] if unknown else []
         if len(set(self.fields)) < len(self.fields):
             faults.append(f"fields must differ, found {', '.join(self.fields)}")
-        check_options(
-            "condition", self, least={"behaviour_events": 1, "label_values": 1, "history_variants": 0}, more=faults
-        )
+        least = {"behaviour_events": 1, "interests": 1, "label_values": 1, "history_variants": 0}
+        check_options("condition", self, least=least, more=faults)
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ def condition_spec(options: ConditionOptions, dim: int, labels: tuple[str, ...])
         PREFERENCE: FieldSpec(PREFERENCE, "vector", dim),
         BEHAVIOUR: FieldSpec(BEHAVIOUR, "sequence", dim + EVENT_COLUMNS, options.behaviour_events),
         DISLIKES: FieldSpec(DISLIKES, "vector", dim),
+        INTERESTS: FieldSpec(INTERESTS, "set", dim + SHARE_COLUMNS, options.interests),
+        CONFIDENCE: FieldSpec(CONFIDENCE, "vector", CONFIDENCE_WIDTH),
         LABELS: FieldSpec(LABELS, "label", len(labels), values=labels),
         TEXT: FieldSpec(TEXT, "vector", TEXT_DIM),
     }
@@ -90,7 +99,9 @@ def preference_spec(dim: int) -> ConditionSpec:
 def asked_of_users(*specs: ConditionSpec) -> dict[str, int]:
     """Return which fields of a user, besides the preference, the specifications ask for, and the most rows of each."""
     asked: dict[str, int] = {}
-    for entry in (entry for spec in specs for entry in spec.fields if entry.name in (BEHAVIOUR, DISLIKES)):
+    for entry in (
+        entry for spec in specs for entry in spec.fields if entry.name in OF_USER and entry.name != PREFERENCE
+    ):
         asked[entry.name] = max(entry.longest, asked.get(entry.name, 0))
     return asked
 

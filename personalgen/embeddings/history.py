@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
-from personalgen.embeddings.behaviour import user_fields
+from personalgen.embeddings.known import user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.histories import DAY_SEC, History
@@ -76,12 +76,20 @@ def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], 
 
 
 def embed_users(
-    history: History, basis: Basis, features: Matrix, asked: Mapping[str, int] | None = None
+    history: History,
+    basis: Basis,
+    features: Matrix,
+    asked: Mapping[str, int] | None = None,
+    *,
+    now: NDArray[np.int64] | None = None,
 ) -> PreferenceTable:
     """Return the preferences of every user of `history`, also of those without events (the population's).
 
-    `asked` names further fields that models need, with the most rows of each (`asked_of_users`).
+    `asked` names further fields that models need, with the most rows of each (`asked_of_users`). `now` is when each
+    user is asked about, in seconds since 1970; by default at the newest event of all.
     """
+    if now is None:
+        now = np.full(len(history.user_ids), history.timestamp.max(initial=0))
     vectors = basis.item_vectors(features, history.item_ids)
     raw = raw_user_vectors(history, vectors, basis.options, prior=basis.center)
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
@@ -92,7 +100,7 @@ def embed_users(
         counts,
         _top_events(history, weight, basis.options.n_top_events),
         basis.version,
-        user_fields(history, basis, vectors, asked or {}),
+        user_fields(history, basis, vectors, now, asked or {}),
     )
 
 

@@ -14,11 +14,28 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, canonical_json
 from personalgen.conditions import Condition, ConditionSpec
-from personalgen.embeddings.fields import EVENT_COLUMNS, OF_PICTURE, PREFERENCE, FieldRows, as_condition
+from personalgen.embeddings.fields import (
+    BEHAVIOUR,
+    CONFIDENCE,
+    EVENT_COLUMNS,
+    INTERESTS,
+    OF_PICTURE,
+    PREFERENCE,
+    RECENCY,
+    SHARE_COLUMNS,
+    FieldRows,
+    as_condition,
+)
 from personalgen.errors import ArtifactError, ConditionError
 
 FIELD = PREFERENCE
 _SHAPES = b"field_shapes"
+_BESIDE: dict[str, list[int]] = {
+    BEHAVIOUR: [-k for k in range(1, EVENT_COLUMNS + 1)],
+    INTERESTS: [-k for k in range(1, SHARE_COLUMNS + 1)],
+    CONFIDENCE: [RECENCY],
+}
+"""Columns of a field that change while a preference stays."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +109,12 @@ class PreferenceTable:
 def compared_columns(spec: ConditionSpec) -> tuple[NDArray[np.int64], ...]:
     """Return the columns of `condition_rows`, field by field, in which a user may have changed.
 
-    Of a sequence these are the vectors of the items: its weights and ages alone are no change.
+    Weights and ages of events, shares of interests, and the days since the newest event are no change by themselves.
     """
     parts, start = [], 0
     for entry in (entry for entry in spec.fields if entry.name not in OF_PICTURE):
         columns = np.arange(start, start + math.prod(entry.shape), dtype=np.int64)
-        if entry.has_elements:
-            parts.append(columns.reshape(entry.shape)[:, :-EVENT_COLUMNS].ravel())
-        else:
-            parts.append(columns)
+        parts.append(np.delete(columns.reshape(entry.shape), _BESIDE.get(entry.name, []), axis=-1).ravel())
         start += len(columns) + (0 if entry.name == PREFERENCE else entry.longest)
     return tuple(parts)
 

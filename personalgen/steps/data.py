@@ -95,6 +95,16 @@ class NightData:
         earlier = self.earlier_history()
         return earlier.where(self.train_users[earlier.user_index])
 
+    def tonight(self) -> NDArray[np.int64]:
+        """Return as_of, in seconds since 1970, for each user."""
+        return np.full(len(self.history.user_ids), int(self.prepared.tables.as_of.timestamp()), dtype=np.int64)
+
+    def held_back_from(self) -> NDArray[np.int64]:
+        """Return when each user's later events begin, in seconds since 1970; as_of where there are none."""
+        history, found = self.history, self.tonight()
+        np.minimum.at(found, history.user_index[self.later], history.timestamp[self.later])
+        return found
+
     @cached_property
     def texts(self) -> list[str]:
         """Title and text of every item, empty where it has neither."""

@@ -155,5 +155,8 @@ def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis, as
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)
-    save_preferences(folder / TONIGHT, embed_users(data.history, basis, features, asked))
-    save_preferences(folder / HELD_BACK, embed_users(data.earlier_history(), basis, features, asked))
+    for name, history, now in (
+        (TONIGHT, data.history, data.tonight()),
+        (HELD_BACK, data.earlier_history(), data.held_back_from()),
+    ):
+        save_preferences(folder / name, embed_users(history, basis, features, asked, now=now))

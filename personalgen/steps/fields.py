@@ -11,15 +11,17 @@ from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
     Basis,
     FieldRows,
+    Moments,
+    asked_of_users,
     condition_spec,
-    dislikes_known,
     label_rows,
     label_vocabulary,
     text_rows,
     vectors_before_events,
+    vectors_known,
 )
 from personalgen.embeddings.basis import Matrix
-from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, LABELS, PREFERENCE, TEXT
+from personalgen.embeddings.fields import BEHAVIOUR, LABELS, PREFERENCE, TEXT
 from personalgen.embeddings.text import TEXT_ENCODER
 from personalgen.errors import ConfigError
 from personalgen.histories import DAY_SEC, History
@@ -59,15 +61,14 @@ def has_set_fields(workspace: Workspace, spec: ConditionSpec) -> bool:
 def known_before(
     history: History, basis: Basis, features: Matrix, spec: ConditionSpec, events: NDArray[np.int64]
 ) -> dict[str, FieldRows]:
-    """Return the vectors of `spec` that tell of users as they were known before each of the `events`."""
+    """Return the fields of `spec` but behaviour that tell of users as they were known before each of the `events`."""
     found = {}
     if spec.find(PREFERENCE):
         vectors = vectors_before_events(history, basis, features)[events]
         found[PREFERENCE] = FieldRows(vectors, np.ones(len(events), dtype=np.bool_))
-    if spec.find(DISLIKES):
-        items = basis.item_vectors(features, history.item_ids)
-        start, stop = history.known_before()
-        found[DISLIKES] = dislikes_known(history, basis, items, start[events], stop[events])
+    if asked := asked_of_users(spec):
+        items, moments = basis.item_vectors(features, history.item_ids), Moments.before_events(history, events)
+        found |= vectors_known(history, basis, items, moments, asked)
     return found
 
 

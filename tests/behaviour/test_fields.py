@@ -1,4 +1,4 @@
-"""One small model that was told five things of four colours: after seconds of training each of them is obeyed alone."""
+"""One small model that was told six things of four colours: after seconds of training each of them is obeyed alone."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ import torch
 
 from personalgen.conditions import Condition
 from personalgen.embeddings import ConditionOptions, FieldRows, PreferenceTable, condition_spec
-from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, FIELDS, LABELS, OF_PICTURE, PREFERENCE, TEXT
+from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, INTERESTS, LABELS, OF_PICTURE, PREFERENCE, TEXT
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.models import ModelOptions
 from personalgen.training import Behaviour, Job, TrainingOptions, TrainingPairs, train
 
+FIELDS = (PREFERENCE, BEHAVIOUR, DISLIKES, INTERESTS, LABELS, TEXT)
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [230, 220, 50]], dtype=np.uint8)
 MODES, DIM, PAIRS, EVENTS, IMAGES = len(COLOURS), 4, 40, 3, 8
 TASTES = 2 * np.eye(MODES, DIM, dtype=np.float32)
@@ -67,10 +68,18 @@ def pairs():
         images,
         user,
         user,
-        of_pair={PREFERENCE: TASTES[user], DISLIKES: TASTES[NEXT[user]]},
+        of_pair={PREFERENCE: TASTES[user], DISLIKES: TASTES[NEXT[user]], INTERESTS: interests().values[user]},
+        absent={INTERESTS: ~interests().mask[user]},
         of_image={LABELS: np.eye(MODES, dtype=np.float32), TEXT: WORDS},
         behaviour=behaviour,
     )
+
+
+def interests():
+    """Return one interest of each of the four people, at the place of their taste."""
+    values = np.zeros((MODES, 4, DIM + 1), dtype=np.float32)
+    values[:, 0] = np.concatenate([TASTES, np.ones((MODES, 1))], axis=1)
+    return FieldRows(values, values[:, :, -1] > 0)
 
 
 def told(name):
@@ -79,6 +88,7 @@ def told(name):
     everything = {
         BEHAVIOUR: FieldRows(np.repeat(events[:, None], EVENTS, axis=1), np.ones((MODES, EVENTS), dtype=bool)),
         DISLIKES: FieldRows(TASTES[NEXT], np.ones(MODES, dtype=bool)),
+        INTERESTS: interests(),
     }
     names = tuple(f"u{mode}" for mode in range(MODES))
     table = PreferenceTable(names, TASTES, np.ones(MODES, np.int32), ((),) * MODES, "b", everything)

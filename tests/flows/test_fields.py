@@ -26,7 +26,8 @@ from personalgen.worlds import ShapesWorld, add_days
 
 pytestmark = pytest.mark.timeout(200, func_only=True)  # the nights run once, while the first test is set up
 
-TOLD = ("condition.fields=['behaviour', 'dislikes', 'labels']", "condition.behaviour_events=3")
+FIELDS = ["behaviour", "dislikes", "interests", "confidence", "labels"]
+TOLD = (f"condition.fields={FIELDS}", "condition.behaviour_events=3", "condition.interests=2")
 AT_STRENGTH = (*TOLD, "generation.strengths.behaviour=1.5")
 UNCONDITIONAL = ("condition.fields=[]",)
 CURRENT = "select user_key, user_id, asset_id, condition, generator_digest from user_current join user using (user_key)"
@@ -70,7 +71,7 @@ def home(new_home):
 
 @pytest.fixture(scope="module")
 def nights(home, plain_nightly):
-    """Four nights: preferences; behaviour, dislikes and labels; nothing at all; and the same after a day has passed."""
+    """Four nights: preferences; all other fields but text; nothing at all; and the same after a day has passed."""
     preference = tell(home, plain_nightly)
     behaviour = tell(home, plain_nightly, *AT_STRENGTH, promote=2)
     nothing = tell(home, plain_nightly, *UNCONDITIONAL, promote=3)
@@ -105,7 +106,7 @@ def test_an_unconditional_model_is_nobodys_in_particular(nights):
 def test_cards_say_what_models_are_told(nights):
     """Fields in the order of the settings, the labels' values, and what training left out of each."""
     card = load_card(nights["behaviour"].model)
-    assert card.spec.names == ("behaviour", "dislikes", "labels")
+    assert card.spec.names == tuple(FIELDS)
     assert card.spec.find("behaviour").shape == (3, load_basis(nights["behaviour"].model).options.dim + 2)
     values = card.spec.find("labels").values
     assert "category=star" in values
@@ -167,20 +168,20 @@ def test_tables_hold_what_tonights_models_ask_for(home, nights):
     preference, behaviour = nights["preference"], nights["behaviour"]
     embedded = behaviour.result(Embedded)
     path = embedded.folder(behaviour.night, embedded.train_basis) / HELD_BACK
-    assert fields_in(path) == {"behaviour": 3, "dislikes": 1}
+    assert fields_in(path) == {"behaviour": 3, "dislikes": 1, "interests": 2, "confidence": 1}
     embedded = preference.result(Embedded)
     folder = embedded.folder(preference.night, embedded.train_basis)
     assert fields_in(folder / HELD_BACK) == {}
     before = load_preferences(folder / HELD_BACK)
     workspace = home.workspace()
     served = preferences_for(workspace, preference.night, embedded, behaviour.model, held_back=True)
-    assert served.fields.keys() == {"behaviour", "dislikes"}
+    assert served.fields.keys() == set(FIELDS) - {"labels"}
     assert np.array_equal(served.vectors, before.vectors)
     again = preferences_for(workspace, preference.night, embedded, preference.model, held_back=True)
     assert again.fields.keys() == served.fields.keys()  # what is there stays
 
 
-@pytest.mark.parametrize(("name", "inputs"), [("behaviour", ["behaviour", "dislikes", "labels"]), ("nothing", [])])
+@pytest.mark.parametrize(("name", "inputs"), [("behaviour", FIELDS), ("nothing", [])])
 def test_the_registered_form_takes_plain_tensors(home, nights, name, inputs):
     """MLflow's copy has inputs for z, each field and what is present, and draws the same pictures."""
     workspace = home.workspace()

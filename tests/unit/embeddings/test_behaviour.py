@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from personalgen.embeddings import (
-    dislikes_known,
     embed_users,
-    newest_events,
     variants_before_events,
     vectors_before_events,
 )
+from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.training import Behaviour
 
 DAY = 86_400

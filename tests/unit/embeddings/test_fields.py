@@ -16,7 +16,7 @@ from personalgen.embeddings import (
     text_rows,
     usual_dropout,
 )
-from personalgen.embeddings.fields import FIELDS
+from personalgen.embeddings.fields import FIELDS, OF_USER
 from personalgen.errors import ConditionError, ConfigError
 
 LABELS = ("colour=blue", "colour=red", "shape=star")
@@ -50,6 +50,8 @@ def test_a_specification_has_the_fields_that_are_set_in_their_order():
         "preference": ("vector", (4,)),
         "behaviour": ("sequence", (3, 6)),
         "dislikes": ("vector", (4,)),
+        "interests": ("set", (4, 5)),
+        "confidence": ("vector", (4,)),
         "labels": ("label", (3,)),
         "text": ("vector", (384,)),
     }
@@ -78,7 +80,7 @@ def test_what_models_ask_of_users_is_joined():
     """Two models of one basis share a table: the longer sequence serves both."""
     shorter = condition_spec(ConditionOptions(fields=("behaviour",), behaviour_events=2), 4, ())
     assert asked_of_users(preference_spec(4)) == {}
-    assert asked_of_users(shorter, MIXED) == {"behaviour": 3, "dislikes": 1}
+    assert asked_of_users(shorter, MIXED) == {"behaviour": 3, "dislikes": 1, "interests": 4, "confidence": 1}
 
 
 def test_several_fields_are_each_left_out_now_and_then():
@@ -86,7 +88,7 @@ def test_several_fields_are_each_left_out_now_and_then():
     assert usual_dropout(preference_spec(4)) == usual_dropout(ConditionSpec(())) == {}
     shares = usual_dropout(MIXED)
     assert shares.keys() == set(FIELDS)
-    assert min(shares["labels"], shares["text"]) > max(shares["preference"], shares["behaviour"], shares["dislikes"])
+    assert min(shares["labels"], shares["text"]) > max(shares[name] for name in OF_USER)
 
 
 def test_labels_are_columns_with_their_values():

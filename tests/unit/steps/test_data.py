@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,3 +53,17 @@ def test_features_are_kept_apart_by_picture_size(tmp_path, monkeypatch):
         found = NightData(prepared, SplitOptions()).features(workspace, EmbeddingOptions(text_dim=0))
         assert (found[:, :4] == px).all()
     assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_people_are_asked_about_tonight_or_when_their_later_events_begin():
+    """Held back, at the first of the later events; whoever has none, and tonight everybody, at as_of."""
+    as_of = datetime(2026, 1, 1, tzinfo=UTC)
+    data = NightData(SimpleNamespace(tables=SimpleNamespace(as_of=as_of)), SplitOptions())
+    times, later = np.array([10, 20, 30, 15, 40]), np.array([False, True, True, False, False])
+    data.__dict__["history"] = SimpleNamespace(
+        user_ids=("a", "b", "c"), user_index=np.array([0, 0, 0, 1, 1]), timestamp=times
+    )
+    data.__dict__["later"] = later
+    now = int(as_of.timestamp())
+    assert data.tonight().tolist() == [now] * 3
+    assert data.held_back_from().tolist() == [20, now, now]

@@ -163,7 +163,7 @@ def test_pairs_have_the_fields_of_the_settings(workspace, data, folder, history)
     pairs, spec = training_pairs(space, made, folder), spec_to_train(space, made, None)
     batch = pairs.draw(8, 2, rng=torch.Generator().manual_seed(0))
     spec.check(Condition({n: v for n, v in batch.condition.values.items() if n in spec.names}))
-    assert set(pairs.of_pair.values) == {"preference", "dislikes"}
+    assert set(pairs.of_pair.values) == {"preference", "dislikes", "interests", "confidence"}
     assert set(pairs.of_image.values) == {"labels", "text"}
     assert spec.find("labels").values == ("colour=0", "colour=1", "colour=2", "shape=star")
     shown = np.unique(history.item_index[history.weight > 0])

@@ -1,0 +1,69 @@
+"""What is known of users at a moment: the fields of a condition that follow from events up to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personalgen.embeddings.basis import Basis, Matrix
+from personalgen.embeddings.behaviour import dislikes_known, newest_events
+from personalgen.embeddings.confidence import confidence_known
+from personalgen.embeddings.fields import BEHAVIOUR, CONFIDENCE, DISLIKES, INTERESTS, FieldRows
+from personalgen.embeddings.interests import interests_known
+from personalgen.histories import History
+
+_MOST_INTERESTS = 4
+"""Interests whose entropy a confidence tells."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of people's histories: what was known at each is the events [start, stop), all of one user."""
+
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    now: NDArray[np.int64]
+    """Seconds since 1970."""
+
+    @classmethod
+    def of_users(cls, history: History, now: NDArray[np.int64]) -> "Moments":
+        """Return one moment of each user, at which everything in the history is known."""
+        return cls(history.bounds[:-1], history.bounds[1:], now)
+
+    @classmethod
+    def before_events(cls, history: History, events: NDArray[np.int64]) -> "Moments":
+        """Return the moments of some events, at which nothing of their own second or later is known."""
+        start, stop = history.known_before()
+        return cls(start[events], stop[events], history.timestamp[events])
+
+
+def vectors_known(
+    history: History, basis: Basis, items: Matrix, moments: Moments, asked: Mapping[str, int]
+) -> dict[str, FieldRows]:
+    """Return the rows of dislikes, interests and confidence that are asked for (name: most rows), one for each moment.
+
+    `items` are the (n_items, dim) vectors of items in the basis.
+    """
+    start, stop, found = moments.start, moments.stop, {}
+    if DISLIKES in asked:
+        found[DISLIKES] = dislikes_known(history, basis, items, start, stop)
+    if INTERESTS in asked:
+        found[INTERESTS] = interests_known(history, basis, items, start, stop, asked[INTERESTS])
+    if CONFIDENCE in asked:
+        interests = interests_known(history, basis, items, start, stop, _MOST_INTERESTS)
+        half_life_days = basis.options.half_life_days
+        found[CONFIDENCE] = confidence_known(
+            history, start, stop, moments.now, half_life_days=half_life_days, interests=interests
+        )
+    return found
+
+
+def user_fields(
+    history: History, basis: Basis, items: Matrix, now: NDArray[np.int64], asked: Mapping[str, int]
+) -> dict[str, FieldRows]:
+    """Return the rows of the asked fields (name: most rows), one for each user, who is asked about at `now`."""
+    found = vectors_known(history, basis, items, Moments.of_users(history, now), asked)
+    if BEHAVIOUR in asked:
+        found[BEHAVIOUR] = newest_events(history, items, asked[BEHAVIOUR])
+    return dict(sorted(found.items()))
