@@ -46,8 +46,20 @@ class ListLike:
     seed: int = 0
 
 
-def table(options: ListLike) -> tuple[History, NDArray[np.float32]]:
-    """Return everybody's likes in time order, and (n_items, content_dim) content features."""
+@dataclass(frozen=True)
+class Planted:
+    """A table and the truth behind it."""
+
+    history: History
+    """Everybody's likes in time order."""
+    content: NDArray[np.float32]
+    """(n_items, content_dim) features."""
+    tastes: NDArray[np.float64]
+    """(n_users, 2, n_topics): shares of topics at the beginning and at the end."""
+
+
+def planted(options: ListLike) -> Planted:
+    """Return the table of the options; the same ones, the same table."""
     rng = np.random.default_rng(options.seed)
     topic = rng.integers(0, options.n_topics, options.n_items)
     popularity = np.asarray((1.0 + rng.permutation(options.n_items)) ** -options.zipf, dtype=np.float64)
@@ -72,7 +84,7 @@ def table(options: ListLike) -> tuple[History, NDArray[np.float32]]:
         timestamp,
         np.ones(len(index), dtype=np.float32),
     )
-    return history, _content(topic, pages, options, rng)
+    return Planted(history, _content(topic, pages, options, rng), taste)
 
 
 def _pages(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.list_like import ListLike, table
+from benchmarks.list_like import ListLike, planted
 from personalgen.artifacts import write_json
 from personalgen.cli.terminal import quiet_environment
 from personalgen.config import load_settings
@@ -191,7 +191,8 @@ def _on_cold_items(model: Recommender, task: HeldOutLikes, data: Data) -> float:
 
 def _planted(given: argparse.Namespace) -> Data:
     options = ListLike(n_users=200, n_items=300, n_topics=6) if given.quick else ListLike(n_users=given.users)
-    return Data(*table(options))
+    found = planted(options)
+    return Data(found.history, found.content)
 
 
 def _of_config(given: argparse.Namespace) -> Data:

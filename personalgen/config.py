@@ -24,6 +24,7 @@ from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.models.options import ModelOptions
+from personalgen.recommenders import NextItemOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
@@ -96,6 +97,7 @@ class Settings:
     split: SplitOptions = field(default_factory=SplitOptions)
     embeddings: EmbeddingOptions = field(default_factory=EmbeddingOptions)
     condition: ConditionOptions = field(default_factory=ConditionOptions)
+    recommender: NextItemOptions = field(default_factory=NextItemOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     train: TrainingOptions = field(default_factory=TrainingOptions)
     snapshot: str = ""

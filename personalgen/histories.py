@@ -36,6 +36,14 @@ class History:
         start, stop = (np.maximum.accumulate(np.where(same, 0, places)) for same in (same_user, same_second))
         return start, stop
 
+    def newest_of(self, start: NDArray[np.int64], stop: NDArray[np.int64], count: int) -> "History":
+        """Return moments as people: each has the newest `count` of the events [start, stop), all of one user."""
+        place = stop[:, None] - count + np.arange(count)
+        there = place >= start[:, None]
+        moment, event = np.nonzero(there)[0], place[there]
+        columns = self.item_index[event], self.timestamp[event], self.weight[event]
+        return History(tuple(map(str, range(len(start)))), self.item_ids, moment.astype(np.int64), *columns)
+
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""
         return History(

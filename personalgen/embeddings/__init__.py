@@ -2,6 +2,7 @@
 
 from personalgen.embeddings.basis import Basis, load_basis, save_basis
 from personalgen.embeddings.content import ContentNet, image_features, text_features
+from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.fields import (
     ConditionOptions,
     FieldRows,
@@ -37,6 +38,7 @@ __all__ = [
     "ContentNet",
     "EmbeddingOptions",
     "FieldRows",
+    "Foresight",
     "Moments",
     "PreferenceTable",
     "TextEncoder",

@@ -1,4 +1,4 @@
-"""What a generator may be told, field by field: five fields of a user's, two of a picture's, in any mix.
+"""What a generator may be told, field by field: six fields of a user's, two of a picture's, in any mix.
 
 The settings choose the fields; the `ConditionSpec` that follows from them, with the labels' vocabulary, is stored in
 the model's card and frozen with it.
@@ -18,8 +18,10 @@ from personalgen.embeddings.text import TEXT_DIM, TextEncoder
 from personalgen.errors import ConditionError
 
 PREFERENCE, BEHAVIOUR, DISLIKES = "preference", "behaviour", "dislikes"
-INTERESTS, CONFIDENCE, LABELS, TEXT = "interests", "confidence", "labels", "text"
-OF_USER, OF_PICTURE = (PREFERENCE, BEHAVIOUR, DISLIKES, INTERESTS, CONFIDENCE), (LABELS, TEXT)
+EXPECTED, INTERESTS, CONFIDENCE = "expected", "interests", "confidence"
+LABELS, TEXT = "labels", "text"
+OF_USER = (PREFERENCE, BEHAVIOUR, DISLIKES, EXPECTED, INTERESTS, CONFIDENCE)
+OF_PICTURE = (LABELS, TEXT)
 FIELDS = OF_USER + OF_PICTURE
 LABEL_SEPARATOR = "|"
 """Between the values of one cell of a label column."""
@@ -38,8 +40,8 @@ class ConditionOptions:
 
     fields: tuple[str, ...] = (PREFERENCE,)
     """Any of "preference" (the user's vector), "behaviour" (the newest events, one by one), "dislikes" (a vector),
-    "interests" (centroids of what was liked), "confidence" (how much stands behind it), "labels" and "text" (of the
-    picture); none makes an unconditional model."""
+    "expected" (content of what a recommender foretells), "interests" (centroids of what was liked), "confidence" (how
+    much stands behind it), "labels" and "text" (of the picture); none makes an unconditional model."""
     behaviour_events: int = 16
     """Most events of a user that `behaviour` holds, the newest."""
     interests: int = 4
@@ -83,6 +85,7 @@ def condition_spec(options: ConditionOptions, dim: int, labels: tuple[str, ...])
         PREFERENCE: FieldSpec(PREFERENCE, "vector", dim),
         BEHAVIOUR: FieldSpec(BEHAVIOUR, "sequence", dim + EVENT_COLUMNS, options.behaviour_events),
         DISLIKES: FieldSpec(DISLIKES, "vector", dim),
+        EXPECTED: FieldSpec(EXPECTED, "vector", dim),
         INTERESTS: FieldSpec(INTERESTS, "set", dim + SHARE_COLUMNS, options.interests),
         CONFIDENCE: FieldSpec(CONFIDENCE, "vector", CONFIDENCE_WIDTH),
         LABELS: FieldSpec(LABELS, "label", len(labels), values=labels),

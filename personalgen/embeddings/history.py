@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
+from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.known import user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
@@ -82,11 +83,13 @@ def embed_users(
     asked: Mapping[str, int] | None = None,
     *,
     now: NDArray[np.int64] | None = None,
+    foresight: Foresight | None = None,
 ) -> PreferenceTable:
     """Return the preferences of every user of `history`, also of those without events (the population's).
 
     `asked` names further fields that models need, with the most rows of each (`asked_of_users`). `now` is when each
-    user is asked about, in seconds since 1970; by default at the newest event of all.
+    user is asked about, in seconds since 1970; by default at the newest event of all. `foresight` says what is expected
+    of each user, where that is asked.
     """
     if now is None:
         now = np.full(len(history.user_ids), history.timestamp.max(initial=0))
@@ -100,7 +103,7 @@ def embed_users(
         counts,
         _top_events(history, weight, basis.options.n_top_events),
         basis.version,
-        user_fields(history, basis, vectors, now, asked or {}),
+        user_fields(history, basis, vectors, now, asked or {}, foresight),
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.confidence import confidence_known
-from personalgen.embeddings.fields import BEHAVIOUR, CONFIDENCE, DISLIKES, INTERESTS, FieldRows
+from personalgen.embeddings.expected import Foresight
+from personalgen.embeddings.fields import BEHAVIOUR, CONFIDENCE, DISLIKES, EXPECTED, INTERESTS, FieldRows
 from personalgen.embeddings.interests import interests_known
 from personalgen.histories import History
 
@@ -39,15 +40,23 @@ class Moments:
 
 
 def vectors_known(
-    history: History, basis: Basis, items: Matrix, moments: Moments, asked: Mapping[str, int]
+    history: History,
+    basis: Basis,
+    items: Matrix,
+    moments: Moments,
+    asked: Mapping[str, int],
+    foresight: Foresight | None,
 ) -> dict[str, FieldRows]:
-    """Return the rows of dislikes, interests and confidence that are asked for (name: most rows), one for each moment.
+    """Return the rows of the asked fields but behaviour (name: most rows), one for each moment.
 
-    `items` are the (n_items, dim) vectors of items in the basis.
+    `items` are the (n_items, dim) vectors of items in the basis. What is expected needs a `foresight`.
     """
     start, stop, found = moments.start, moments.stop, {}
     if DISLIKES in asked:
         found[DISLIKES] = dislikes_known(history, basis, items, start, stop)
+    if EXPECTED in asked:
+        assert foresight is not None  # noqa: S101 - whoever asks brings it
+        found[EXPECTED] = foresight.expected(history, basis, items, start, stop)
     if INTERESTS in asked:
         found[INTERESTS] = interests_known(history, basis, items, start, stop, asked[INTERESTS])
     if CONFIDENCE in asked:
@@ -60,10 +69,15 @@ def vectors_known(
 
 
 def user_fields(
-    history: History, basis: Basis, items: Matrix, now: NDArray[np.int64], asked: Mapping[str, int]
+    history: History,
+    basis: Basis,
+    items: Matrix,
+    now: NDArray[np.int64],
+    asked: Mapping[str, int],
+    foresight: Foresight | None,
 ) -> dict[str, FieldRows]:
     """Return the rows of the asked fields (name: most rows), one for each user, who is asked about at `now`."""
-    found = vectors_known(history, basis, items, Moments.of_users(history, now), asked)
+    found = vectors_known(history, basis, items, Moments.of_users(history, now), asked, foresight)
     if BEHAVIOUR in asked:
         found[BEHAVIOUR] = newest_events(history, items, asked[BEHAVIOUR])
     return dict(sorted(found.items()))

@@ -16,6 +16,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from personalgen.bounds import check_options
+
 Counts = NDArray[np.int64]
 Matrix = NDArray[np.float32]
 
@@ -37,6 +39,10 @@ class NextItemOptions:
     """Whether the last item has coefficients of its own beside those of the decayed history."""
     most_items: int = 15_000
     """Items above which sums for every pair of them are not kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that give no model, all in one message."""
+        check_options("recommender", self, least={"window": 1, "most_items": 1}, above={"half_life": 0, "ridge": 0})
 
 
 @dataclass

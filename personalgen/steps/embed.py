@@ -9,6 +9,7 @@ import numpy as np
 
 from personalgen.embeddings import (
     Basis,
+    Foresight,
     PreferenceTable,
     asked_of_users,
     embed_users,
@@ -19,6 +20,7 @@ from personalgen.embeddings import (
     save_basis,
     save_preferences,
 )
+from personalgen.embeddings.fields import EXPECTED
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.registry.run import Run
@@ -155,8 +157,10 @@ def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis, as
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)
-    for name, history, now in (
-        (TONIGHT, data.history, data.tonight()),
-        (HELD_BACK, data.earlier_history(), data.held_back_from()),
+    options = workspace.settings.recommender
+    for name, history, learnt_from, now in (
+        (TONIGHT, data.history, data.history, data.tonight()),
+        (HELD_BACK, data.earlier_history(), data.training_history(), data.held_back_from()),
     ):
-        save_preferences(folder / name, embed_users(history, basis, features, asked, now=now))
+        foresight = Foresight.of(learnt_from, options) if EXPECTED in asked else None
+        save_preferences(folder / name, embed_users(history, basis, features, asked, now=now, foresight=foresight))

@@ -11,6 +11,7 @@ from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
     Basis,
     FieldRows,
+    Foresight,
     Moments,
     asked_of_users,
     condition_spec,
@@ -21,11 +22,12 @@ from personalgen.embeddings import (
     vectors_known,
 )
 from personalgen.embeddings.basis import Matrix
-from personalgen.embeddings.fields import BEHAVIOUR, LABELS, PREFERENCE, TEXT
+from personalgen.embeddings.fields import BEHAVIOUR, EXPECTED, LABELS, PREFERENCE, TEXT
 from personalgen.embeddings.text import TEXT_ENCODER
 from personalgen.errors import ConfigError
 from personalgen.histories import DAY_SEC, History
 from personalgen.models import load_card
+from personalgen.recommenders import NextItemOptions
 from personalgen.steps.data import NightData, save_array
 from personalgen.steps.workspace import Workspace
 from personalgen.training import Behaviour
@@ -59,16 +61,25 @@ def has_set_fields(workspace: Workspace, spec: ConditionSpec) -> bool:
 
 
 def known_before(
-    history: History, basis: Basis, features: Matrix, spec: ConditionSpec, events: NDArray[np.int64]
+    history: History,
+    basis: Basis,
+    features: Matrix,
+    spec: ConditionSpec,
+    events: NDArray[np.int64],
+    options: NextItemOptions,
 ) -> dict[str, FieldRows]:
-    """Return the fields of `spec` but behaviour that tell of users as they were known before each of the `events`."""
+    """Return the fields of `spec` but behaviour that tell of users as they were known before each of the `events`.
+
+    `options` are those of the recommenders that foretell what is expected.
+    """
     found = {}
     if spec.find(PREFERENCE):
         vectors = vectors_before_events(history, basis, features)[events]
         found[PREFERENCE] = FieldRows(vectors, np.ones(len(events), dtype=np.bool_))
     if asked := asked_of_users(spec):
         items, moments = basis.item_vectors(features, history.item_ids), Moments.before_events(history, events)
-        found |= vectors_known(history, basis, items, moments, asked)
+        foresight = Foresight.of_others(history, options) if EXPECTED in asked else None
+        found |= vectors_known(history, basis, items, moments, asked, foresight)
     return found
 
 

@@ -81,7 +81,7 @@ def training_pairs(
     spec = spec or spec_to_train(workspace, data, None)
     features, likes = data.features(workspace, basis.options), np.flatnonzero(history.weight > 0)
     images, image_of_pair = np.unique(history.item_index[likes], return_inverse=True)
-    of_pair = known_before(history, basis, features, spec, likes)
+    of_pair = known_before(history, basis, features, spec, likes, workspace.settings.recommender)
     of_image = picture_fields(workspace, data, spec, images)
     variants = {}
     if (count := workspace.settings.condition.history_variants) and spec.find(FIELD):

@@ -1,19 +1,20 @@
-"""The benchmark of recommenders: its planted table, and that it runs at toy size."""
+"""The benchmarks of recommenders and conditions: their planted table, and that they run at toy size."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks import preferences
-from benchmarks.list_like import ListLike, table
+from benchmarks import conditions, preferences
+from benchmarks.list_like import ListLike, planted
 from personalgen.recommenders.next_item import LinearNextItem
 
 
 def test_the_planted_table_is_a_history():
     """Times are sorted, nobody likes an item twice, everybody likes at least 20; the same seed gives the same table."""
     options = ListLike(n_users=50, n_items=300, n_topics=6)
-    history, content = table(options)
+    found = planted(options)
+    history, content = found.history, found.content
     steps = np.diff(history.timestamp)
     assert (np.diff(history.user_index) >= 0).all()
     assert (steps[np.diff(history.user_index) == 0] >= 0).all()
@@ -21,7 +22,7 @@ def test_the_planted_table_is_a_history():
     assert len(np.unique(pairs)) == len(pairs)
     assert np.diff(history.bounds).min() >= 20
     assert content.shape == (300, 64)
-    assert np.array_equal(table(options)[0].item_index, history.item_index)
+    assert np.array_equal(planted(options).history.item_index, history.item_index)
 
 
 def test_all_models_run_at_toy_size(tmp_path, capsys):
@@ -46,7 +47,25 @@ def test_cold_items_are_not_known(monkeypatch):
             fitted.append(set(history.item_index.tolist()))
             return super().fit(history)
 
-    data = preferences.Data(*table(ListLike(n_users=60, n_items=200, n_topics=4)))
+    found = planted(ListLike(n_users=60, n_items=200, n_topics=4))
+    data = preferences.Data(found.history, found.content)
     preferences.measured(Watched, data)
     cold = set(np.flatnonzero(data.cold).tolist())
     assert [bool(items & cold) for items in fitted] == [True, False, True]
+
+
+def test_a_probe_finds_what_is_there():
+    """A taste that is a linear function of the condition is found; one that is not, is not."""
+    rng = np.random.default_rng(0)
+    rows, map_ = rng.normal(size=(400, 8)), rng.normal(size=(8, 5))
+    assert conditions.probed(rows, rows @ map_ + 3).mean() > 0.99
+    assert abs(conditions.probed(rows, rng.normal(size=(400, 5))).mean()) < 0.15
+
+
+def test_conditions_are_probed_at_toy_size(tmp_path, capsys):
+    """A row for each condition, with all likes and with the newest alone; the preference tells of the taste."""
+    assert conditions.main(["--quick", "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) == 2 * 8 * 2
+    assert found["all likes_preference_cosine"] > 0.3
+    assert "preference + expected" in capsys.readouterr().out

@@ -50,6 +50,7 @@ def test_a_specification_has_the_fields_that_are_set_in_their_order():
         "preference": ("vector", (4,)),
         "behaviour": ("sequence", (3, 6)),
         "dislikes": ("vector", (4,)),
+        "expected": ("vector", (4,)),
         "interests": ("set", (4, 5)),
         "confidence": ("vector", (4,)),
         "labels": ("label", (3,)),
@@ -80,7 +81,13 @@ def test_what_models_ask_of_users_is_joined():
     """Two models of one basis share a table: the longer sequence serves both."""
     shorter = condition_spec(ConditionOptions(fields=("behaviour",), behaviour_events=2), 4, ())
     assert asked_of_users(preference_spec(4)) == {}
-    assert asked_of_users(shorter, MIXED) == {"behaviour": 3, "dislikes": 1, "interests": 4, "confidence": 1}
+    assert asked_of_users(shorter, MIXED) == {
+        "behaviour": 3,
+        "dislikes": 1,
+        "expected": 1,
+        "interests": 4,
+        "confidence": 1,
+    }
 
 
 def test_several_fields_are_each_left_out_now_and_then():

@@ -6,11 +6,12 @@ import torch
 
 from personalgen.conditions import Condition
 from personalgen.config import build_settings
-from personalgen.embeddings import EmbeddingOptions, FieldRows, fit_basis, save_basis
+from personalgen.embeddings import EmbeddingOptions, FieldRows, Foresight, fit_basis, save_basis
 from personalgen.embeddings.fields import FIELDS, OF_USER
 from personalgen.errors import ConfigError
 from personalgen.histories import History
 from personalgen.models import ModelOptions, build_generator, save_generator
+from personalgen.recommenders import NextItemOptions
 from personalgen.steps import fields as module
 from personalgen.steps.data import NightData
 from personalgen.steps.fields import has_set_fields, spec_to_train
@@ -126,8 +127,10 @@ def changed_by_the_future(make_pairs, history, when):
 
 
 @pytest.mark.parametrize("when", [5 * DAY, 14 * DAY, 15 * DAY, 25 * DAY])
-def test_no_pair_is_told_of_its_own_moment_or_later(workspace, data, folder, history, when):
-    """Preference, behaviour and dislikes of a pair are the same whatever happens in its second and after it."""
+def test_no_pair_is_told_of_its_own_moment_or_later(workspace, data, folder, history, monkeypatch, when):
+    """A pair is told the same whatever happens in its second and after it; recommenders are as they were."""
+    fixed = Foresight.of_others(history, NextItemOptions(ridge=5.0))
+    monkeypatch.setattr(Foresight, "of_others", lambda *_: fixed)
     space = workspace(history_variants=3)
     assert changed_by_the_future(lambda h: training_pairs(space, data(h), folder), history, when) == set()
 
@@ -163,7 +166,7 @@ def test_pairs_have_the_fields_of_the_settings(workspace, data, folder, history)
     pairs, spec = training_pairs(space, made, folder), spec_to_train(space, made, None)
     batch = pairs.draw(8, 2, rng=torch.Generator().manual_seed(0))
     spec.check(Condition({n: v for n, v in batch.condition.values.items() if n in spec.names}))
-    assert set(pairs.of_pair.values) == {"preference", "dislikes", "interests", "confidence"}
+    assert set(pairs.of_pair.values) == {"preference", "dislikes", "expected", "interests", "confidence"}
     assert set(pairs.of_image.values) == {"labels", "text"}
     assert spec.find("labels").values == ("colour=0", "colour=1", "colour=2", "shape=star")
     shown = np.unique(history.item_index[history.weight > 0])

@@ -1,0 +1,118 @@
+"""What a condition tells of a person's taste: a linear probe from it to the planted taste of the moment.
+
+    python -m benchmarks.conditions --json build/conditions.json
+
+On the planted table (`benchmarks/list_like.py`) each person has a taste over topics, which drifts. A ridge regression
+from a condition to the taste at the end is fitted on four fifths of the people and asked about the others; what counts
+is the cosine of the answer to the truth, both less the mean over people.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.list_like import ListLike, Planted, planted
+from personalgen.artifacts import write_json
+from personalgen.embeddings import EmbeddingOptions, Foresight, embed_users, fit_basis
+from personalgen.embeddings.fields import CONFIDENCE, EXPECTED, INTERESTS
+from personalgen.embeddings.history import raw_user_vectors
+from personalgen.histories import History
+from personalgen.recommenders import NextItemOptions
+
+_FOLDS, _RIDGES = 5, (1.0, 10.0, 100.0, 1000.0)
+_FEW = 3
+"""Likes of people of whom little is known: everybody, cut to the newest."""
+
+Matrix = NDArray[np.float64]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit code."""
+    given = _parser().parse_args(arguments)
+    options = ListLike(n_users=300, n_items=300, n_topics=6) if given.quick else ListLike(n_users=given.users)
+    world = planted(options)
+    drifted = _drift(world.tastes) > np.median(_drift(world.tastes))
+    figures: dict[str, float] = {}
+    for name, history in {"all likes": world.history, f"newest {_FEW}": _newest(world.history, _FEW)}.items():
+        print(f"{name}\n{'condition':<44} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
+        for kind, rows in conditions(world, history).items():
+            cosine = probed(rows, world.tastes[:, 1])
+            row = {"cosine": cosine.mean(), "cosine_drifted": cosine[drifted].mean()}
+            print(f"{kind:<44} {rows.shape[1]:>7} {row['cosine']:>7.3f} {row['cosine_drifted']:>8.3f}", flush=True)
+            figures |= {f"{name}_{kind}_{key}": float(value) for key, value in row.items()}
+    if given.json:
+        write_json(given.json, figures)
+    return 0
+
+
+def conditions(world: Planted, history: History) -> dict[str, Matrix]:
+    """Return what a generator may be told, by name, a row for each person."""
+    options = EmbeddingOptions(text_dim=0)
+    everything = np.ones(len(history.item_ids), dtype=np.bool_)
+    basis = fit_basis(world.history, world.content, everything, options)
+    items, content = basis.item_vectors(world.content, history.item_ids), slice(0, options.content_dim)
+    asked = {EXPECTED: 1, INTERESTS: 4, CONFIDENCE: 1}
+    foresight = Foresight.of_others(world.history, NextItemOptions())
+    table = embed_users(history, basis, world.content, asked, foresight=foresight)
+    rows = {name: table.fields[name].values.reshape(len(table.user_ids), -1) for name in asked}
+    found = {
+        "decayed content mean": raw_user_vectors(history, items, options, prior=None)[:, content],
+        "preference, content": table.vectors[:, content],
+        "preference": table.vectors,
+        "expected": rows[EXPECTED],
+        "expected + confidence": np.hstack([rows[EXPECTED], rows[CONFIDENCE]]),
+        "preference + expected": np.hstack([table.vectors, rows[EXPECTED]]),
+        "preference + expected + confidence": np.hstack([table.vectors, rows[EXPECTED], rows[CONFIDENCE]]),
+        "preference + expected + interests + confidence": np.hstack([table.vectors, *rows.values()]),
+    }
+    return {name: np.asarray(each, dtype=np.float64) for name, each in found.items()}
+
+
+def probed(rows: Matrix, truth: Matrix) -> Matrix:
+    """Return (n_users,) cosines of what a probe that never saw a person says to the truth."""
+    rows = (rows - rows.mean(0)) / np.maximum(rows.std(0), 1e-9)
+    truth = truth - truth.mean(0)
+    fold = np.arange(len(rows)) % _FOLDS
+    found = np.empty((len(_RIDGES), len(rows)))
+    for k in range(_FOLDS):
+        known = fold != k
+        gram, target = rows[known].T @ rows[known], rows[known].T @ truth[known]
+        for place, ridge in enumerate(_RIDGES):
+            answer = rows[~known] @ np.linalg.solve(gram + ridge * np.eye(len(gram)), target)
+            found[place, ~known] = _cosine(answer, truth[~known])
+    best: Matrix = found[found.mean(1).argmax()]
+    return best
+
+
+def _cosine(one: Matrix, other: Matrix) -> Matrix:
+    norm = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    found: Matrix = (one * other).sum(1) / np.maximum(norm, 1e-12)
+    return found
+
+
+def _drift(tastes: Matrix) -> Matrix:
+    """Return how far each taste moved."""
+    return 1 - _cosine(tastes[:, 0], tastes[:, 1])
+
+
+def _newest(history: History, count: int) -> History:
+    """Return everybody's newest likes alone."""
+    place = np.arange(len(history.item_index))
+    return history.where(place >= np.repeat(history.bounds[1:], np.diff(history.bounds)) - count)
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.conditions", description=summary)
+    parser.add_argument("--users", type=int, default=ListLike.n_users, help="people of the planted table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat object")
+    parser.add_argument("--quick", action="store_true", help="a toy size, in seconds")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
