@@ -9,7 +9,6 @@ A history that was corrected replaces what was known of its user. A manifest, wr
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +27,11 @@ from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.errors import ArtifactError, DataError
 from personalgen.histories import DAY_SEC
 
-STATE, ITEMS, REPLACED = "state.json", "items.parquet", "replaced.parquet"
+STATE, REPLACED = "state.json", "replaced.parquet"
 _BASE, _FORMAT = "base", 1
+_PART, _ITEMS, _SPILL = "part-", "items-", ".spill-"
+_OWN = (_PART, _ITEMS, _SPILL)
+"""How the names of files and folders begin that the manifest does not name when a run was cut."""
 
 UserIds = Sequence[str] | Sequence[int] | Ids
 
@@ -61,6 +63,8 @@ class AffinityState:
     as_of: int
     """Seconds since 1970 before which events are known."""
     parts: tuple[Part, ...]
+    items: str = ""
+    """File of the items' texts by key; empty where items are whole numbers."""
 
     @classmethod
     def build(
@@ -89,7 +93,7 @@ class AffinityState:
                 "again. Nothing was changed."
             )
         parts = tuple(Part(**part | {"nights": tuple(part["nights"])}) for part in raw["parts"])
-        return cls(folder, AffinityOptions(**raw["options"]), raw["landmark"], raw["as_of"], parts)
+        return cls(folder, AffinityOptions(**raw["options"]), raw["landmark"], raw["as_of"], parts, raw["items"])
 
     def add(
         self,
@@ -120,29 +124,28 @@ class AffinityState:
         """Return the state without some users, of whom no file holds anything any more."""
         parts = []
         for part in self.parts:
-            with self._new_folder() as made:
-                for path in sorted((self.folder / part.folder).glob("[0-9]*.parquet")):
-                    rows = _without(load_rows(path), user_ids)
-                    if len(rows.users):
-                        save_rows(made / path.name, rows)
-                if part.replaces:
-                    replaced = self._replaced(part)
-                    _save_ids(made / REPLACED, replaced[~np.isin(replaced, np.asarray(user_ids, dtype=replaced.dtype))])
-                parts.append(replace(part, folder=made.name))
+            made = self._new_folder()
+            for path in sorted((self.folder / part.folder).glob("[0-9]*.parquet")):
+                rows = _without(load_rows(path), user_ids)
+                if len(rows.users):
+                    save_rows(made / path.name, rows)
+            if part.replaces:
+                replaced = self._replaced(part)
+                _save_ids(made / REPLACED, replaced[~np.isin(replaced, np.asarray(user_ids, dtype=replaced.dtype))])
+            parts.append(replace(part, folder=made.name))
         return self._published(replace(self, parts=tuple(parts)))
 
     def compacted(self) -> "AffinityState":
         """Return the state with all parts in one: reading gets faster, nothing else changes."""
         if len(self.parts) == 1:
             return self
-        n_events = 0
-        with self._new_folder() as made:
-            for bucket in range(self.options.n_buckets):
-                if (rows := self._rows(bucket)) is not None:
-                    n_events += int(rows.n_events.sum())
-                    save_rows(made / _file_of(bucket), rows)
-            nights = tuple(night for part in self.parts for night in part.nights)
-            return self._published(replace(self, parts=(Part(made.name, nights, n_events),)))
+        made, n_events = self._new_folder(), 0
+        for bucket in range(self.options.n_buckets):
+            if (rows := self._rows(bucket)) is not None:
+                n_events += int(rows.n_events.sum())
+                save_rows(made / _file_of(bucket), rows)
+        nights = tuple(night for part in self.parts for night in part.nights)
+        return self._published(replace(self, parts=(Part(made.name, nights, n_events),)))
 
     def rows(self, *, as_of: datetime | None = None) -> Iterator[AffinityRows]:
         """Yield the rows of each bucket that holds any, with sums as of a moment, by default the state's own."""
@@ -166,8 +169,8 @@ class AffinityState:
         replaced: UserIds | None,
     ) -> "AffinityState":
         """Return the state with one part more."""
-        n_events, options = 0, self.options
-        with self._new_folder() as made, tempfile.TemporaryDirectory(prefix=".spill-", dir=self.folder) as spilled:
+        made, n_events, options = self._new_folder(), 0, self.options
+        with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self.folder) as spilled:
             with Spill(Path(spilled), options.n_buckets) as spill:
                 for batch in batches:
                     known = batch.filter(pc.less(batch["timestamp"], now))
@@ -180,12 +183,14 @@ class AffinityState:
                 )
                 n_events += len(events)
                 save_rows(made / _file_of(bucket), rows)
-            if replaced is not None:
-                _save_ids(made / REPLACED, replaced)
-            if items.texts is not None:
-                _save_ids(self.folder / ITEMS, items.texts)
-            part = Part(made.name, (night,), n_events, replaces=replaced is not None)
-            return self._published(replace(self, as_of=now, parts=(*self.parts, part)))
+        if replaced is not None:
+            _save_ids(made / REPLACED, replaced)
+        file = self.items
+        if items.texts is not None:
+            file = f"{_ITEMS}{made.name}.parquet"
+            _save_ids(self.folder / file, items.texts)
+        part = Part(made.name, (night,), n_events, replaces=replaced is not None)
+        return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file))
 
     def _rows(self, bucket: int) -> AffinityRows | None:
         """Return a bucket's rows as of the landmark, or None where it holds nobody."""
@@ -211,14 +216,12 @@ class AffinityState:
 
     def _item_keys(self) -> ItemKeys:
         """Return the keys that items have."""
-        path = self.folder / ITEMS
-        return ItemKeys(pq.read_table(path)["id"].combine_chunks() if path.is_file() else None)
+        return ItemKeys(pq.read_table(self.folder / self.items)["id"].combine_chunks() if self.items else None)
 
-    @contextmanager
-    def _new_folder(self) -> Iterator[Path]:
-        """Yield a folder for a part, which stays if the manifest names it in the end."""
+    def _new_folder(self) -> Path:
+        """Return a folder for a part, which stays if the manifest names it in the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        yield Path(tempfile.mkdtemp(prefix="part-", dir=self.folder))
+        return Path(tempfile.mkdtemp(prefix=_PART, dir=self.folder))
 
     def _published(self, state: "AffinityState") -> "AffinityState":
         """Write the manifest, and remove what it does not name."""
@@ -227,13 +230,14 @@ class AffinityState:
             "options": state.options,
             "landmark": state.landmark,
             "as_of": state.as_of,
+            "items": state.items,
             "parts": [vars(part) for part in state.parts],
         }
         write_json(state.folder / STATE, manifest)
-        named = {part.folder for part in state.parts}
-        for path in state.folder.glob("part-*"):
-            if path.name not in named:
-                shutil.rmtree(path)
+        named = {STATE, state.items, *(part.folder for part in state.parts)}
+        for path in state.folder.iterdir():
+            if path.name not in named and path.name.startswith(_OWN):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         return state
 
 

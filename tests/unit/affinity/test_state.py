@@ -197,6 +197,20 @@ def test_a_time_that_cannot_be_is_refused(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"state.json", *(part.folder for part in state.parts)}
 
 
+def test_a_build_that_was_cut_leaves_the_state_of_before(tmp_path, monkeypatch):
+    """Also the texts behind its keys of items, which another build would number otherwise; the next one tidies up."""
+    state = AffinityState.build(tmp_path, events(100, text=True).to_batches(), as_of=at(90), options=OPTIONS)
+    before = sums(state)
+    other = events(100, seed=5, text=True)
+    with monkeypatch.context() as patched:
+        patched.setattr("personalgen.affinity.state.write_json", lambda *_: (_ for _ in ()).throw(OSError("cut")))
+        with pytest.raises(OSError, match="cut"):
+            AffinityState.build(tmp_path, other.to_batches(), as_of=at(90), options=OPTIONS)
+    assert_equal(sums(AffinityState.open(tmp_path)), before)
+    state = AffinityState.build(tmp_path, other.to_batches(), as_of=at(90), options=OPTIONS)
+    assert {path.name for path in tmp_path.iterdir()} == {"state.json", state.items, state.parts[0].folder}
+
+
 def test_another_version_is_refused(tmp_path):
     """With what to do."""
     AffinityState.build(tmp_path, events(10).to_batches(), as_of=at(90), options=OPTIONS)
