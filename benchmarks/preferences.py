@@ -26,6 +26,7 @@ from personalgen.histories import History
 from personalgen.recommenders.base import Matrix, Recommender, likes_of
 from personalgen.recommenders.cold import with_cold_items
 from personalgen.recommenders.factors import Als, FactorOptions, Svd
+from personalgen.recommenders.low_rank import LowRankNextItem
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.popularity import Popularity
 from personalgen.recommenders.sequence import SequenceEncoder, SequenceOptions
@@ -145,6 +146,7 @@ def _models(likes: History, *, quick: bool) -> dict[str, Callable[[], Recommende
         BASE: lambda: Als(_of_all_time(als)),
         "als, newest": lambda: Als(als),
         "sequence": lambda: SequenceEncoder(encoder),
+        "next-item, low rank": LowRankNextItem,
         "next-item, one scale": lambda: LinearNextItem(ONE_SCALE),
         "next-item": LinearNextItem,
     }
@@ -190,9 +192,16 @@ def _on_cold_items(model: Recommender, task: HeldOutLikes, data: Data) -> float:
 
 
 def _planted(given: argparse.Namespace) -> Data:
-    options = ListLike(n_users=200, n_items=300, n_topics=6) if given.quick else ListLike(n_users=given.users)
+    options = ListLike(n_users=given.users, n_items=given.items, n_topics=_topics(given.items))
+    if given.quick:
+        options = ListLike(n_users=200, n_items=300, n_topics=6)
     found = planted(options)
     return Data(found.history, found.content)
+
+
+def _topics(n_items: int) -> int:
+    """Return so many topics that each has as many items as by default."""
+    return max(round(n_items * ListLike.n_topics / ListLike.n_items), 1)
 
 
 def _of_config(given: argparse.Namespace) -> Data:
@@ -208,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preferences", description=summary)
     parser.add_argument("--users", type=int, default=ListLike.n_users, help="people of the planted table")
+    parser.add_argument("--items", type=int, default=ListLike.n_items, help="items of the planted table")
     parser.add_argument("--config", type=Path, help="TOML file of a source to measure on instead")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="wins over the file")
     parser.add_argument("--home", type=Path, default=Path("build/preferences"), help="where that source is prepared")

@@ -13,6 +13,7 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.fields import FieldRows
 from personalgen.histories import History
 from personalgen.recommenders.base import likes_of
+from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.statistics import NextItemOptions
 
@@ -25,18 +26,14 @@ _FOLDS, _CHUNK = 4, 4096
 class Foresight:
     """Recommenders that foretell people's likes, and which of them to ask about whom."""
 
-    recommenders: tuple[LinearNextItem, ...]
+    recommenders: tuple[LinearNextItem | LowRankNextItem, ...]
     of_user: NDArray[np.int64]
     """(n_users,) places in `recommenders`."""
 
     @classmethod
     def of(cls, history: History, options: NextItemOptions) -> Self:
-        """Return one recommender of everybody's likes: what it foretells of a whole history is in no history.
-
-        Raises:
-            DataError: there are more items than it has place for.
-        """
-        return cls((LinearNextItem(options).fit(history),), np.zeros(len(history.user_ids), dtype=np.int64))
+        """Return one recommender of everybody's likes: what it foretells of a whole history is in no history."""
+        return cls((_fitted(history, options),), np.zeros(len(history.user_ids), dtype=np.int64))
 
     @classmethod
     def of_others(cls, history: History, options: NextItemOptions) -> Self:
@@ -44,13 +41,10 @@ class Foresight:
 
         What it foretells of the middle of a history is then what it would have foretold at that time, had it known
         everybody else; one that had learnt from the person would know what came next.
-
-        Raises:
-            DataError: as `of`.
         """
         of_user = np.arange(len(history.user_ids)) % _FOLDS
         fold = of_user[history.user_index]
-        return cls(tuple(LinearNextItem(options).fit(history.where(fold != k)) for k in range(_FOLDS)), of_user)
+        return cls(tuple(_fitted(history.where(fold != k), options) for k in range(_FOLDS)), of_user)
 
     def expected(
         self, history: History, basis: Basis, items: Matrix, start: NDArray[np.int64], stop: NDArray[np.int64]
@@ -73,6 +67,13 @@ class Foresight:
                 values[rows] = _mean_of_best(recommender.scores(known), known, items)
         values[mask] = basis.standardise(values[mask])
         return FieldRows(values, mask)
+
+
+def _fitted(history: History, options: NextItemOptions) -> LinearNextItem | LowRankNextItem:
+    """Return the linear model, of low rank where there are more items than sums for every pair have place for."""
+    if len(history.item_ids) <= options.most_items:
+        return LinearNextItem(options).fit(history)
+    return LowRankNextItem(LowRankOptions(half_life=options.half_life, window=options.window)).fit(history)
 
 
 def _mean_of_best(scores: Matrix, known: History, items: Matrix) -> Matrix:

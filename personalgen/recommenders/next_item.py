@@ -39,7 +39,8 @@ class LinearNextItem:
             raise DataError(
                 f"the linear next-item model keeps sums for every pair of items, and {n_items:,} items are more than "
                 f"{self.options.most_items:,}, beyond which they take more than "
-                f"{8 * self.statistics.n_sums * self.options.most_items**2 / 2**30:.0f} GiB. Nothing was fitted."
+                f"{8 * self.statistics.n_sums * self.options.most_items**2 / 2**30:.0f} GiB. "
+                "Use LowRankNextItem. Nothing was fitted."
             )
         self.item_ids, self.statistics = history.item_ids, NextItemStatistics.empty(n_items, self.options)
         return self.update(history, np.zeros(len(history.user_ids), dtype=np.int64))

@@ -38,7 +38,7 @@ class NextItemOptions:
     two_scales: bool = True
     """Whether the last item has coefficients of its own beside those of the decayed history."""
     most_items: int = 15_000
-    """Items above which sums for every pair of them are not kept."""
+    """Items above which sums for every pair of them are not kept: a night takes the model of low rank then."""
 
     def __post_init__(self) -> None:
         """Refuse settings that give no model, all in one message."""

@@ -6,6 +6,7 @@ import pytest
 from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting
 from personalgen.recommenders.factors import Als, FactorOptions, Svd
+from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.popularity import Popularity
 from personalgen.recommenders.sequence import SequenceEncoder, SequenceOptions
@@ -15,6 +16,7 @@ N_ITEMS = 12
 MAKE = {
     "next-item": lambda: LinearNextItem(NextItemOptions(ridge=5.0), dim=4),
     "next-item, one scale": lambda: LinearNextItem(NextItemOptions(ridge=5.0, two_scales=False), dim=4),
+    "next-item, low rank": lambda: LowRankNextItem(LowRankOptions(rank=6, ridge=1.0)),
     "popularity": Popularity,
     "popular-7-days": lambda: Popularity(days=7),
     "svd": lambda: Svd(FactorOptions(dim=4)),

@@ -4,6 +4,7 @@ import pytest
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.known import Moments
 from personalgen.recommenders import NextItemOptions
+from personalgen.recommenders.low_rank import LowRankNextItem
 
 OPTIONS = NextItemOptions(half_life=2.0, window=4, ridge=1.0)
 
@@ -32,6 +33,16 @@ def test_what_comes_next_is_expected(walkers, basis, items):
     found = expected(Foresight.of(history, OPTIONS), history, basis, items, Moments.of_users(history, np.zeros(40)))
     distance = np.linalg.norm(found.values[:, None] - basis.standardise(items), axis=2)
     assert found.mask.all()
+    assert (distance.argmin(1) == (starts + 6) % 12).mean() > 0.8
+
+
+def test_a_large_catalogue_is_foretold_in_low_rank(walkers, basis, items):
+    """Above `most_items` the model of low rank stands in, and finds the circle as well."""
+    history, starts = walkers
+    foresight = Foresight.of(history, NextItemOptions(half_life=2.0, window=4, most_items=11))
+    found = expected(foresight, history, basis, items, Moments.of_users(history, np.zeros(40)))
+    distance = np.linalg.norm(found.values[:, None] - basis.standardise(items), axis=2)
+    assert isinstance(foresight.recommenders[0], LowRankNextItem)
     assert (distance.argmin(1) == (starts + 6) % 12).mean() > 0.8
 
 
