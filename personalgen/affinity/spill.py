@@ -1,7 +1,8 @@
 """Events on their way into buckets: batches are cut by user and appended to one file a bucket.
 
 So memory is that of one bucket, however many events there are. Users that are whole numbers are spread by a
-multiplicative hash of the number, texts by one of their last eight bytes: the same user is always in the same bucket.
+multiplicative hash of the number, texts by one of their first and last eight bytes and their length: the same user
+is always in the same bucket.
 Items get a key each: their number, or the place of their text in a list that only grows.
 """
 
@@ -20,7 +21,7 @@ from personalgen.errors import DataError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _COLUMNS = (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.float32))
-_TAIL = 8
+_EDGE = 8
 
 
 class ItemKeys:
@@ -28,7 +29,7 @@ class ItemKeys:
 
     def __init__(self, texts: "pa.Array | None" = None) -> None:
         """Go on from the texts that have a key already."""
-        self.texts = texts
+        self.texts, self.n_new = texts, 0
 
     def of(self, column: pa.Array) -> Keys:
         """Return the key of each item."""
@@ -40,7 +41,8 @@ class ItemKeys:
             self.texts = pa.array([], pa.string())
         place = pc.index_in(texts, value_set=self.texts)
         if place.null_count:
-            self.texts = pa.concat_arrays([self.texts, texts.filter(place.is_null()).unique()])
+            fresh = texts.filter(place.is_null()).unique()
+            self.texts, self.n_new = pa.concat_arrays([self.texts, fresh]), self.n_new + len(fresh)
             place = pc.index_in(texts, value_set=self.texts)
         found: Keys = place.to_numpy().astype(np.int64)
         return found
@@ -71,7 +73,7 @@ class Spill:
         own: Keys | pa.Array
         if self.is_text:
             texts = users.cast(pa.string())
-            order, bounds = _by_bucket(_bucket_of(_tails(texts), self.n_buckets), self.n_buckets)
+            order, bounds = _by_bucket(_bucket_of(_mixed(texts), self.n_buckets), self.n_buckets)
             own = texts.take(pa.array(order))
         else:
             keys = users.cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -138,14 +140,18 @@ def _bucket_of(hashed: NDArray[np.uint64], n_buckets: int) -> NDArray[np.uint16]
     return ((hashed * _GOLDEN) >> np.uint64(64 - bits)).astype(np.uint16)
 
 
-def _tails(texts: pa.Array) -> NDArray[np.uint64]:
-    """Return the last eight bytes of each text as a number."""
+def _mixed(texts: pa.Array) -> NDArray[np.uint64]:
+    """Return a number of the first and the last eight bytes of each text and of its length."""
     lengths, data = _bytes_of(texts)
-    padded = np.concatenate([np.zeros(_TAIL, dtype=np.uint8), np.frombuffer(data, dtype=np.uint8)])
-    # One number at each byte; of a shorter text what stands before it is shifted out.
-    at_byte = np.ndarray(len(data) + 1, dtype="<u8", buffer=padded, strides=(1,))
-    missing = np.maximum(_TAIL - lengths, 0).astype(np.uint64)
-    return np.where(lengths > 0, at_byte[np.cumsum(lengths, dtype=np.int64)] >> (8 * np.minimum(missing, 7)), 0)
+    border = np.zeros(_EDGE, dtype=np.uint8)
+    padded = np.concatenate([border, np.frombuffer(data, dtype=np.uint8), border])
+    at_byte = np.ndarray(len(data) + _EDGE + 1, dtype="<u8", buffer=padded, strides=(1,))  # one number at each byte
+    ends = np.cumsum(lengths, dtype=np.int64)
+    # Of a shorter text what stands before or behind it is shifted out.
+    missing = 8 * np.minimum(np.maximum(_EDGE - lengths, 0), 7).astype(np.uint64)
+    tails, heads = at_byte[ends] >> missing, at_byte[ends - lengths + _EDGE] << missing
+    mixed = (tails * _GOLDEN) ^ (heads >> np.uint64(1)) ^ lengths.astype(np.uint64)
+    return np.where(lengths > 0, mixed ^ (mixed >> np.uint64(29)), 0)
 
 
 def _bytes_of(texts: pa.Array) -> tuple[NDArray[np.int32], memoryview]:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ from personalgen.errors import ArtifactError, DataError
 from personalgen.histories import DAY_SEC
 
 STATE, REPLACED = "state.json", "replaced.parquet"
-_BASE, _FORMAT = "base", 1
+_BASE, _FORMAT, _MOST_HALF_LIVES = "base", 1, 100
+_COLUMNS = ("user_id", "item_id", "timestamp", "weight")
 _PART, _ITEMS, _SPILL = "part-", "items-", ".spill-"
 _OWN = (_PART, _ITEMS, _SPILL)
 """How the names of files and folders begin that the manifest does not name when a run was cut."""
@@ -53,7 +55,7 @@ class AffinityState:
     """A state as its manifest was when it was opened; what changes it returns the new one.
 
     Batches of events have the columns user_id and item_id, whole numbers or texts, timestamp, whole seconds since 1970,
-    and weight, negative for a dislike. They may come in any order.
+    and weight, negative for a dislike. They may come in any order. One process writes at a time.
     """
 
     folder: Path
@@ -65,6 +67,8 @@ class AffinityState:
     parts: tuple[Part, ...]
     items: str = ""
     """File of the items' texts by key; empty where items are whole numbers."""
+    kinds: tuple[tuple[str, str], ...] = ()
+    """Whether user_id and item_id are "numbers" or "texts"; empty before the first event."""
 
     @classmethod
     def build(
@@ -73,7 +77,7 @@ class AffinityState:
         """Return the state of all events before `as_of`, in place of what is in the folder.
 
         Raises:
-            DataError: an event's time is more than 68 years from `as_of`.
+            DataError: an event's time is more than 68 years from `as_of`, a value is missing, or ids are of both kinds.
         """
         now = int(as_of.timestamp())
         state = cls(folder, options or AffinityOptions(), now, now, ())
@@ -93,7 +97,15 @@ class AffinityState:
                 "again. Nothing was changed."
             )
         parts = tuple(Part(**part | {"nights": tuple(part["nights"])}) for part in raw["parts"])
-        return cls(folder, AffinityOptions(**raw["options"]), raw["landmark"], raw["as_of"], parts, raw["items"])
+        return cls(
+            folder,
+            AffinityOptions(**raw["options"]),
+            raw["landmark"],
+            raw["as_of"],
+            parts,
+            raw["items"],
+            _pairs(raw["kinds"]),
+        )
 
     def add(
         self,
@@ -108,7 +120,9 @@ class AffinityState:
         Of users who are `replaced`, the batches hold the whole history: what was known of them counts no more.
 
         Raises:
-            DataError: `as_of` lies before that of the state, or a time is more than 68 years from the landmark.
+            DataError: `as_of` lies before that of the state or a hundred half-lives after its landmark, a time is more
+                than 68 years from it, a value is missing, or ids are of another kind than those of the state.
+            ArtifactError: the state was changed since it was opened.
         """
         now = int(as_of.timestamp())
         if night in {known for part in self.parts for known in part.nights}:
@@ -118,10 +132,23 @@ class AffinityState:
                 f"the state knows events before {self.as_of} (seconds since 1970), and nights go forward: found {now}. "
                 "Build it again to go back. Nothing was added."
             )
+        if now - self.landmark > _MOST_HALF_LIVES * self.options.half_life_days * DAY_SEC:
+            raise DataError(
+                f"the state began more than {_MOST_HALF_LIVES} half-lives ago, and weights would soon be too large for "
+                "its numbers. Build it again. Nothing was added."
+            )
+        self._require_newest()
         return self._with(batches, now, night, self._item_keys(), replaced)
 
     def forget(self, user_ids: UserIds) -> "AffinityState":
-        """Return the state without some users, of whom no file holds anything any more."""
+        """Return the state without some users, of whom no file holds anything any more.
+
+        Raises:
+            DataError: the ids are of another kind than those of the state.
+            ArtifactError: the state was changed since it was opened.
+        """
+        self._require_newest()
+        self._require_kind(user_ids)
         parts = []
         for part in self.parts:
             made = self._new_folder()
@@ -139,6 +166,7 @@ class AffinityState:
         """Return the state with all parts in one: reading gets faster, nothing else changes."""
         if len(self.parts) == 1:
             return self
+        self._require_newest()
         made, n_events = self._new_folder(), 0
         for bucket in range(self.options.n_buckets):
             if (rows := self._rows(bucket)) is not None:
@@ -148,8 +176,16 @@ class AffinityState:
         return self._published(replace(self, parts=(Part(made.name, nights, n_events),)))
 
     def rows(self, *, as_of: datetime | None = None) -> Iterator[AffinityRows]:
-        """Yield the rows of each bucket that holds any, with sums as of a moment, by default the state's own."""
+        """Yield the rows of each bucket that holds any, with sums as of a moment, by default the state's own.
+
+        Raises:
+            DataError: the moment lies before the state's own: what came between cannot be taken away again.
+        """
         now = self.as_of if as_of is None else as_of.timestamp()
+        if now < self.as_of:
+            raise DataError(
+                f"the state knows events before {self.as_of} (seconds since 1970), and cannot go back to {now:.0f}."
+            )
         factor = 2.0 ** ((self.landmark - now) / (self.options.half_life_days * DAY_SEC))
         for bucket in range(self.options.n_buckets):
             if (rows := self._rows(bucket)) is not None:
@@ -169,10 +205,13 @@ class AffinityState:
         replaced: UserIds | None,
     ) -> "AffinityState":
         """Return the state with one part more."""
-        made, n_events, options = self._new_folder(), 0, self.options
+        made, n_events, options, kinds = self._new_folder(), 0, self.options, self.kinds
+        if replaced is not None:
+            self._require_kind(replaced)
         with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self.folder) as spilled:
             with Spill(Path(spilled), options.n_buckets) as spill:
                 for batch in batches:
+                    kinds = _checked(batch, kinds)
                     known = batch.filter(pc.less(batch["timestamp"], now))
                     seconds = seconds_after(self.landmark, known["timestamp"].to_numpy())
                     weight = known["weight"].cast(pa.float32()).to_numpy()
@@ -186,11 +225,11 @@ class AffinityState:
         if replaced is not None:
             _save_ids(made / REPLACED, replaced)
         file = self.items
-        if items.texts is not None:
+        if items.texts is not None and items.n_new:
             file = f"{_ITEMS}{made.name}.parquet"
             _save_ids(self.folder / file, items.texts)
         part = Part(made.name, (night,), n_events, replaces=replaced is not None)
-        return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file))
+        return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file, kinds=kinds))
 
     def _rows(self, bucket: int) -> AffinityRows | None:
         """Return a bucket's rows as of the landmark, or None where it holds nobody."""
@@ -211,8 +250,20 @@ class AffinityState:
 
     def _replaced(self, part: Part) -> Ids:
         """Return the users whose earlier rows a part replaces."""
-        ids: Ids = pq.read_table(self.folder / part.folder / REPLACED)["id"].to_numpy()
-        return ids
+        return _ids_in(self.folder / part.folder / REPLACED)
+
+    def _require_newest(self) -> None:
+        """Refuse to change what another one changed since this was opened."""
+        if AffinityState.open(self.folder) != self:
+            raise ArtifactError(
+                f"the state in {self.folder} was changed since it was opened. Open it again. Nothing was changed."
+            )
+
+    def _require_kind(self, user_ids: UserIds) -> None:
+        """Refuse ids that could be nobody's here."""
+        found = _kind_of(pa.array(user_ids).type) if len(user_ids) else ""
+        if self.kinds and found and found != self.kinds[0][1]:
+            raise DataError(f"the users of this state are {self.kinds[0][1]}, found {found}. Nothing was changed.")
 
     def _item_keys(self) -> ItemKeys:
         """Return the keys that items have."""
@@ -231,6 +282,7 @@ class AffinityState:
             "landmark": state.landmark,
             "as_of": state.as_of,
             "items": state.items,
+            "kinds": state.kinds,
             "parts": [vars(part) for part in state.parts],
         }
         write_json(state.folder / STATE, manifest)
@@ -246,7 +298,38 @@ def _file_of(bucket: int) -> str:
 
 
 def _without(rows: AffinityRows, user_ids: UserIds) -> AffinityRows:
-    return rows.where(~np.isin(rows.users, np.asarray(user_ids, dtype=rows.users.dtype)))
+    gone = pc.is_in(pa.array(rows.users), value_set=pa.array(user_ids)) if len(user_ids) else None
+    return rows if gone is None else rows.where(~gone.to_numpy(zero_copy_only=False))
+
+
+def _checked(batch: pa.RecordBatch, kinds: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return which kinds of ids a batch has, which must be those of the batches before; refuse missing values."""
+    missing = [name for name in _COLUMNS if batch[name].null_count]
+    if not pc.all(pc.is_finite(batch["weight"].cast(pa.float64()))).as_py() and batch.num_rows and not missing:
+        missing = ["weight"]
+    if missing:
+        raise DataError(f"events lack a value in {', '.join(missing)}. Leave such events out. Nothing was added.")
+    found = tuple((name, _kind_of(batch[name].type)) for name in _COLUMNS[:2])
+    if kinds and found != kinds:
+        raise DataError(
+            f"ids are {dict(found)} here and were {dict(kinds)} before: one kind is needed. Nothing was added."
+        )
+    return found
+
+
+def _kind_of(kind: pa.DataType) -> str:
+    return "numbers" if pa.types.is_integer(kind) else "texts"
+
+
+def _pairs(raw: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, kind) for name, kind in raw)
+
+
+@cache
+def _ids_in(path: Path) -> Ids:
+    """Return the ids of a file; its name is never used again for others."""
+    ids: Ids = pq.read_table(path)["id"].to_numpy()
+    return ids
 
 
 def _save_ids(path: Path, ids: UserIds) -> None:

@@ -236,3 +236,76 @@ def test_without_newest_events_sums_stay(tmp_path):
     found, people = sums(AffinityState.build(tmp_path, table.to_batches(), as_of=at(90), options=options))
     assert found.keys() == oracle(table, at(90))[0].keys()
     assert all(newest == [] for _, newest in people.values())
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp", "weight"])
+@pytest.mark.parametrize("text", [False, True], ids=["numbers", "texts"])
+def test_a_missing_value_is_refused(tmp_path, column, text):
+    """A null is nobody's id; the message names the column, and nothing is built."""
+    table = events(10, text=text)
+    values = [None, *table[column].to_pylist()[1:]]
+    table = table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+    with pytest.raises(DataError, match=rf"events lack a value in {column}\. .*Nothing was added"):
+        AffinityState.build(tmp_path, table.to_batches(), as_of=at(90), options=OPTIONS)
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_a_weight_that_is_no_number_is_refused(tmp_path):
+    """It would count as an event and as nothing else."""
+    table = events(3).set_column(3, "weight", pa.array([1.0, float("nan"), 1.0], pa.float32()))
+    with pytest.raises(DataError, match="lack a value in weight"):
+        AffinityState.build(tmp_path, table.to_batches(), as_of=at(90), options=OPTIONS)
+
+
+def test_ids_of_another_kind_are_refused(tmp_path):
+    """Within one build, in a later night, among the replaced and the forgotten: the state stays as it was."""
+    numbers, texts = events(20), events(20, text=True)
+    with pytest.raises(DataError, match=r"ids are .*texts.* here and were .*numbers.* before"):
+        AffinityState.build(tmp_path, [*numbers.to_batches(), *texts.to_batches()], as_of=at(90), options=OPTIONS)
+    state = AffinityState.build(tmp_path, numbers.to_batches(), as_of=at(90), options=OPTIONS)
+    with pytest.raises(DataError, match="one kind is needed"):
+        state.add(texts.to_batches(), as_of=at(91), night="91")
+    with pytest.raises(DataError, match="users of this state are numbers, found texts"):
+        state.add(numbers.to_batches(), as_of=at(91), night="91", replaced=["u1"])
+    with pytest.raises(DataError, match="users of this state are numbers, found texts"):
+        state.forget(["1"])
+    assert AffinityState.open(tmp_path) == state
+
+
+def test_a_state_that_was_changed_since_is_refused(tmp_path):
+    """Otherwise the night that somebody else added would be lost."""
+    state = AffinityState.build(tmp_path, events(50).to_batches(), as_of=at(90), options=OPTIONS)
+    newer = state.add(events(5, days=(90, 91)).to_batches(), as_of=at(91), night="91")
+    for change in (lambda: state.add([], as_of=at(92), night="92"), lambda: state.forget([1])):
+        with pytest.raises(ArtifactError, match=r"changed since it was opened\. Open it again\. Nothing was changed"):
+            change()
+    assert AffinityState.open(tmp_path) == newer
+
+
+def test_a_state_that_is_too_old_is_refused(tmp_path):
+    """After a hundred half-lives, before a number overflows."""
+    state = AffinityState.build(tmp_path, events(50).to_batches(), as_of=at(90), options=OPTIONS)
+    state = state.add([], as_of=at(90 + 1400), night="late")
+    with pytest.raises(DataError, match=r"more than 100 half-lives ago.*Build it again"):
+        state.add([], as_of=at(90 + 1401), night="later")
+
+
+def test_the_past_cannot_be_asked_about(tmp_path):
+    """What happened since a moment is in the sums."""
+    state = AffinityState.build(tmp_path, events(50).to_batches(), as_of=at(90), options=OPTIONS)
+    with pytest.raises(DataError, match="cannot go back"):
+        next(state.rows(as_of=at(80)))
+
+
+def test_texts_that_begin_or_end_alike_are_spread(tmp_path):
+    """Addresses of one host, and paths below one folder, fill all buckets about evenly."""
+    for pattern in ("user{}@example.com", "/shop/customers/{}", "{:030d}", "{}"):
+        users = [pattern.format(k) for k in range(400)]
+        table = pa.table({"user_id": users, "item_id": ["a"] * 400, "timestamp": [T0] * 400, "weight": [1.0] * 400})
+        state = AffinityState.build(tmp_path, table.to_batches(), as_of=at(1), options=OPTIONS)
+        sizes = [len(rows.users) for rows in state.rows()]
+        assert len(sizes) == 4
+        assert max(sizes) < 160
