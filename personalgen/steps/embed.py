@@ -23,6 +23,7 @@ from personalgen.embeddings import (
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
+from personalgen.recommenders import NextItemOptions
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.fields import has_set_fields, spec_to_train
@@ -83,10 +84,12 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
         dim=options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
     )
-    told = [(basis, spec), *([(live_basis, load_card(live).spec)] if live and live_basis else [])]
-    for each in {b.version: b for b, _ in told}.values():
-        asked = asked_of_users(*(one for b, one in told if b.version == each.version))
-        _write(workspace, data, result.folder(night, each.version), each, asked)
+    told = [(basis, spec, recommender_of(workspace, start))]
+    if live and live_basis:
+        told += [(live_basis, load_card(live).spec, recommender_of(workspace, live))]
+    for each, recommender in {b.version: (b, options) for b, _, options in reversed(told)}.values():
+        asked = asked_of_users(*(one for b, one, _ in told if b.version == each.version))
+        _write(workspace, data, result.folder(night, each.version), each, asked, recommender)
     run.set_tags({"basis_version": basis.version})
     return result
 
@@ -94,8 +97,8 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
 def start_folder(workspace: Workspace) -> Path | None:
     """Return the generator that training starts from: the live one, else the configured snapshot, else None.
 
-    One of other nets, embedding or condition is not a start: training is from scratch then, on a new basis. One for
-    smaller pictures whose nets are the inner stages of the new ones is a start: it grows.
+    One of other nets, embedding, condition or recommender is not a start: training is from scratch then, on a new
+    basis. One for smaller pictures whose nets are the inner stages of the new ones is a start: it grows.
 
     Raises:
         ArtifactError: the configured snapshot is not there.
@@ -118,7 +121,14 @@ def start_folder(workspace: Workspace) -> Path | None:
     card = load_card(folder)
     same_nets = card.options == settings.model or card.options.grows_into(settings.model)
     fits = same_nets and load_basis(folder).options == settings.embeddings
+    fits = fits and recommender_of(workspace, folder) == settings.recommender
     return folder if fits and has_set_fields(workspace, card.spec) else None
+
+
+def recommender_of(workspace: Workspace, model: Path | None) -> NextItemOptions:
+    """Return the settings of the recommenders that a model was told by, tonight's for one without."""
+    facts = load_card(model).facts if model else {}
+    return NextItemOptions(**facts["recommender"]) if "recommender" in facts else workspace.settings.recommender
 
 
 def _held_people_out(folder: Path) -> bool:
@@ -149,15 +159,28 @@ def preferences_for(
     there = fields_in(folder / HELD_BACK) if (folder / HELD_BACK).is_file() else None
     if there is None or any(there.get(name, 0) < rows for name, rows in asked.items()):
         both = {name: max(asked.get(name, 0), (there or {}).get(name, 0)) for name in {*asked, *(there or {})}}
-        _write(workspace, NightData.of(workspace, night), folder, basis, dict(sorted(both.items())))
+        _write(
+            workspace,
+            NightData.of(workspace, night),
+            folder,
+            basis,
+            dict(sorted(both.items())),
+            recommender_of(workspace, model),
+        )
     return preferences(night, embedded, basis.version, held_back=held_back)
 
 
-def _write(workspace: Workspace, data: NightData, folder: Path, basis: Basis, asked: Mapping[str, int]) -> None:
+def _write(
+    workspace: Workspace,
+    data: NightData,
+    folder: Path,
+    basis: Basis,
+    asked: Mapping[str, int],
+    options: NextItemOptions,
+) -> None:
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     features = data.features(workspace, basis.options)
     save_basis(folder, basis)
-    options = workspace.settings.recommender
     for name, history, learnt_from, now in (
         (TONIGHT, data.history, data.history, data.tonight()),
         (HELD_BACK, data.earlier_history(), data.training_history(), data.held_back_from()),

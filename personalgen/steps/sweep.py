@@ -20,7 +20,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import features_of, finite_numbers, yardstick_of
 from personalgen.steps.night import Night
-from personalgen.steps.train import save_model, train_job, training_facts, training_job
+from personalgen.steps.train import recommender_facts, save_model, train_job, training_facts, training_job
 from personalgen.steps.workspace import Workspace
 from personalgen.training import (
     Job,
@@ -206,6 +206,7 @@ class _Bench:
         trained = self._train(job, folder, run, start=start, goal=goal, name=name)
         data = NightData.of(self.workspace, self.night)
         facts = training_facts(self.night, data, self.embedded, start) | {"swept": dict(combination.values)}
+        facts |= recommender_facts(own, job.spec)
         basis = self.embedded.train_basis
         save_model(folder, trained, self.embedded.folder(self.night, basis), basis_version=basis, facts=facts)
         figures, note = self._measure(folder / "model")

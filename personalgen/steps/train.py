@@ -1,6 +1,6 @@
 """Trains tonight's challenger, from the champion or a snapshot where there is one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from personalgen.embeddings import (
     usual_dropout,
     variants_before_events,
 )
+from personalgen.embeddings.fields import EXPECTED
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
@@ -148,6 +149,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             "command again to go on, without --max-minutes and --max-kimg to go on to the end."
         )
     facts = training_facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
+    facts |= recommender_facts(workspace, job.spec)
     card = save_model(folder, result, basis_folder, basis_version=embedded.train_basis, facts=facts)
     return Trained(
         folder=str(folder / "model"),
@@ -201,6 +203,11 @@ def training_facts(night: Night, data: NightData, embedded: Embedded, start: Pat
         "n_users_held_out": int((~data.train_users).sum()),
         "later_share_held_out": data.split.later_share,
     }
+
+
+def recommender_facts(workspace: Workspace, spec: ConditionSpec) -> dict[str, Any]:
+    """Return what the card says of the recommenders behind what was expected of people, if it was told."""
+    return {"recommender": asdict(workspace.settings.recommender)} if spec.find(EXPECTED) else {}
 
 
 def _grid_users(table: PreferenceTable) -> PreferenceTable:

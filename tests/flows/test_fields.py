@@ -2,7 +2,8 @@
 
 import io
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from personalgen.models import TensorGenerator, load_card, load_generator
 from personalgen.seeding import derive_seed
 from personalgen.steps import Embedded, Evaluated, Generated, Reported, Trained
 from personalgen.steps.assets import image_bytes
-from personalgen.steps.embed import HELD_BACK, preferences_for
+from personalgen.steps.embed import HELD_BACK, preferences_for, recommender_of, start_folder
 from personalgen.steps.models import newest_night, promote_version
 from personalgen.steps.night import Night, stage_result
 from personalgen.worlds import ShapesWorld, add_days
@@ -161,6 +162,19 @@ def test_nobodys_picture_of_an_unconditional_model_changes(nights):
     assert (generated.n_changed, generated.n_new, generated.n_assets) == (0, 0, 0)
     assert generated.n_unchanged == len(nights["nothing"].current)
     assert nights["later"].current == nights["nothing"].current
+
+
+def test_a_model_keeps_its_recommenders(home, nights, monkeypatch):
+    """Their settings stand in its card: it is told by them, and is no start for a model that is told by others."""
+    model = nights["behaviour"].model
+    same, other = home.workspace(*TOLD), home.workspace(*TOLD, "recommender.ridge=9.0")
+    assert load_card(model).facts["recommender"] == asdict(same.settings.recommender)
+    assert "recommender" not in load_card(nights["preference"].model).facts
+    assert recommender_of(other, model) == same.settings.recommender
+    assert recommender_of(other, nights["preference"].model) == other.settings.recommender
+    monkeypatch.setattr(sys.modules["personalgen.steps.embed"], "live_folder", lambda _: model)
+    assert start_folder(same) == model
+    assert start_folder(other) is None
 
 
 def test_tables_hold_what_tonights_models_ask_for(home, nights):
