@@ -187,8 +187,10 @@ def _on_cold_items(model: Recommender, task: HeldOutLikes, data: Data) -> float:
     known = task.known.where(~cold[task.known.item_index])
     scores = with_cold_items(model.fit(known).scores(known), data.features, ~cold)[:, cold]
     columns = np.flatnonzero(cold)
-    nobody = replace(known, item_ids=tuple(known.item_ids[k] for k in columns)).where(np.zeros(len(known.weight), bool))
-    return HeldOutLikes(nobody, task.liked[:, columns]).rank(scores).metrics()["ndcg_at_10"]
+    own = task.known.where(cold[task.known.item_index])  # what was liked before is no candidate, though it was not told
+    place = np.cumsum(cold) - 1
+    seen = replace(own, item_ids=tuple(own.item_ids[k] for k in columns), item_index=place[own.item_index])
+    return HeldOutLikes(seen, task.liked[:, columns]).rank(scores).metrics()["ndcg_at_10"]
 
 
 def _planted(given: argparse.Namespace) -> Data:

@@ -39,7 +39,8 @@ def last_like_out(history: History) -> HeldOutLikes:
 def later_likes_out(history: History, share: float) -> HeldOutLikes:
     """Hold out the last `share` of all likes in time, as a night would: nothing of anybody's later likes is known."""
     likes = likes_of(history)
-    later = likes.timestamp >= np.quantile(likes.timestamp, 1 - share, method="higher")
+    border = np.quantile(likes.timestamp, 1 - share, method="higher") if len(likes.timestamp) else 0
+    later = likes.timestamp >= border
     return HeldOutLikes(likes.where(~later), _matrix(likes.where(later)))
 
 

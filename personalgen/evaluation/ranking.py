@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from personalgen.evaluation.interval import FloatArray
 
 NDCG_AT, RECALL_AT = 10, 20
+_LAST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ def rank(scores: NDArray[np.float32], seen: csr_array, liked: csr_array) -> Rank
     """Return how high `liked` items stand in `scores` (n_users, n_items), `seen` ones left out.
 
     Both are (n_users, n_items) with an entry for each item; an item that was seen and is liked again does not count.
+    What is no number stands last.
     """
-    open_scores = scores.astype(np.float32, copy=True)
+    open_scores = np.nan_to_num(scores.astype(np.float32), nan=-_LAST, neginf=-_LAST, posinf=_LAST)
     rows, columns = seen.nonzero()
     open_scores[rows, columns] = -np.inf
     ndcg, recall = np.full(len(scores), np.nan), np.full(len(scores), np.nan)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from personalgen.histories import History
 
 Matrix = NDArray[np.float32]
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Forgetting(StrEnum):
@@ -53,8 +54,18 @@ class Recommender(Protocol):
 
 
 def likes_of(history: History) -> History:
-    """Return what was liked."""
-    return history.where(history.weight > 0)
+    """Return what was liked, oldest first.
+
+    Likes of one second have no order of their own. They stand in one that says nothing of items, so that nothing is
+    learnt from the order of a catalogue.
+    """
+    likes = history.where(history.weight > 0)
+    user, time = likes.user_index, likes.timestamp
+    if not ((user[1:] == user[:-1]) & (time[1:] == time[:-1])).any():
+        return likes
+    mixed = (likes.item_index.astype(np.uint64) + np.uint64(1)) * (time.astype(np.uint64) * _ODD | np.uint64(1)) * _ODD
+    order = np.lexsort((mixed >> np.uint64(32), time, user))
+    return History(likes.user_ids, likes.item_ids, user, likes.item_index[order], time, likes.weight[order])
 
 
 def decayed_rows(likes: History, *, half_life: float, window: int) -> csr_array:

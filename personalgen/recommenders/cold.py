@@ -12,8 +12,11 @@ def with_cold_items(scores: Matrix, features: Matrix, known: NDArray[np.bool_], 
 
     Such a column is the ridge regression from (n_items, n_features) `features` to the columns of known items. It is
     linear in them, so for the next-item model it is the column of coefficients that the regression would give, and for
-    a factor model the item's vector. `ridge` is a share of the features' mean variance.
+    a factor model the item's vector. Where no item is known scores stay. `ridge` is a share of the features' mean
+    variance.
     """
+    if not known.any():
+        return scores.copy()
     centred = features - features[known].mean(0)
     warm, cold = centred[known].astype(np.float64), centred[~known].astype(np.float64)
     gram = warm.T @ warm

@@ -111,6 +111,8 @@ def _planes(likes: History, options: LowRankOptions) -> tuple[Matrix, Matrix]:
     popularity = np.bincount(likes.item_index, minlength=n_items)
     damped = diags_array(1 / np.sqrt(popularity + 1.0)).astype(np.float32)
     rank = min(options.rank, n_items)
+    if not rank:
+        return np.zeros((0, options.rank), dtype=np.float32), np.zeros((0, options.rank), dtype=np.float32)
     left, _, right = randomized_svd(damped @ follows @ damped, rank, n_iter=2, random_state=options.seed)
     missing = ((0, 0), (0, options.rank - rank))
     return np.pad(left, missing).astype(np.float32), np.pad(right.T, missing).astype(np.float32)

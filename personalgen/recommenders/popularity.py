@@ -33,9 +33,9 @@ class Popularity:
         return self.fit(history)
 
     def forget(self, person: History) -> Forgetting:
-        """Count one person's likes no more."""
+        """Count one person's likes no more; the days end with the newest like of all, until they are counted again."""
         self._counts -= self._count(likes_of(person))
-        return Forgetting.AT_ONCE
+        return Forgetting.AT_ONCE if self.days is None else Forgetting.NEXT_FIT
 
     def scores(self, history: History) -> Matrix:
         """Return (n_users, n_items) counts, the same for everybody."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from personalgen.histories import History
-from personalgen.recommenders.base import Forgetting
+from personalgen.recommenders.base import Forgetting, likes_of
 from personalgen.recommenders.factors import Als, FactorOptions, Svd
 from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
 from personalgen.recommenders.next_item import LinearNextItem
@@ -108,3 +108,23 @@ def test_likes_are_ranked_above_what_nobody_likes(recommender):
     people = history([[k % 6 for k in range(start, start + 5)] for start in range(12)])
     scores = recommender.fit(people).scores(people)
     assert (scores[:, :6].mean(1) > scores[:, 6:].mean(1)).all()
+
+
+def test_the_order_of_a_catalogue_is_nothing_to_learn():
+    """Of likes in one second none is first: every item is as often before as after another, whoever liked them."""
+    rng = np.random.default_rng(0)
+    times = rng.integers(1_600_000_000, 1_700_000_000, 400)
+    pairs = [sorted(rng.choice(N_ITEMS, 2, replace=False).tolist()) for _ in times]
+    people = History(
+        tuple(f"u{k}" for k in range(400)),
+        tuple(f"i{k}" for k in range(N_ITEMS)),
+        np.repeat(np.arange(400), 2),
+        np.array(pairs).ravel(),
+        np.repeat(times, 2),
+        np.ones(800, dtype=np.float32),
+    )
+    found = likes_of(people).item_index.reshape(-1, 2)
+    assert np.array_equal(np.sort(found, axis=1), np.array(pairs))
+    assert abs(np.mean(found[:, 0] < found[:, 1]) - 0.5) < 0.1
+    alone = people.where(people.user_index == 7)
+    assert likes_of(alone).item_index.tolist() == found[7].tolist()

@@ -42,7 +42,7 @@ def test_a_large_catalogue_is_foretold_in_low_rank(walkers, basis, items):
     foresight = Foresight.of(history, NextItemOptions(half_life=2.0, window=4, most_items=11))
     found = expected(foresight, history, basis, items, Moments.of_users(history, np.zeros(40)))
     distance = np.linalg.norm(found.values[:, None] - basis.standardise(items), axis=2)
-    assert isinstance(foresight.recommenders[0], LowRankNextItem)
+    assert isinstance(foresight.fitted(0), LowRankNextItem)
     assert (distance.argmin(1) == (starts + 6) % 12).mean() > 0.8
 
 
@@ -74,6 +74,16 @@ def test_whoever_liked_nothing_is_expected_nothing_of(make_history, walkers, bas
     assert not found.values[[0, 2]].any()
     nothing = make_history([], n_users=2)
     assert not expected(foresight, nothing, basis, items, Moments.of_users(nothing, np.zeros(2))).mask.any()
+
+
+def test_nothing_foretold_is_nothing_expected(make_history, walkers, basis, items):
+    """A like that nobody followed by another tells nothing: absent, and not the mean of whatever stands first."""
+    history, _ = walkers
+    alone = history.where(history.item_index != 11)
+    own = make_history([(0, 11, 1, 1.0)], n_users=1)
+    found = expected(Foresight.of(alone, OPTIONS), own, basis, items, Moments.of_users(own, np.zeros(1)))
+    assert not found.mask.any()
+    assert not found.values.any()
 
 
 def test_the_same_at_a_moment_and_alone(walkers, make_history, basis, items):

@@ -70,3 +70,13 @@ def test_some_people_can_be_looked_at_alone():
     found = rank(descending(2), marked([], []), marked([0], [25]))
     assert found.metrics(np.array([False, True]))["ndcg_at_10"] == 0
     assert found.metrics(np.array([True, False]))["ndcg_at_10"] == 1
+
+
+@pytest.mark.parametrize("nothing", [np.nan, -np.inf])
+def test_what_is_no_number_stands_last(nothing):
+    """A model that has no score for what was liked gets nothing for it, and is not excused."""
+    scores = descending()
+    scores[0, 3] = nothing
+    found = rank(scores, marked([]), marked([3]))
+    assert (found.ndcg[0], found.recall[0]) == (0, 0)
+    assert rank(np.full_like(scores, nothing), marked([]), marked([3])).metrics()["ndcg_at_10"] == 0
