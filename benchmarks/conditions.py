@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     world = planted(options)
     drifted = _drift(world.tastes) > np.median(_drift(world.tastes))
     figures: dict[str, float] = {}
-    for name, history in {"all likes": world.history, f"newest {_FEW}": _newest(world.history, _FEW)}.items():
+    for name, history in {"all likes": world.history, f"newest {_FEW}": world.history.newest(_FEW)}.items():
         print(f"{name}\n{'condition':<44} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
         for kind, rows in conditions(world, history).items():
             cosine = probed(rows, world.tastes[:, 1])
@@ -97,12 +97,6 @@ def _cosine(one: Matrix, other: Matrix) -> Matrix:
 def _drift(tastes: Matrix) -> Matrix:
     """Return how far each taste moved."""
     return 1 - _cosine(tastes[:, 0], tastes[:, 1])
-
-
-def _newest(history: History, count: int) -> History:
-    """Return everybody's newest likes alone."""
-    place = np.arange(len(history.item_index))
-    return history.where(place >= np.repeat(history.bounds[1:], np.diff(history.bounds)) - count)
 
 
 def _parser() -> argparse.ArgumentParser:

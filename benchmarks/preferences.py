@@ -104,7 +104,7 @@ def measured(make: Callable[[], Recommender], data: Data) -> Row:
         if users.any():
             row[f"ndcg_at_10_{name}"] = ranking.metrics(users)["ndcg_at_10"]
     for count in _FEW:
-        newest = _newest(task.known, count)
+        newest = task.known.newest(count)
         row[f"ndcg_at_10_from_{count}"] = task.rank(model.scores(newest)).metrics()["ndcg_at_10"]
     row["ndcg_at_10_cold_items"] = _on_cold_items(make(), task, data)
     later = later_likes_out(data.likes, _LATER_SHARE)
@@ -173,12 +173,6 @@ def _tuned(likes: History, *, quick: bool) -> FactorOptions:
 def _of_all_time(options: FactorOptions) -> FactorOptions:
     """Return the model that a person's whole history is asked with, as the packages do."""
     return replace(options, half_life=1e9, window=1_000_000)
-
-
-def _newest(likes: History, count: int) -> History:
-    """Return everybody's newest likes alone."""
-    place = np.arange(len(likes.item_index))
-    return likes.where(place >= np.repeat(likes.bounds[1:], np.diff(likes.bounds)) - count)
 
 
 def _on_cold_items(model: Recommender, task: HeldOutLikes, data: Data) -> float:

@@ -44,6 +44,17 @@ class History:
         columns = self.item_index[event], self.timestamp[event], self.weight[event]
         return History(tuple(map(str, range(len(start)))), self.item_ids, moment.astype(np.int64), *columns)
 
+    def newest(self, count: int) -> "History":
+        """Return everybody's newest `count` events."""
+        place = np.arange(len(self.item_index))
+        return self.where(place >= self.bounds[1:][self.user_index] - count)
+
+    def faded(self, half_life_days: float) -> NDArray[np.float64]:
+        """Return for each event what is left of what its user's events before weighed; 0 at the first one."""
+        ages_days = np.diff(self.timestamp, prepend=0) / DAY_SEC
+        is_first = np.diff(self.user_index, prepend=-1) != 0
+        return np.where(is_first, 0.0, 2.0 ** (-np.where(is_first, 0, ages_days) / half_life_days))
+
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""
         return History(

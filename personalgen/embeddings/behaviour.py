@@ -44,8 +44,7 @@ def dislikes_known(
 def _running_means(history: History, items: Matrix, half_life_days: float) -> Matrix:
     """Return (n_events, dim): up to each event the mean of its user's items, an older one halved per half-life."""
     means = np.empty((len(history.weight), items.shape[1]), dtype=np.float32)
-    ages_days = np.diff(history.timestamp, prepend=0) / DAY_SEC
-    kept = np.where(np.diff(history.user_index, prepend=-1) == 0, 2.0 ** (-ages_days / half_life_days), 0.0)
+    kept = history.faded(half_life_days)
     mean, total = np.zeros(items.shape[1]), 0.0
     for k, weight in enumerate(np.abs(history.weight).tolist()):
         total = total * kept[k] + weight

@@ -37,8 +37,7 @@ def confidence_known(
 def _effective_events(history: History, half_life_days: float) -> NDArray[np.float64]:
     """Return after each event how many equal ones would weigh as much: (sum of a user's weights)^2 / sum of squares."""
     found = np.empty(len(history.weight))
-    ages_days = np.diff(history.timestamp, prepend=0) / DAY_SEC
-    kept = np.where(np.diff(history.user_index, prepend=-1) == 0, 2.0 ** (-ages_days / half_life_days), 0.0)
+    kept = history.faded(half_life_days)
     total = squares = 0.0
     for k, weight in enumerate(np.abs(history.weight).tolist()):
         total = total * kept[k] + weight

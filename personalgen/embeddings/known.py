@@ -60,7 +60,9 @@ def vectors_known(
     if INTERESTS in asked:
         found[INTERESTS] = interests_known(history, basis, items, start, stop, asked[INTERESTS])
     if CONFIDENCE in asked:
-        interests = interests_known(history, basis, items, start, stop, _MOST_INTERESTS)
+        interests = found.get(INTERESTS) if asked.get(INTERESTS) == _MOST_INTERESTS else None
+        if interests is None:
+            interests = interests_known(history, basis, items, start, stop, _MOST_INTERESTS)
         half_life_days = basis.options.half_life_days
         found[CONFIDENCE] = confidence_known(
             history, start, stop, moments.now, half_life_days=half_life_days, interests=interests

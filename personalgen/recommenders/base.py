@@ -1,5 +1,6 @@
 """What every model of people's next likes can do, and how histories become its rows."""
 
+from abc import ABC, abstractmethod
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -51,6 +52,37 @@ class Recommender(Protocol):
 
     def item_vectors(self) -> Matrix:
         """Return (n_items, dim)."""
+
+
+class LearntAnew(ABC):
+    """A recommender whose vectors depend on all likes: it learns and forgets by a new fit; scores are products."""
+
+    @abstractmethod
+    def fit(self, history: History) -> Self:
+        """Learn from all of a history."""
+
+    @abstractmethod
+    def user_vectors(self, history: History) -> Matrix:
+        """Return (n_users, dim)."""
+
+    @abstractmethod
+    def item_vectors(self) -> Matrix:
+        """Return (n_items, dim)."""
+
+    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
+        """Learn anew."""
+        del n_known
+        return self.fit(history)
+
+    def forget(self, person: History) -> Forgetting:
+        """Do nothing yet."""
+        del person
+        return Forgetting.NEXT_FIT
+
+    def scores(self, history: History) -> Matrix:
+        """Return (n_users, n_items) products of the vectors."""
+        found: Matrix = self.user_vectors(history) @ self.item_vectors().T
+        return found
 
 
 def likes_of(history: History) -> History:

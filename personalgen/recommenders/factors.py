@@ -1,15 +1,15 @@
 """Factor models: items as vectors, a person as what follows from the items liked lately. Baselines."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from personalgen.bounds import check_options
 from personalgen.errors import ConfigError
 from personalgen.histories import History
-from personalgen.recommenders.base import Forgetting, Matrix, decayed_rows, likes_of
+from personalgen.recommenders.base import LearntAnew, Matrix, decayed_rows, likes_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -44,7 +44,7 @@ class FactorOptions:
         )
 
 
-class _Factors:
+class _Factors(LearntAnew):
     """Item factors from the matrix of all likes; people are made of their newest likes when they are asked about."""
 
     name = "factors"
@@ -63,21 +63,6 @@ class _Factors:
         self._items = self._factorised(decayed_rows(likes, half_life=np.inf, window=everything))
         return self
 
-    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
-        """Learn anew: the factors of all items depend on all likes."""
-        del n_known
-        return self.fit(history)
-
-    def forget(self, person: History) -> Forgetting:
-        """Do nothing yet: factors forget when they are learnt anew."""
-        del person
-        return Forgetting.NEXT_FIT
-
-    def scores(self, history: History) -> Matrix:
-        """Return (n_users, n_items) products of the vectors."""
-        found: Matrix = self.user_vectors(history) @ self.item_vectors().T
-        return found
-
     def user_vectors(self, history: History) -> Matrix:
         """Return (n_users, dim) of the newest likes, an older one halved per half-life."""
         return self._folded_in(
@@ -88,8 +73,9 @@ class _Factors:
         """Return (n_items, dim)."""
         return self._items
 
+    @abstractmethod
     def _factorised(self, likes: "csr_array") -> Matrix:
-        raise NotImplementedError
+        """Return (n_items, dim) factors of (n_users, n_items) likes."""
 
     def _folded_in(self, rows: "csr_array") -> Matrix:
         """Return people's vectors from rows of likes."""

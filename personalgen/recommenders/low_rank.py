@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, diags_array
 
 from personalgen.bounds import check_options
 from personalgen.histories import History
-from personalgen.recommenders.base import Forgetting, Matrix, decayed_rows, likes_of
+from personalgen.recommenders.base import LearntAnew, Matrix, decayed_rows, likes_of
 
 _PEOPLE = 20_000
 """People whose rows are summed at once."""
@@ -43,7 +43,7 @@ class LowRankOptions:
         check_options("recommender", self, least=least, above={"half_life": 0, "ridge": 0})
 
 
-class LowRankNextItem:
+class LowRankNextItem(LearntAnew):
     """Recommends by ridge regression from a person's newest likes, within a plane of low rank."""
 
     name = "next-item, low rank"
@@ -66,21 +66,6 @@ class LowRankNextItem:
         self._earlier = (earlier @ np.linalg.solve(squares, products)).astype(np.float32)
         self._next = following
         return self
-
-    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
-        """Learn anew: the planes depend on all likes."""
-        del n_known
-        return self.fit(history)
-
-    def forget(self, person: History) -> Forgetting:
-        """Do nothing yet: the planes forget when they are found anew."""
-        del person
-        return Forgetting.NEXT_FIT
-
-    def scores(self, history: History) -> Matrix:
-        """Return (n_users, n_items) predictions of what comes next; zero without a like."""
-        found: Matrix = self.user_vectors(history) @ self.item_vectors().T
-        return found
 
     def user_vectors(self, history: History) -> Matrix:
         """Return (n_users, rank) of the newest likes."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from personalgen.bounds import check_options
 from personalgen.histories import History
-from personalgen.recommenders.base import Forgetting, Matrix, likes_of
+from personalgen.recommenders.base import LearntAnew, Matrix, likes_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SequenceOptions:
         )
 
 
-class SequenceEncoder:
+class SequenceEncoder(LearntAnew):
     """Recommends by the product of item vectors and what a transformer makes of a person's newest likes."""
 
     name = "sequence"
@@ -83,21 +83,6 @@ class SequenceEncoder:
                 _train(self._net, stretches, options)
         self._net.eval()
         return self
-
-    def update(self, history: History, n_known: NDArray[np.int64]) -> Self:
-        """Train anew: weights depend on all likes."""
-        del n_known
-        return self.fit(history)
-
-    def forget(self, person: History) -> Forgetting:
-        """Do nothing yet: weights forget when they are trained anew."""
-        del person
-        return Forgetting.NEXT_FIT
-
-    def scores(self, history: History) -> Matrix:
-        """Return (n_users, n_items) products of the vectors."""
-        found: Matrix = self.user_vectors(history) @ self.item_vectors().T
-        return found
 
     @torch.inference_mode()
     def user_vectors(self, history: History) -> Matrix:

@@ -202,7 +202,7 @@ class _Bench:
         start = self._start(combination)
         own = replace(self.workspace, settings=combination.settings)
         job = training_job(own, self.night, self.embedded, start)
-        run.log_input("training pairs", digest=job.pairs.digest(), source=self.night.prepared, context="training")
+        run.log_input("training pairs", digest=job.identity["pairs"], source=self.night.prepared, context="training")
         trained = self._train(job, folder, run, start=start, goal=goal, name=name)
         data = NightData.of(self.workspace, self.night)
         facts = training_facts(self.night, data, self.embedded, start) | {"swept": dict(combination.values)}
