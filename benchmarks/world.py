@@ -61,7 +61,7 @@ Row = dict[str, float]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
-    given = _parser().parse_args(arguments)
+    given = parsed(arguments)
     quiet_environment()
     try:
         figures = run(given)
@@ -75,6 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> dict[str, float]:
     """Train, or go on, and measure; return the figures of the newest measurement and of the estimator."""
+    return trained(given)[2]
+
+
+def trained(given: argparse.Namespace) -> "tuple[Bench, Generator, dict[str, float]]":
+    """Train, or go on; return what was measured with, the generator and `run`'s figures."""
     settings = _settings(given)
     end = datetime.fromtimestamp(settings.world.history.end_timestamp, UTC)
     workspace = Workspace(settings, now=lambda: end)  # the clock decides nothing: a night is the same on every day
@@ -107,7 +112,7 @@ def run(given: argparse.Namespace) -> dict[str, float]:
         if newest is None:  # trained before: only what is measured can be new
             newest = curve.rows[-1] | bench.measure(result.generator, name="again")
             print(line(newest), flush=True)
-    return newest | bench.facts
+    return bench, result.generator, newest | bench.facts
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,7 @@ class Bench:
     def measure(self, generator: Generator, *, name: str) -> Row:
         """Return the figures of a generator; a contact sheet is left in the folder."""
         options = self.workspace.settings.evaluation
-        sampler = Sampler(generator, device=next(generator.parameters()).device, operating_point=self.operating_point)
-        images, cold_images = (draw(sampler, table, options.images_per_user) for table in (self.warm, self.cold))
+        images, cold_images = self.drawn(generator)
         rows = [
             replace(row, generated=list(images[k * options.images_per_user :][: options.images_per_user]))
             for k, row in enumerate(self.sheet_rows)
@@ -146,6 +150,12 @@ class Bench:
             distance = kid(self.catalogue_features, judge_features(images, batch_size=128), groups=people)
             found = {"kid": distance.value, "kid_low": distance.low, "kid_high": distance.high}
         return self.yardstick.measure(images, cold_images, options=options).metrics() | point | found
+
+    def drawn(self, generator: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the pictures of warm and of cold people, user by user."""
+        sampler = Sampler(generator, device=next(generator.parameters()).device, operating_point=self.operating_point)
+        per_user = self.workspace.settings.evaluation.images_per_user
+        return draw(sampler, self.warm, per_user), draw(sampler, self.cold, per_user)
 
     @cached_property
     def catalogue_features(self) -> NDArray[np.float32]:
@@ -297,6 +307,11 @@ def _operating_point(given: argparse.Namespace, settings: Settings) -> Operating
         truncation_psi=point.truncation_psi if given.truncation_psi is None else given.truncation_psi,
         strengths=point.strengths,
     )
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    return _parser().parse_args(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

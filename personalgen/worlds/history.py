@@ -6,8 +6,9 @@ The pipeline reads that database through SQLAlchemy like any company's. A table 
 import json
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ create table interactions(user_id text not null, item_id text not null, timestam
 null, event text not null);
 create index interactions_by_time on interactions(timestamp);
 """
+_COLD_EVENTS = 4
+"""Most events of a cold user."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class HistoryOptions:
     """Share of users with 1 to 4 events."""
     dislike_share: float = 0.1
     """Share of events that are a dislike of something the user does not love."""
+    moved_share: float = 0.0
+    """Share of users with more than 4 events whose taste became another one halfway through the period."""
     opted_out_share: float = 0.01
     """Share of users who opted out: neither trained on nor generated for."""
     days: int = 60
@@ -60,7 +65,7 @@ class HistoryOptions:
             self,
             least={"n_users": 1, "days": 1, "image_px": 1, "end_timestamp": 0, "seed": 0},
             above={"mean_events": 0},
-            shares=("cold_share", "dislike_share", "opted_out_share"),
+            shares=("cold_share", "dislike_share", "moved_share", "opted_out_share"),
         )
 
 
@@ -130,13 +135,32 @@ def write_images(world: World, folder: Path, image_px: int) -> None:
 
 
 def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) -> Events:
-    """Return what the users did over the period: choices by softmax of the true utility, popularity included."""
+    """Return what the users did over the period: choices by softmax of the true utility, popularity included.
+
+    The tastes of `users` are those at the end; who has moved had somebody else's in the first half.
+    """
     rng = np.random.default_rng([options.seed, 1])
     counts = np.clip(rng.lognormal(np.log(options.mean_events) - 0.18, 0.6, options.n_users), 5, 400).astype(np.int64)
     cold = rng.random(options.n_users) < options.cold_share
-    counts[cold] = rng.integers(1, 5, int(cold.sum()))
-    period = (options.end_timestamp - options.days * DAY_SEC, options.end_timestamp)
-    return _draw(world, users, counts, period, options.dislike_share, rng)
+    counts[cold] = rng.integers(1, _COLD_EVENTS + 1, int(cold.sum()))
+    start, end = options.end_timestamp - options.days * DAY_SEC, options.end_timestamp
+    moved = np.random.default_rng([options.seed, 3]).random(options.n_users) < options.moved_share
+    moved &= counts > _COLD_EVENTS
+    if not moved.any():
+        return _draw(world, users, counts, (start, end), options.dislike_share, rng)
+    earlier = PlantedUsers(users.user_ids, world.sample_users(options.n_users, options.seed + 1).tastes)
+    parts = [
+        (users, np.where(moved, 0, counts), (start, end)),
+        (earlier, np.where(moved, counts // 2, 0), (start, (start + end) // 2)),
+        (users, np.where(moved, counts - counts // 2, 0), ((start + end) // 2, end)),
+    ]
+    return _joined([_draw(world, *part, options.dislike_share, rng) for part in parts])
+
+
+def _joined(parts: Sequence[Events]) -> Events:
+    """Return the events of all parts in time order."""
+    order = np.argsort(np.concatenate([part.timestamp for part in parts]), kind="stable")
+    return Events(*(np.concatenate([getattr(part, entry.name) for part in parts])[order] for entry in fields(Events)))
 
 
 def _draw(
@@ -153,7 +177,7 @@ def _draw(
     rows: list[tuple[int, int, float]] = []
     for user, count in enumerate(counts):
         if count:
-            disliked = int(rng.binomial(count, dislike_share)) if count > 4 else 0
+            disliked = int(rng.binomial(count, dislike_share)) if count > _COLD_EVENTS else 0
             liked = _choose(utility[user] + popularity, int(count) - disliked, rng)
             rows += [(user, item, 1.0) for item in liked]
             rows += [(user, item, -1.0) for item in _choose(-utility[user], disliked, rng)]
@@ -181,7 +205,7 @@ def _check_same(
         about = {}
     if "simulated" not in about:
         raise SourceError(f"{database} is not a simulated history. Nothing was changed.")
-    written = {"name": about.get("world"), **json.loads(about.get("options", "{}"))}
+    written = {"name": about.get("world"), **asdict(HistoryOptions()), **json.loads(about.get("options", "{}"))}
     wanted = {"name": world.name, **asdict(options)}
     differing = [
         f"{key} {written.get(key)} (now {value})" for key, value in wanted.items() if written.get(key) != value

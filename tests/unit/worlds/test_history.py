@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import sqlite3
 from contextlib import closing
 
@@ -244,3 +245,32 @@ def test_a_killed_rendering_leaves_no_picture(tmp_path, world, monkeypatch):
     assert not list(tmp_path.iterdir())
     write_images(world, tmp_path / "images", 8)
     assert len(list((tmp_path / "images").iterdir())) == len(world.items().item_ids)
+
+
+def test_who_has_moved_liked_something_else_in_the_first_half(world):
+    """Of half of the people the older likes are worth less to today's taste than the newer ones; of nobody by default."""
+    gaps = {}
+    for share in (0.0, 0.5):
+        options = HistoryOptions(n_users=400, mean_events=30, cold_share=0, dislike_share=0, moved_share=share)
+        users = world.sample_users(400, 0)
+        events, utility = simulate_events(world, users, options), world.true_utility(users)
+        assert (np.diff(events.timestamp) >= 0).all()
+        worth = utility[events.user, events.item]
+        late = events.timestamp >= options.end_timestamp - options.days * DAY // 2
+        both = [
+            [np.bincount(events.user[side], weight, 400) for weight in (worth[side], None)] for side in (late, ~late)
+        ]
+        gaps[share] = np.subtract(*(total / np.maximum(count, 1) for total, count in both))
+    assert abs(gaps[0.0].mean()) < 0.2
+    assert (gaps[0.5] > 1).mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_history_of_an_earlier_version_is_taken_for_one_with_the_defaults(database, world):
+    """Settings that came later do not refuse it; where they are not the defaults, they do."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        (told,) = connection.execute("select value from about where key = 'options'").fetchone()
+        older = {key: value for key, value in json.loads(told).items() if key != "moved_share"}
+        connection.execute("update about set value = ? where key = 'options'", (canonical_json(older),))
+    assert write_history(world, database.parent, OPTIONS) == database
+    with pytest.raises(SourceError, match="moved_share 0.0 \\(now 0.5\\)"):
+        write_history(world, database.parent, dataclasses.replace(OPTIONS, moved_share=0.5))
