@@ -65,3 +65,62 @@ class History:
             self.timestamp[mask],
             self.weight[mask],
         )
+
+
+@dataclass(frozen=True)
+class HistoryChange:
+    """What a history holds that an earlier one of the same source did not, person by person; exact, event by event."""
+
+    now: History
+    n_known: NDArray[np.int64]
+    """(n_users of `now`,) how many of a user's events were known, which are the first ones; 0 for who is new, or whose
+    known events are not the first ones any more, because one came late, was corrected or was withdrawn."""
+    withdrawn: History
+    """All that was known of users who are gone or whose known events are not the first ones; with the ids of then."""
+
+    @classmethod
+    def between(cls, before: History, now: History) -> "HistoryChange":
+        """Return what leads from one history to the other.
+
+        An event at the second of the newest known one counts as late: within a second events have no order.
+        """
+        user, item = _places(before.user_ids, now.user_ids), _places(before.item_ids, now.item_ids)
+        n_before, n_now = np.diff(before.bounds), np.append(np.diff(now.bounds), 0)
+        same = (user >= 0) & (n_before <= n_now[user])
+        asked = np.flatnonzero(same[before.user_index])
+        owner = before.user_index[asked]
+        place = now.bounds[user[owner]] + asked - before.bounds[owner]
+        equal = (
+            (item[before.item_index[asked]] == now.item_index[place])
+            & (before.timestamp[asked] == now.timestamp[place])
+            & (before.weight[asked] == now.weight[place])
+        )
+        same[owner[~equal]] = False
+        grown = np.flatnonzero(same & (n_before > 0) & (n_before < n_now[user]))
+        first_new = now.bounds[user[grown]] + n_before[grown]
+        same[grown[now.timestamp[first_new] == now.timestamp[first_new - 1]]] = False
+        n_known = np.zeros(len(now.user_ids), dtype=np.int64)
+        n_known[user[same]] = n_before[same]
+        return cls(now, n_known, before.where(~same[before.user_index]))
+
+    @property
+    def is_new(self) -> NDArray[np.bool_]:
+        """(n_events of `now`,) True for events that were not known, and for all events of a user whose known ones changed."""
+        place = np.arange(len(self.now.item_index)) - self.now.bounds[self.now.user_index]
+        return np.asarray(place >= self.n_known[self.now.user_index])
+
+    @property
+    def unchanged(self) -> NDArray[np.bool_]:
+        """(n_users of `now`,) True for users of whom the same was known before, and something."""
+        return np.asarray((self.n_known == np.diff(self.now.bounds)) & (self.n_known > 0))
+
+    @property
+    def withdrawn_users(self) -> tuple[str, ...]:
+        """The users who are gone or replaced, as far as anything was known of them."""
+        return tuple(self.withdrawn.user_ids[k] for k in np.unique(self.withdrawn.user_index))
+
+
+def _places(ids: tuple[str, ...], among: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the place of each id among others, -1 where it is none of them."""
+    place = {one: k for k, one in enumerate(among)}
+    return np.array([place.get(one, -1) for one in ids], dtype=np.int64)

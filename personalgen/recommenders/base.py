@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Protocol, Self
 
 import numpy as np
@@ -88,16 +90,23 @@ class LearntAnew(ABC):
 def likes_of(history: History) -> History:
     """Return what was liked, oldest first.
 
-    Likes of one second have no order of their own. They stand in one that says nothing of items, so that nothing is
-    learnt from the order of a catalogue.
+    Likes of one second have no order of their own. They stand in one that follows from the items' ids and says nothing
+    of them, so that nothing is learnt from the order of a catalogue, and that stays when a catalogue grows.
     """
     likes = history.where(history.weight > 0)
     user, time = likes.user_index, likes.timestamp
     if not ((user[1:] == user[:-1]) & (time[1:] == time[:-1])).any():
         return likes
-    mixed = (likes.item_index.astype(np.uint64) + np.uint64(1)) * (time.astype(np.uint64) * _ODD | np.uint64(1)) * _ODD
+    mixed = _numbers(likes.item_ids)[likes.item_index] * (time.astype(np.uint64) * _ODD | np.uint64(1)) * _ODD
     order = np.lexsort((mixed >> np.uint64(32), time, user))
     return History(likes.user_ids, likes.item_ids, user, likes.item_index[order], time, likes.weight[order])
+
+
+@lru_cache(maxsize=4)
+def _numbers(item_ids: tuple[str, ...]) -> NDArray[np.uint64]:
+    """Return (n_items,) numbers that follow from the ids and look random."""
+    digests = b"".join(blake2b(item_id.encode(), digest_size=8).digest() for item_id in item_ids)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def decayed_rows(likes: History, *, half_life: float, window: int) -> csr_array:

@@ -5,6 +5,7 @@ the left singular vectors of what follows what, next items to the right ones, an
 planes is solved in closed form: B = U A V' with A = (U'X'X U + ridge I)^-1 U'X'Y V, from `rank` squared sums.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -66,6 +67,19 @@ class LowRankNextItem(LearntAnew):
         self._earlier = (earlier @ np.linalg.solve(squares, products)).astype(np.float32)
         self._next = following
         return self
+
+    def to_arrays(self) -> dict[str, Matrix]:
+        """Return all that was learnt, by name; see `recommenders.stored`."""
+        return {"earlier": self._earlier, "next": self._next}
+
+    @classmethod
+    def from_arrays(
+        cls, options: LowRankOptions, item_ids: tuple[str, ...], arrays: Mapping[str, Matrix]
+    ) -> "LowRankNextItem":
+        """Return the model of `to_arrays`."""
+        found = cls(options)
+        found.item_ids, found._earlier, found._next = item_ids, arrays["earlier"], arrays["next"]
+        return found
 
     def user_vectors(self, history: History) -> Matrix:
         """Return (n_users, rank) of the newest likes."""

@@ -10,7 +10,7 @@ Source: SLIST (Choi et al., arXiv:2104.01389, sections 3.2 and 3.3); TALE (arXiv
 which gives the sequence its direction without a second model.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.linalg
@@ -58,19 +58,15 @@ class NextItemStatistics:
     """(n, n) last item x decayed items, in units; (0, 0) with one scale."""
     last_following: Counts
     """(n, n) how often one item was next after another; (0, 0) with one scale."""
-    last: Counts = field(init=False)
-    """(n,) rows with this last item."""
+    last: Counts
+    """(n,) rows with this last item; (0,) with one scale."""
 
     @classmethod
     def empty(cls, n_items: int, options: NextItemOptions) -> "NextItemStatistics":
         """Return the statistics of nobody."""
         more = n_items if options.two_scales else 0
         sizes = (n_items, n_items, more, more)
-        return cls(options, *(np.zeros((size, size), dtype=np.int64) for size in sizes))
-
-    def __post_init__(self) -> None:
-        """Count rows."""
-        self.last = self.last_following.sum(1)
+        return cls(options, *(np.zeros((size, size), dtype=np.int64) for size in sizes), np.zeros(more, dtype=np.int64))
 
     @property
     def n_sums(self) -> int:
@@ -118,6 +114,22 @@ class NextItemStatistics:
                 if lag == 1 and self.options.two_scales:
                     _add_at(self.last_following, items[earlier[row]], items[later[row]], sign)
                     self.last += sign * np.bincount(items[earlier[row]], minlength=len(self.last))
+
+    def placed(self, index: Counts, n_items: int) -> "NextItemStatistics":
+        """Return the statistics of `n_items` items, of which index[k] is the one that stands at k here, -1 if none.
+
+        Who liked an item that is not taken along has to be subtracted first.
+        """
+        kept = np.flatnonzero(index >= 0)
+        found = NextItemStatistics.empty(n_items, self.options)
+        for name, old in self.sums().items():
+            if old.size:
+                getattr(found, name)[np.ix_(*[index[kept]] * old.ndim)] = old[np.ix_(*[kept] * old.ndim)]
+        return found
+
+    def sums(self) -> dict[str, Counts]:
+        """Return the sums by name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "options"}
 
     def _decay(self) -> Counts:
         """Return (window,) weights in units."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from personalgen.histories import DAY_SEC, History
+from personalgen.histories import DAY_SEC, History, HistoryChange
 
 
 @pytest.fixture
@@ -29,3 +29,65 @@ def test_moments_become_people(history):
     found = history.newest_of(np.array([0, 0, 3]), np.array([3, 0, 4]), 2)
     assert (found.user_index.tolist(), found.item_index.tolist()) == ([0, 0, 2], [1, 0, 1])
     assert len(found.user_ids) == 3
+
+
+def told(events, users=("a", "b", "c"), items=("x", "y", "z")):
+    """Return the history of (user, day, item, weight), of people and items with these ids."""
+    rows = sorted((users.index(user), day * DAY_SEC, items.index(item), weight) for user, day, item, weight in events)
+    columns = [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0, dtype=np.int64)] * 4
+    user, time, item, weight = columns
+    return History(users, items, user, item, time, weight.astype(np.float32))
+
+
+BEFORE = [("a", 1, "x", 1), ("a", 2, "y", 1), ("b", 1, "y", -1), ("c", 3, "x", 1)]
+
+
+def test_what_is_new_stands_after_what_was_known():
+    """New events of known people, new people and new items; who did nothing new is unchanged."""
+    now = told(
+        [*BEFORE, ("a", 5, "w", 1), ("d", 2, "y", 1)], users=("a", "aa", "b", "c", "d"), items=("w", "x", "y", "z")
+    )
+    change = HistoryChange.between(told(BEFORE), now)
+    assert change.n_known.tolist() == [2, 0, 1, 1, 0]
+    assert change.unchanged.tolist() == [False, False, True, True, False]
+    assert [now.item_ids[k] for k in now.item_index[change.is_new]] == ["w", "y"]
+    assert change.withdrawn_users == ()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [("a", 0, "z", 1), ("a", 1, "z", 1), ("a", 2, "z", 1)],
+    ids=["before all", "between", "in the second of the newest"],
+)
+def test_who_has_a_late_event_is_replaced(event):
+    """An event that comes before, or at the second of, a known one: all that was known is withdrawn, all is new."""
+    change = HistoryChange.between(told(BEFORE), told([*BEFORE, event]))
+    assert change.n_known.tolist() == [0, 1, 1]
+    assert change.withdrawn_users == ("a",)
+    assert change.is_new.tolist() == [True] * 3 + [False] * 2
+    assert len(change.withdrawn.item_index) == 2
+
+
+@pytest.mark.parametrize("corrected", [("a", 2, "x", 1), ("a", 2, "y", -1), ("a", 4, "y", 1)])
+def test_who_has_a_corrected_event_is_replaced(corrected):
+    """Another item, weight or time."""
+    change = HistoryChange.between(told(BEFORE), told([corrected if e == BEFORE[1] else e for e in BEFORE]))
+    assert (change.n_known.tolist(), change.withdrawn_users) == ([0, 1, 1], ("a",))
+
+
+def test_who_is_gone_is_withdrawn():
+    """A person without any event left, one who is not named any more, and one whose item is not there any more."""
+    without = HistoryChange.between(told(BEFORE), told([e for e in BEFORE if e[0] != "b"]))
+    assert (without.n_known.tolist(), without.withdrawn_users) == ([2, 0, 1], ("b",))
+    unnamed = HistoryChange.between(told(BEFORE), told([e for e in BEFORE if e[0] != "b"], users=("a", "c")))
+    assert (unnamed.n_known.tolist(), unnamed.withdrawn_users) == ([2, 1], ("b",))
+    lost = HistoryChange.between(told(BEFORE), told([e for e in BEFORE if e[2] != "x"], items=("y", "z")))
+    assert (lost.n_known.tolist(), lost.withdrawn_users) == ([0, 1, 0], ("a", "c"))
+
+
+def test_nothing_changes_between_the_same_histories():
+    """Also between empty ones, and from nothing to everything."""
+    same = HistoryChange.between(told(BEFORE), told(BEFORE))
+    assert (same.n_known.tolist(), same.is_new.any(), same.withdrawn_users) == ([2, 1, 1], False, ())
+    assert HistoryChange.between(told([]), told([])).n_known.tolist() == [0, 0, 0]
+    assert HistoryChange.between(told([]), told(BEFORE)).is_new.all()

@@ -248,7 +248,7 @@ def test_a_killed_rendering_leaves_no_picture(tmp_path, world, monkeypatch):
 
 
 def test_who_has_moved_liked_something_else_in_the_first_half(world):
-    """Of half of the people the older likes are worth less to today's taste than the newer ones; of nobody by default."""
+    """Half of the people liked what is worth less to today's taste; nobody did by default."""
     gaps = {}
     for share in (0.0, 0.5):
         options = HistoryOptions(n_users=400, mean_events=30, cold_share=0, dislike_share=0, moved_share=share)
