@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks import world
 from personalgen.artifacts import write_json
 from personalgen.cli.terminal import quiet_environment
+from personalgen.config import load_settings
 from personalgen.embeddings.fields import CONFIDENCE, DISLIKES, EXPECTED, INTERESTS, PREFERENCE
 from personalgen.evaluation import Interval, true_utility_scores
 from personalgen.evaluation.paired import fit_difference
@@ -88,7 +89,7 @@ def measured(settings: Sequence[str], given: argparse.Namespace) -> Measured:
 
 def difference(one: Measured, other: Measured, kind: str) -> Interval:
     """Return the gain of one row less the other's, as a share of what held-out real likes gain."""
-    options = world.load_settings(world.CONFIG).evaluation
+    options = load_settings(world.CONFIG).evaluation
     found = fit_difference(getattr(one, kind) - getattr(other, kind), options)
     return Interval(*(value / one.real_gain for value in (found.value, found.low, found.high)))
 

@@ -105,7 +105,7 @@ class HistoryChange:
 
     @property
     def is_new(self) -> NDArray[np.bool_]:
-        """(n_events of `now`,) True for events that were not known, and for all events of a user whose known ones changed."""
+        """(n_events of `now`,) True for events that were not known, and for all of who is replaced."""
         place = np.arange(len(self.now.item_index)) - self.now.bounds[self.now.user_index]
         return np.asarray(place >= self.n_known[self.now.user_index])
 

@@ -1,7 +1,7 @@
 """The rows of a bucket: sums by user and item, and each user's newest events; made, joined, written and read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,21 @@ class Sums:
         entry = np.repeat(kept, np.diff(self.bounds))
         return Sums(bounds_of(np.diff(self.bounds)[kept]), self.item[entry], self.value[entry])
 
-    def times(self, factor: float) -> "Sums":
-        """Return the matrix times a number."""
-        return Sums(self.bounds, self.item, self.value * factor)
+    def times(self, factors: NDArray[np.float64]) -> "Sums":
+        """Return the matrix with each row times its factor."""
+        return Sums(self.bounds, self.item, self.value * np.repeat(factors, np.diff(self.bounds)))
 
 
 @dataclass(frozen=True)
 class AffinityRows:
-    """What is known of some users. Sums are as of the landmark; `times` brings them to another moment."""
+    """What is known of some users. Sums are as of each user's newest event: so they fade never, however old it is."""
 
     users: Ids
     """(n,) ids, ascending: whole numbers, or texts."""
     n_events: NDArray[np.int64]
     """(n,) events of all time."""
+    newest: NDArray[np.int32]
+    """(n,) seconds of the newest one after the state's landmark."""
     liked: Sums
     disliked: Sums
     """Of events with a negative weight, without the sign: a dislike is no negative like."""
@@ -81,31 +83,41 @@ class AffinityRows:
     ) -> "AffinityRows":
         """Return the rows of the events of `users`, of which `user` says whose each is; their order does not matter."""
         bounds, own = by_user(user, len(users), events)
-        value = np.abs(own.weight, dtype=np.float64) * np.exp2(own.seconds / (half_life_days * DAY_SEC))
+        newest, counts = own.seconds[bounds[1:] - 1], np.diff(bounds)
+        value = np.abs(own.weight, dtype=np.float64) * _left(own.seconds, np.repeat(newest, counts), half_life_days)
         items, column = coded(own.item)
         liked, disliked = (
             Sums.of(np.append(0, np.cumsum(chosen))[bounds], items, column[chosen], value[chosen])
             for chosen in (own.weight > 0, own.weight < 0)
         )
-        return cls(users, np.diff(bounds), liked, disliked, *_newest(bounds, own, n_recent))
+        return cls(users, counts, newest, liked, disliked, *_newest(bounds, own, n_recent))
 
     @classmethod
-    def joined(cls, parts: Sequence["AffinityRows"], *, n_recent: int) -> "AffinityRows":
+    def joined(cls, parts: Sequence["AffinityRows"], *, half_life_days: float, n_recent: int) -> "AffinityRows":
         """Return the rows of all the events of which each part holds some."""
         if len(parts) == 1:
             return parts[0]
         users = np.unique(np.concatenate([part.users for part in parts]))
         places = [np.searchsorted(users, part.users) for part in parts]
         counts = np.zeros(len(users), dtype=np.int64)
+        newest = np.full(len(users), np.iinfo(np.int32).min, dtype=np.int32)
         for part, place in zip(parts, places, strict=True):
             counts[place] += part.n_events
-        liked = Sums.joined([part.liked for part in parts], places, len(users))
-        disliked = Sums.joined([part.disliked for part in parts], places, len(users))
+            np.maximum.at(newest, place, part.newest)
+        factors = [_left(part.newest, newest[place], half_life_days) for part, place in zip(parts, places, strict=True)]
+        liked, disliked = (
+            Sums.joined(
+                [getattr(part, side).times(factor) for part, factor in zip(parts, factors, strict=True)],
+                places,
+                len(users),
+            )
+            for side in ("liked", "disliked")
+        )
         user = np.concatenate(
             [np.repeat(place, np.diff(part.recent_bounds)) for part, place in zip(parts, places, strict=True)]
         )
         bounds, recent = by_user(user, len(users), Events.joined([part.recent for part in parts]))
-        return cls(users, counts, liked, disliked, *_newest(bounds, recent, n_recent))
+        return cls(users, counts, newest, liked, disliked, *_newest(bounds, recent, n_recent))
 
     def where(self, kept: NDArray[np.bool_]) -> "AffinityRows":
         """Return the chosen users."""
@@ -115,21 +127,23 @@ class AffinityRows:
         return AffinityRows(
             self.users[kept],
             self.n_events[kept],
+            self.newest[kept],
             self.liked.rows(kept),
             self.disliked.rows(kept),
             bounds_of(counts[kept]),
             self.recent.take(np.repeat(kept, counts)),
         )
 
-    def times(self, factor: float) -> "AffinityRows":
-        """Return the rows with all sums times a number."""
-        liked, disliked = self.liked.times(factor), self.disliked.times(factor)
-        return AffinityRows(self.users, self.n_events, liked, disliked, self.recent_bounds, self.recent)
+    def as_of(self, seconds: float, half_life_days: float) -> "AffinityRows":
+        """Return the rows with sums as of one moment, in seconds after the landmark."""
+        factors = _left(self.newest, np.full(len(self.users), seconds), half_life_days)
+        liked, disliked = self.liked.times(factors), self.disliked.times(factors)
+        return replace(self, liked=liked, disliked=disliked)
 
 
 def save_rows(path: Path, rows: AffinityRows) -> Path:
     """Write the rows as Parquet, one row a user, atomically; sums as float32."""
-    columns: dict[str, Any] = {"user": pa.array(rows.users), "n_events": rows.n_events}
+    columns: dict[str, Any] = {"user": pa.array(rows.users), "n_events": rows.n_events, "newest": rows.newest}
     for name, sums in (("liked", rows.liked), ("disliked", rows.disliked)):
         columns[f"{name}_item"] = _lists(sums.bounds, sums.item)
         columns[f"{name}_value"] = _lists(sums.bounds, sums.value.astype(np.float32))
@@ -150,7 +164,14 @@ def load_rows(path: Path) -> AffinityRows:
     )
     bounds, item = _keys(table["recent_item"])
     recent = Events(item, *(_flat(table[f"recent_{name}"])[1] for name in ("seconds", "weight")))
-    return AffinityRows(users, table["n_events"].to_numpy(), liked, disliked, bounds, recent)
+    counts, newest = table["n_events"].to_numpy(), table["newest"].to_numpy()
+    return AffinityRows(users, counts, newest, liked, disliked, bounds, recent)
+
+
+def _left(seconds: NDArray[Any], until: NDArray[Any], half_life_days: float) -> NDArray[np.float64]:
+    """Return what is left at a later moment of the weights of events."""
+    found: NDArray[np.float64] = np.exp2((seconds.astype(np.float64) - until) / (half_life_days * DAY_SEC))
+    return found
 
 
 def _newest(bounds: Places, events: Events, count: int) -> tuple[Places, Events]:

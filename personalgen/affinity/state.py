@@ -1,9 +1,9 @@
 """A state on disk that lives from night to night: a base, and a part for each night since, each bucket by bucket.
 
-Sums are kept as of a fixed moment, the landmark: an event weighs `2^((time - landmark) / half-life)` for ever, and a
-reader scales by `2^((landmark - as_of) / half-life)`. So time passing changes no file, an event may come late, and what
-is new in a night is a small part beside the others, which nobody rewrites (forward decay: Cormode et al., ICDE 2009).
-A history that was corrected replaces what was known of its user. A manifest, written last, says which parts count.
+Sums of a user are kept as of the user's newest event in a part: an event weighs `2^((time - newest) / half-life)` for
+ever. So time passing changes no file, an event may come late, and what is new in a night is a small part beside the
+others, which nobody rewrites; a reader brings sums to one moment (forward decay: Cormode et al., ICDE 2009). A history
+that was corrected replaces what was known of its user. A manifest, written last, says which parts count.
 """
 
 import shutil
@@ -26,10 +26,9 @@ from personalgen.affinity.rows import AffinityRows, load_rows, save_rows
 from personalgen.affinity.spill import ItemKeys, Spill, seconds_after
 from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.errors import ArtifactError, DataError
-from personalgen.histories import DAY_SEC
 
 STATE, REPLACED = "state.json", "replaced.parquet"
-_BASE, _FORMAT, _MOST_HALF_LIVES = "base", 1, 100
+_BASE, _FORMAT = "base", 2
 _COLUMNS = ("user_id", "item_id", "timestamp", "weight")
 _PART, _ITEMS, _SPILL = "part-", "items-", ".spill-"
 _OWN = (_PART, _ITEMS, _SPILL)
@@ -61,7 +60,7 @@ class AffinityState:
     folder: Path
     options: AffinityOptions
     landmark: int
-    """Seconds since 1970."""
+    """Seconds since 1970 from which times are counted."""
     as_of: int
     """Seconds since 1970 before which events are known."""
     parts: tuple[Part, ...]
@@ -120,8 +119,8 @@ class AffinityState:
         Of users who are `replaced`, the batches hold the whole history: what was known of them counts no more.
 
         Raises:
-            DataError: `as_of` lies before that of the state or a hundred half-lives after its landmark, a time is more
-                than 68 years from it, a value is missing, or ids are of another kind than those of the state.
+            DataError: `as_of` lies before that of the state, a time is more than 68 years from its landmark, a value is
+                missing, or ids are of another kind than those of the state.
             ArtifactError: the state was changed since it was opened.
         """
         now = int(as_of.timestamp())
@@ -131,11 +130,6 @@ class AffinityState:
             raise DataError(
                 f"the state knows events before {self.as_of} (seconds since 1970), and nights go forward: found {now}. "
                 "Build it again to go back. Nothing was added."
-            )
-        if now - self.landmark > _MOST_HALF_LIVES * self.options.half_life_days * DAY_SEC:
-            raise DataError(
-                f"the state began more than {_MOST_HALF_LIVES} half-lives ago, and weights would soon be too large for "
-                "its numbers. Build it again. Nothing was added."
             )
         self._require_newest()
         return self._with(batches, now, night, self._item_keys(), replaced)
@@ -169,27 +163,49 @@ class AffinityState:
         self._require_newest()
         made, n_events = self._new_folder(), 0
         for bucket in range(self.options.n_buckets):
-            if (rows := self._rows(bucket)) is not None:
+            if (rows := self.bucket(bucket)) is not None:
                 n_events += int(rows.n_events.sum())
                 save_rows(made / _file_of(bucket), rows)
         nights = tuple(night for part in self.parts for night in part.nights)
         return self._published(replace(self, parts=(Part(made.name, nights, n_events),)))
 
     def rows(self, *, as_of: datetime | None = None) -> Iterator[AffinityRows]:
-        """Yield the rows of each bucket that holds any, with sums as of a moment, by default the state's own.
+        """Yield the rows of each bucket that holds any, with sums as of a moment, by default of each newest event.
 
         Raises:
             DataError: the moment lies before the state's own: what came between cannot be taken away again.
         """
-        now = self.as_of if as_of is None else as_of.timestamp()
-        if now < self.as_of:
+        if as_of is not None and as_of.timestamp() < self.as_of:
             raise DataError(
-                f"the state knows events before {self.as_of} (seconds since 1970), and cannot go back to {now:.0f}."
+                f"the state knows events before {self.as_of} (seconds since 1970), and cannot go back to "
+                f"{as_of.timestamp():.0f}."
             )
-        factor = 2.0 ** ((self.landmark - now) / (self.options.half_life_days * DAY_SEC))
         for bucket in range(self.options.n_buckets):
-            if (rows := self._rows(bucket)) is not None:
-                yield rows.times(factor)
+            if (rows := self.bucket(bucket)) is not None:
+                at = None if as_of is None else as_of.timestamp() - self.landmark
+                yield rows if at is None else rows.as_of(at, self.options.half_life_days)
+
+    def bucket(self, number: int) -> AffinityRows | None:
+        """Return the rows of one bucket, as of each newest event, or None where it holds nobody."""
+        found: list[AffinityRows] = []
+        for part in self.parts:
+            if not (self.folder / part.folder).is_dir():
+                raise ArtifactError(
+                    f"{self.folder / part.folder} is gone: the state was changed since it was opened, or somebody "
+                    "deleted a part of it. Open it again; build it again if that does not help."
+                )
+            if part.replaces:
+                gone = self._replaced(part)
+                found = [_without(rows, gone) for rows in found]
+            if (path := self.folder / part.folder / _file_of(number)).is_file():
+                found.append(load_rows(path))
+        found = [rows for rows in found if len(rows.users)]
+        options = self.options
+        return (
+            AffinityRows.joined(found, half_life_days=options.half_life_days, n_recent=options.n_recent)
+            if found
+            else None
+        )
 
     def item_ids(self, keys: NDArray[np.int64]) -> Ids:
         """Return the ids behind keys of items."""
@@ -230,23 +246,6 @@ class AffinityState:
             _save_ids(self.folder / file, items.texts)
         part = Part(made.name, (night,), n_events, replaces=replaced is not None)
         return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file, kinds=kinds))
-
-    def _rows(self, bucket: int) -> AffinityRows | None:
-        """Return a bucket's rows as of the landmark, or None where it holds nobody."""
-        found: list[AffinityRows] = []
-        for part in self.parts:
-            if not (self.folder / part.folder).is_dir():
-                raise ArtifactError(
-                    f"{self.folder / part.folder} is gone: the state was changed since it was opened, or somebody "
-                    "deleted a part of it. Open it again; build it again if that does not help."
-                )
-            if part.replaces:
-                gone = self._replaced(part)
-                found = [_without(rows, gone) for rows in found]
-            if (path := self.folder / part.folder / _file_of(bucket)).is_file():
-                found.append(load_rows(path))
-        found = [rows for rows in found if len(rows.users)]
-        return AffinityRows.joined(found, n_recent=self.options.n_recent) if found else None
 
     def _replaced(self, part: Part) -> Ids:
         """Return the users whose earlier rows a part replaces."""

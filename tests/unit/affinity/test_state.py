@@ -36,7 +36,7 @@ def events(n, *, days=(0, 90), seed=0, n_users=60, n_items=40, text=False):
 def sums(state, as_of=None):
     """Return {(user, item): (liked, disliked)} of all buckets, and {user: (events, newest events)}."""
     found, people = {}, {}
-    for rows in state.rows(as_of=as_of):
+    for rows in state.rows(as_of=as_of or datetime.fromtimestamp(state.as_of, UTC)):
         for k, user in enumerate(rows.users.tolist()):
             for side, own in enumerate((rows.liked, rows.disliked)):
                 here = slice(own.bounds[k], own.bounds[k + 1])
@@ -215,8 +215,8 @@ def test_another_version_is_refused(tmp_path):
     """With what to do."""
     AffinityState.build(tmp_path, events(10).to_batches(), as_of=at(90), options=OPTIONS)
     path = tmp_path / "state.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
-    with pytest.raises(ArtifactError, match=r"format 7, this version reads 1\. Build the state again"):
+    path.write_text(path.read_text().replace('"format": 2', '"format": 7'))
+    with pytest.raises(ArtifactError, match=r"format 7, this version reads 2\. Build the state again"):
         AffinityState.open(tmp_path)
 
 
@@ -285,12 +285,26 @@ def test_a_state_that_was_changed_since_is_refused(tmp_path):
     assert AffinityState.open(tmp_path) == newer
 
 
-def test_a_state_that_is_too_old_is_refused(tmp_path):
-    """After a hundred half-lives, before a number overflows."""
-    state = AffinityState.build(tmp_path, events(50).to_batches(), as_of=at(90), options=OPTIONS)
-    state = state.add([], as_of=at(90 + 1400), night="late")
-    with pytest.raises(DataError, match=r"more than 100 half-lives ago.*Build it again"):
-        state.add([], as_of=at(90 + 1401), night="later")
+def test_weights_stand_however_old_a_history_is(tmp_path):
+    """After twenty years, 520 half-lives, nothing is left tonight, and as of somebody's newest event all that was."""
+    old = events(40, n_users=3).select(["user_id", "item_id", "timestamp", "weight"])
+    new = pa.table({"user_id": [99], "item_id": [1], "timestamp": [T0 + 7300 * DAY], "weight": [2.0]})
+    state = AffinityState.build(tmp_path, old.to_batches(), as_of=at(90), options=OPTIONS)
+    state = state.add(new.cast(old.schema).to_batches(), as_of=at(7301), night="later").compacted()
+    found = {}
+    for rows in state.rows():
+        for k, user in enumerate(rows.users.tolist()):
+            sides = (own.value[own.bounds[k] : own.bounds[k + 1]].sum() for own in (rows.liked, rows.disliked))
+            found[user] = sum(sides)
+    users, times, weights = (old[name].to_numpy() for name in ("user_id", "timestamp", "weight"))
+    for user in range(3):
+        age = times[users == user].max() - times[users == user]
+        assert found[user] == pytest.approx(
+            (np.abs(weights[users == user]) * 0.5 ** (age / (14 * DAY))).sum(), rel=1e-6
+        )
+    assert found[99] == 2.0
+    faded = sum(rows.liked.value.sum() for rows in state.rows(as_of=at(7301)))
+    assert faded == pytest.approx(2.0 * 0.5 ** (1 / 14), rel=1e-6)
 
 
 def test_the_past_cannot_be_asked_about(tmp_path):

@@ -272,5 +272,5 @@ def test_a_history_of_an_earlier_version_is_taken_for_one_with_the_defaults(data
         older = {key: value for key, value in json.loads(told).items() if key != "moved_share"}
         connection.execute("update about set value = ? where key = 'options'", (canonical_json(older),))
     assert write_history(world, database.parent, OPTIONS) == database
-    with pytest.raises(SourceError, match="moved_share 0.0 \\(now 0.5\\)"):
+    with pytest.raises(SourceError, match=r"moved_share 0\.0 \(now 0\.5\)"):
         write_history(world, database.parent, dataclasses.replace(OPTIONS, moved_share=0.5))
