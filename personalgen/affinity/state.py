@@ -212,6 +212,11 @@ class AffinityState:
         texts = self._item_keys().texts
         return keys if texts is None else texts.take(pa.array(keys)).to_numpy(zero_copy_only=False)
 
+    def known_items(self) -> Ids:
+        """Return the texts of items by their key, or no array for items that are whole numbers, which are their keys."""
+        texts = self._item_keys().texts
+        return np.zeros(0, dtype=np.int64) if texts is None else texts.to_numpy(zero_copy_only=False)
+
     def _with(
         self,
         batches: Iterable[pa.RecordBatch],

@@ -14,9 +14,8 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.fields import FieldRows
 from personalgen.histories import History
 from personalgen.recommenders.base import likes_of
-from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
-from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.statistics import NextItemOptions
+from personalgen.recommenders.stored import NextItemModel, next_item_model
 
 TOP_ITEMS = 50
 """Foretold items that are averaged."""
@@ -27,7 +26,7 @@ _FOLDS, _CHUNK_SCORES = 4, 1 << 24
 class Foresight:
     """Recommenders that foretell people's likes, and which of them to ask about whom."""
 
-    fitted: Callable[[int], LinearNextItem | LowRankNextItem]
+    fitted: Callable[[int], NextItemModel]
     """Returns one of the recommenders by its number; they are large, so that one is held at a time."""
     of_user: NDArray[np.int64]
     """(n_users,) numbers of recommenders."""
@@ -35,8 +34,12 @@ class Foresight:
     @classmethod
     def of(cls, history: History, options: NextItemOptions) -> Self:
         """Return one recommender of everybody's likes: what it foretells of a whole history is in no history."""
-        recommender = _fitted(history, options)
-        return cls(lambda _: recommender, np.zeros(len(history.user_ids), dtype=np.int64))
+        return cls.by(next_item_model(history, options), len(history.user_ids))
+
+    @classmethod
+    def by(cls, recommender: NextItemModel, n_users: int) -> Self:
+        """Return one fitted recommender, which is asked about all users."""
+        return cls(lambda _: recommender, np.zeros(n_users, dtype=np.int64))
 
     @classmethod
     def of_others(cls, history: History, options: NextItemOptions) -> Self:
@@ -47,7 +50,7 @@ class Foresight:
         """
         of_user = np.arange(len(history.user_ids)) % _FOLDS
         fold = of_user[history.user_index]
-        return cls(lambda number: _fitted(history.where(fold != number), options), of_user)
+        return cls(lambda number: next_item_model(history.where(fold != number), options), of_user)
 
     def expected(
         self, history: History, basis: Basis, items: Matrix, start: NDArray[np.int64], stop: NDArray[np.int64]
@@ -70,13 +73,6 @@ class Foresight:
                 values[rows], mask[rows] = _mean_of_best(recommender.scores(known), known, items)
         values[mask] = basis.standardise(values[mask])
         return FieldRows(values, mask)
-
-
-def _fitted(history: History, options: NextItemOptions) -> LinearNextItem | LowRankNextItem:
-    """Return the linear model, of low rank where there are more items than sums for every pair have place for."""
-    if len(history.item_ids) <= options.most_items:
-        return LinearNextItem(options).fit(history)
-    return LowRankNextItem(LowRankOptions(half_life=options.half_life, window=options.window)).fit(history)
 
 
 def _mean_of_best(scores: Matrix, known: History, items: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:

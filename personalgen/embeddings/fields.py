@@ -31,6 +31,9 @@ SHARE_COLUMNS = 1
 """Of an interest, after the columns of its centroid: its share of the weight."""
 CONFIDENCE_WIDTH, RECENCY = 4, 2
 """Columns of a confidence, and which of them tells of the days since the newest event."""
+KNOWN_EVENTS = 200
+"""Newest events of a user that all fields but the preference and the dislikes look at, which is how many a state keeps one
+by one: what a model is told in training is what it is told tonight."""
 _DROPPED_OF_USER, _DROPPED_OF_PICTURE = 0.3, 0.5
 
 
@@ -57,6 +60,8 @@ class ConditionOptions:
         faults = [f"fields must be among {', '.join(FIELDS)}, found {', '.join(map(repr, unknown))}"] if unknown else []
         if len(set(self.fields)) < len(self.fields):
             faults.append(f"fields must differ, found {', '.join(self.fields)}")
+        if self.behaviour_events > KNOWN_EVENTS:
+            faults.append(f"behaviour_events must be at most {KNOWN_EVENTS}, found {self.behaviour_events}")
         least = {"behaviour_events": 1, "interests": 1, "label_values": 1, "history_variants": 0}
         check_options("condition", self, least=least, more=faults)
 
@@ -69,6 +74,11 @@ class FieldRows:
     """(n, width), or (n, longest, width) for a sequence; zero where absent."""
     mask: NDArray[np.bool_]
     """(n,), or (n, longest)."""
+
+    @classmethod
+    def joined(cls, parts: Sequence["FieldRows"]) -> "FieldRows":
+        """Return the rows of all parts, one after another."""
+        return cls(np.concatenate([part.values for part in parts]), np.concatenate([part.mask for part in parts]))
 
     def rows(self, index: NDArray[np.int64]) -> "FieldRows":
         """Return the chosen rows."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
 from personalgen.embeddings.expected import Foresight
-from personalgen.embeddings.known import user_fields
+from personalgen.embeddings.known import Moments, user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.histories import DAY_SEC, History
@@ -38,8 +38,21 @@ def raw_user_vectors(
     `prior` (dim,) is the population mean towards which few events are shrunk; None leaves the mean unshrunk.
     """
     weight = decayed_weights(history, options.half_life_days)
-    liked, like_total = _weighted_sums(history, item_vectors, np.maximum(weight, 0))
-    disliked, dislike_total = _weighted_sums(history, item_vectors, np.maximum(-weight, 0))
+    matrices = (_matrix(history, side) for side in (np.maximum(weight, 0), np.maximum(-weight, 0)))
+    return vectors_of_sums(*matrices, item_vectors, options, prior=prior)
+
+
+def vectors_of_sums(
+    likes: sp.csr_matrix,
+    dislikes: sp.csr_matrix,
+    item_vectors: Matrix,
+    options: EmbeddingOptions,
+    *,
+    prior: Matrix | None,
+) -> Matrix:
+    """Return `raw_user_vectors` of (n_users, n_items) decayed weights, those of dislikes without their sign."""
+    liked, like_total = _weighted_sums(likes, item_vectors)
+    disliked, dislike_total = _weighted_sums(dislikes, item_vectors)
     pseudo = 0.0 if prior is None else options.shrinkage
     start = 0.0 if prior is None else options.shrinkage * prior
     mean = (liked + start) / np.maximum(like_total + pseudo, 1e-12)[:, None]
@@ -101,9 +114,9 @@ def embed_users(
         history.user_ids,
         basis.standardise(raw),
         counts,
-        _top_events(history, weight, basis.options.n_top_events),
+        top_events(history, weight, basis.options.n_top_events),
         basis.version,
-        user_fields(history, basis, vectors, now, asked or {}, foresight),
+        user_fields(history, basis, vectors, Moments.of_users(history, now), asked or {}, foresight),
     )
 
 
@@ -170,13 +183,15 @@ def _fill_user(
         out[:, k] = mean - options.dislike_weight * sums[:, 1] / dislikes
 
 
-def _weighted_sums(
-    history: History, item_vectors: Matrix, weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return per user the weighted sum of item vectors (n_users, dim) and the total weight (n_users,)."""
+def _matrix(history: History, weight: NDArray[np.float64]) -> sp.csr_matrix:
+    """Return (n_users, n_items) sums of the events' weights."""
     shape = (len(history.user_ids), len(history.item_ids))
-    matrix = sp.csr_matrix((weight, (history.user_index, history.item_index)), shape=shape)
-    return np.asarray(matrix @ item_vectors.astype(np.float64)), np.asarray(matrix.sum(1)).ravel()
+    return sp.csr_matrix((weight, (history.user_index, history.item_index)), shape=shape)
+
+
+def _weighted_sums(weights: sp.csr_matrix, item_vectors: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return per user the weighted sum of item vectors (n_users, dim) and the total weight (n_users,)."""
+    return np.asarray(weights @ item_vectors.astype(np.float64)), np.asarray(weights.sum(1)).ravel()
 
 
 def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
@@ -192,13 +207,18 @@ def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
     return replace(basis, center=center.astype(np.float32), scale=scale)
 
 
-def _top_events(history: History, weight: NDArray[np.float64], count: int) -> tuple[tuple[dict[str, Any], ...], ...]:
-    """Return per user the `count` events of the largest share of the total absolute weight, largest first."""
+def top_events(
+    history: History, weight: NDArray[np.float64], count: int, *, totals: NDArray[np.float64] | None = None
+) -> tuple[tuple[dict[str, Any], ...], ...]:
+    """Return per user the `count` events of the largest share of the total absolute weight, largest first.
+
+    `totals` (n_users,) are given where the history holds a user's newest events alone.
+    """
     tops = []
-    for start, stop in itertools.pairwise(history.bounds):
+    for user, (start, stop) in enumerate(itertools.pairwise(history.bounds)):
         own = weight[start:stop]
         order = np.argsort(-np.abs(own), kind="stable")[:count]
-        total = float(np.abs(own).sum()) or 1.0
+        total = float(np.abs(own).sum() if totals is None else totals[user]) or 1.0
         tops.append(
             tuple(
                 {

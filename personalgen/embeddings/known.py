@@ -10,7 +10,15 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.confidence import confidence_known
 from personalgen.embeddings.expected import Foresight
-from personalgen.embeddings.fields import BEHAVIOUR, CONFIDENCE, DISLIKES, EXPECTED, INTERESTS, FieldRows
+from personalgen.embeddings.fields import (
+    BEHAVIOUR,
+    CONFIDENCE,
+    DISLIKES,
+    EXPECTED,
+    INTERESTS,
+    KNOWN_EVENTS,
+    FieldRows,
+)
 from personalgen.embeddings.interests import interests_known
 from personalgen.histories import History
 
@@ -20,23 +28,35 @@ _MOST_INTERESTS = 4
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of people's histories: what was known at each is the events [start, stop), all of one user."""
+    """Moments of people's histories: the newest of what was known at each is the events [start, stop), of one user."""
 
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     now: NDArray[np.int64]
     """Seconds since 1970."""
+    n_events: NDArray[np.int64]
+    """All events that were known: `KNOWN_EVENTS` of them, or less, are looked at."""
 
     @classmethod
-    def of_users(cls, history: History, now: NDArray[np.int64]) -> "Moments":
-        """Return one moment of each user, at which everything in the history is known."""
-        return cls(history.bounds[:-1], history.bounds[1:], now)
+    def of_users(cls, history: History, now: NDArray[np.int64], n_events: NDArray[np.int64] | None = None) -> "Moments":
+        """Return one moment of each user, at which everything in the history is known.
+
+        `n_events` (n_users,) counts a user's events where the history holds the newest of them alone.
+        """
+        start, stop = history.bounds[:-1], history.bounds[1:]
+        return cls._of(start, stop, now, stop - start if n_events is None else n_events)
 
     @classmethod
     def before_events(cls, history: History, events: NDArray[np.int64]) -> "Moments":
         """Return the moments of some events, at which nothing of their own second or later is known."""
-        start, stop = history.known_before()
-        return cls(start[events], stop[events], history.timestamp[events])
+        start, stop = (bound[events] for bound in history.known_before())
+        return cls._of(start, stop, history.timestamp[events], stop - start)
+
+    @classmethod
+    def _of(
+        cls, start: NDArray[np.int64], stop: NDArray[np.int64], now: NDArray[np.int64], n_events: NDArray[np.int64]
+    ) -> "Moments":
+        return cls(np.maximum(start, stop - KNOWN_EVENTS), stop, now, n_events)
 
 
 def vectors_known(
@@ -53,7 +73,7 @@ def vectors_known(
     """
     start, stop, found = moments.start, moments.stop, {}
     if DISLIKES in asked:
-        found[DISLIKES] = dislikes_known(history, basis, items, start, stop)
+        found[DISLIKES] = dislikes_known(history, basis, items, stop - moments.n_events, stop)
     if EXPECTED in asked:
         assert foresight is not None  # noqa: S101 - whoever asks brings it
         found[EXPECTED] = foresight.expected(history, basis, items, start, stop)
@@ -65,7 +85,13 @@ def vectors_known(
             interests = interests_known(history, basis, items, start, stop, _MOST_INTERESTS)
         half_life_days = basis.options.half_life_days
         found[CONFIDENCE] = confidence_known(
-            history, start, stop, moments.now, half_life_days=half_life_days, interests=interests
+            history,
+            start,
+            stop,
+            moments.now,
+            n_events=moments.n_events,
+            half_life_days=half_life_days,
+            interests=interests,
         )
     return found
 
@@ -74,12 +100,12 @@ def user_fields(
     history: History,
     basis: Basis,
     items: Matrix,
-    now: NDArray[np.int64],
+    moments: Moments,
     asked: Mapping[str, int],
     foresight: Foresight | None,
 ) -> dict[str, FieldRows]:
-    """Return the rows of the asked fields (name: most rows), one for each user, who is asked about at `now`."""
-    found = vectors_known(history, basis, items, Moments.of_users(history, now), asked, foresight)
+    """Return the rows of the asked fields (name: most rows), one for each user, whose moments are those of the end."""
+    found = vectors_known(history, basis, items, moments, asked, foresight)
     if BEHAVIOUR in asked:
         found[BEHAVIOUR] = newest_events(history, items, asked[BEHAVIOUR])
     return dict(sorted(found.items()))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,20 @@ class PreferenceTable:
             self.basis_version,
             {name: found.rows(index) for name, found in self.fields.items()},
         )
+
+    @classmethod
+    def joined(cls, tables: Sequence["PreferenceTable"]) -> "PreferenceTable":
+        """Return the users of all tables, which are of one basis and hold the same fields, sorted by id."""
+        first = tables[0]
+        whole = cls(
+            tuple(user_id for table in tables for user_id in table.user_ids),
+            np.concatenate([table.vectors for table in tables]),
+            np.concatenate([table.n_events for table in tables]),
+            tuple(events for table in tables for events in table.top_events),
+            first.basis_version,
+            {name: FieldRows.joined([table.fields[name] for table in tables]) for name in first.fields},
+        )
+        return whole.rows(np.array(sorted(range(len(whole.user_ids)), key=whole.user_ids.__getitem__), dtype=np.int64))
 
     def to_condition(self, spec: ConditionSpec, of_picture: Condition | None = None) -> Condition:
         """Return the condition that `spec` asks for: the only bridge from users to models.

@@ -66,7 +66,8 @@ class NextItemStatistics:
         """Return the statistics of nobody."""
         more = n_items if options.two_scales else 0
         sizes = (n_items, n_items, more, more)
-        return cls(options, *(np.zeros((size, size), dtype=np.int64) for size in sizes), np.zeros(more, dtype=np.int64))
+        matrices = [np.zeros((size, size), dtype=np.int64) for size in sizes]
+        return cls(options, *matrices, last=np.zeros(more, dtype=np.int64))
 
     @property
     def n_sums(self) -> int:

@@ -1,4 +1,4 @@
-"""A next-item model on disk: a card, the items' ids, and an array for each thing that was learnt; nothing is unpickled.
+"""The next-item model that fits a catalogue, and such a model on disk: a card, the items' ids, and an array for each thing that was learnt; nothing is unpickled.
 
 Arrays are mapped when they are read, so that who only asks for scores reads nothing else, and several processes share
 them.
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.errors import ArtifactError
+from personalgen.histories import History
 from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.statistics import NextItemOptions
@@ -22,6 +23,13 @@ CARD, ITEMS = "recommender.json", "items.parquet"
 _FORMAT = 1
 
 NextItemModel = LinearNextItem | LowRankNextItem
+
+
+def next_item_model(history: History, options: NextItemOptions) -> NextItemModel:
+    """Return the linear model, of low rank where there are more items than sums for every pair have place for."""
+    if len(history.item_ids) <= options.most_items:
+        return LinearNextItem(options).fit(history)
+    return LowRankNextItem(LowRankOptions(half_life=options.half_life, window=options.window)).fit(history)
 
 
 def save_recommender(folder: Path, model: NextItemModel) -> Path:

@@ -80,7 +80,7 @@ def test_confidence_counts_what_is_known(make_history, basis, features, past):
     history = make_history([(0, 0, 0, 1.0), (0, 1, 10, 1.0), (0, 2, 10, -1.0)], n_users=2)
     start, stop, now = np.array([0, 0, 3]), np.array([1, 3, 3]), np.array([5, 13, 13]) * DAY
     interests = interests_known(history, basis, items, start, stop, 4)
-    found = confidence_known(history, start, stop, now, half_life_days=10.0, interests=interests)
+    found = confidence_known(history, start, stop, now, n_events=stop - start, half_life_days=10.0, interests=interests)
     effective = (0.5 + 1 + 1) ** 2 / (0.25 + 1 + 1)
     assert found.values[0].tolist() == pytest.approx([*np.log1p([1, 1, 5]), 0], abs=1e-6)
     assert found.values[1].tolist() == pytest.approx([*np.log1p([3, effective, 3]), 0], abs=1e-6)
@@ -88,5 +88,5 @@ def test_confidence_counts_what_is_known(make_history, basis, features, past):
     assert found.mask.all()
     two = interests_known(history, basis, items, start, stop, 4)
     two.values[1, :2, -1], two.mask[1, :2] = 0.5, True
-    again = confidence_known(history, start, stop, now, half_life_days=10.0, interests=two)
+    again = confidence_known(history, start, stop, now, n_events=stop - start, half_life_days=10.0, interests=two)
     assert again.values[1, 3] == pytest.approx(np.log(2))
