@@ -41,7 +41,7 @@ from personalgen.evaluation import (
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator
-from personalgen.steps import Workspace, embed, prepare
+from personalgen.steps import Workspace, embed, prepare, recommend
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import preferences
 from personalgen.steps.evaluate import draw
@@ -242,7 +242,7 @@ def _open(workspace: Workspace, options: EstimatorOptions, operating_point: Oper
     settings = workspace.settings
     world = find_attribute_world(settings.world.name)
     night = prepare(workspace)
-    embedded = embed(workspace, night)
+    embedded = embed(workspace, night, recommend(workspace, night))
     data = NightData.of(workspace, night)
     table = preferences(night, embedded, embedded.train_basis, held_back=True)
     history = data.history

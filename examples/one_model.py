@@ -19,7 +19,7 @@ from personalgen.embeddings import picture_condition
 from personalgen.evaluation import grid, write_png
 from personalgen.generation.sampler import Sampler
 from personalgen.models import load_generator
-from personalgen.steps import Workspace, embed, prepare, train
+from personalgen.steps import Workspace, embed, prepare, recommend, train
 from personalgen.steps.embed import preferences_for
 
 CONFIG = Path(__file__).with_name("one_model.toml")
@@ -32,7 +32,7 @@ def main(home: str, overrides: Sequence[str] = ()) -> dict[str, NDArray[np.uint8
     fields = ["preference", "labels", *(["text"] if knows_texts else [])]
     workspace = Workspace(load_settings(CONFIG, [f"home={home}", f"condition.fields={fields}", *overrides]))
     night = prepare(workspace)
-    embedded = embed(workspace, night)
+    embedded = embed(workspace, night, recommend(workspace, night))
     model = Path(train(workspace, night, embedded).folder)
 
     generator, card = load_generator(model)

@@ -31,6 +31,7 @@ def _task(step: Callable[P, R], options: Mapping[str, Any]) -> Callable[P, R]:
 
 
 prepare = _task(steps.prepare, _RETRIED)
+recommend = _task(steps.recommend, _RETRIED)
 embed = _task(steps.embed, _RETRIED)
 train = _task(steps.train, _ONCE)
 evaluate = _task(steps.evaluate, _RETRIED)
@@ -58,7 +59,8 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
 
 def run_stages(workspace: Workspace, night: Night) -> None:
     """Run every stage after prepare."""
-    embedded = embed(workspace, night)
+    recommended = recommend(workspace, night)
+    embedded = embed(workspace, night, recommended)
     trained = train(workspace, night, embedded)
     evaluated = evaluate(workspace, night, embedded, trained)
     registered = register(workspace, night, trained, evaluated)

@@ -18,13 +18,14 @@ from pydantic_core import ErrorDetails
 
 from personalgen.artifacts import digest_of
 from personalgen.bounds import check_options
+from personalgen.embeddings.drift import DriftOptions
 from personalgen.embeddings.fields import ConditionOptions
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.models.options import ModelOptions
-from personalgen.recommenders import NextItemOptions
+from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
@@ -97,7 +98,9 @@ class Settings:
     split: SplitOptions = field(default_factory=SplitOptions)
     embeddings: EmbeddingOptions = field(default_factory=EmbeddingOptions)
     condition: ConditionOptions = field(default_factory=ConditionOptions)
+    drift: DriftOptions = field(default_factory=DriftOptions)
     recommender: NextItemOptions = field(default_factory=NextItemOptions)
+    recommend: RecommendOptions = field(default_factory=RecommendOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     train: TrainingOptions = field(default_factory=TrainingOptions)
     snapshot: str = ""
@@ -158,6 +161,7 @@ _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),
     "limits": ("chunk_rows",),
+    "recommend": ("users_per_bucket",),
     "source": ("url", "path", "image_root"),
 }
 

@@ -55,6 +55,16 @@ class History:
         is_first = np.diff(self.user_index, prepend=-1) != 0
         return np.where(is_first, 0.0, 2.0 ** (-np.where(is_first, 0, ages_days) / half_life_days))
 
+    def of(self, users: NDArray[np.int64]) -> "History":
+        """Return the history of some users alone, in their order."""
+        place = np.full(len(self.user_ids), -1, dtype=np.int64)
+        place[users] = np.arange(len(users))
+        order = np.argsort(place[self.user_index], kind="stable")
+        kept = order[place[self.user_index[order]] >= 0]
+        ids = tuple(self.user_ids[k] for k in users.tolist())
+        columns = self.item_index[kept], self.timestamp[kept], self.weight[kept]
+        return History(ids, self.item_ids, place[self.user_index[kept]], *columns)
+
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""
         return History(

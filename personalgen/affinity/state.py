@@ -180,10 +180,15 @@ class AffinityState:
                 f"the state knows events before {self.as_of} (seconds since 1970), and cannot go back to "
                 f"{as_of.timestamp():.0f}."
             )
-        for bucket in range(self.options.n_buckets):
-            if (rows := self.bucket(bucket)) is not None:
+        for number in self.buckets():
+            if (rows := self.bucket(number)) is not None:
                 at = None if as_of is None else as_of.timestamp() - self.landmark
                 yield rows if at is None else rows.as_of(at, self.options.half_life_days)
+
+    def buckets(self) -> tuple[int, ...]:
+        """Return the numbers of the buckets that have a file; of some of them everybody may have been replaced."""
+        files = (path.stem for part in self.parts for path in (self.folder / part.folder).glob("[0-9]*.parquet"))
+        return tuple(sorted(set(map(int, files))))
 
     def bucket(self, number: int) -> AffinityRows | None:
         """Return the rows of one bucket, as of each newest event, or None where it holds nobody."""
@@ -213,7 +218,7 @@ class AffinityState:
         return keys if texts is None else texts.take(pa.array(keys)).to_numpy(zero_copy_only=False)
 
     def known_items(self) -> Ids:
-        """Return the texts of items by their key, or no array for items that are whole numbers, which are their keys."""
+        """Return the texts of items by their key; nothing for items that are whole numbers, which are their keys."""
         texts = self._item_keys().texts
         return np.zeros(0, dtype=np.int64) if texts is None else texts.to_numpy(zero_copy_only=False)
 

@@ -64,10 +64,16 @@ def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
     return command
 
 
+def _recommend(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.recommend(opened, night)
+
+
 def _embed(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
-    return steps.embed(opened, night)
+    return steps.embed(opened, night, steps.recommend(opened, night))
 
 
 def _evaluate(opened: "Workspace", night: "Night") -> Any:
@@ -107,6 +113,7 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
 
 _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "prepare": (lambda _, night: night, "Read and validate the source; say which night this is."),
+    "recommend": (_recommend, "Bring what is known of users up to tonight; say what each may like next."),
     "embed": (_embed, "Turn histories into preference vectors."),
     "evaluate": (_evaluate, "Measure challenger and champion on held-out people and items."),
     "promote": (_promote, "Register the challenger and ask the gate."),

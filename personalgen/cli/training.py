@@ -101,7 +101,9 @@ def sweep(
         asked = steps.combinations(opened.settings, over or ())
         with opened.only_night():
             night = steps.prepare(opened, as_of=parse_instant(as_of))
-            rows = steps.sweep(opened, night, steps.embed(opened, night), asked, max_kimg=max_kimg)
+            rows = steps.sweep(
+                opened, night, steps.embed(opened, night, steps.recommend(opened, night)), asked, max_kimg=max_kimg
+            )
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
     else:

@@ -32,8 +32,8 @@ SHARE_COLUMNS = 1
 CONFIDENCE_WIDTH, RECENCY = 4, 2
 """Columns of a confidence, and which of them tells of the days since the newest event."""
 KNOWN_EVENTS = 200
-"""Newest events of a user that all fields but the preference and the dislikes look at, which is how many a state keeps one
-by one: what a model is told in training is what it is told tonight."""
+"""Newest events of a user that all fields but the preference and the dislikes look at: as many as a state keeps one by
+one, so that a model is told tonight what it was told in training."""
 _DROPPED_OF_USER, _DROPPED_OF_PICTURE = 0.3, 0.5
 
 

@@ -38,8 +38,8 @@ def raw_user_vectors(
     `prior` (dim,) is the population mean towards which few events are shrunk; None leaves the mean unshrunk.
     """
     weight = decayed_weights(history, options.half_life_days)
-    matrices = (_matrix(history, side) for side in (np.maximum(weight, 0), np.maximum(-weight, 0)))
-    return vectors_of_sums(*matrices, item_vectors, options, prior=prior)
+    likes, dislikes = (_matrix(history, side) for side in (np.maximum(weight, 0), np.maximum(-weight, 0)))
+    return vectors_of_sums(likes, dislikes, item_vectors, options, prior=prior)
 
 
 def vectors_of_sums(

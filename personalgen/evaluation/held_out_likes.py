@@ -38,9 +38,14 @@ def last_like_out(history: History) -> HeldOutLikes:
 
 def later_likes_out(history: History, share: float) -> HeldOutLikes:
     """Hold out the last `share` of all likes in time, as a night would: nothing of anybody's later likes is known."""
+    times = history.timestamp[history.weight > 0]
+    return likes_out_from(history, float(np.quantile(times, 1 - share, method="higher")) if len(times) else 0)
+
+
+def likes_out_from(history: History, seconds: float) -> HeldOutLikes:
+    """Hold out all likes from a moment on, in seconds since 1970."""
     likes = likes_of(history)
-    border = np.quantile(likes.timestamp, 1 - share, method="higher") if len(likes.timestamp) else 0
-    later = likes.timestamp >= border
+    later = likes.timestamp >= seconds
     return HeldOutLikes(likes.where(~later), _matrix(likes.where(later)))
 
 

@@ -4,6 +4,7 @@ Every item is ranked: metrics on sampled candidates favour the wrong models (Kri
 for Item Recommendation). Equal scores count against the model, so that one which knows nothing gets nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,12 @@ class Ranking:
     """(n_users,) share of what was liked that stands among the first 20; NaN where nothing was held out."""
     shown: NDArray[np.bool_]
     """(n_items,) whether an item stands among anybody's first 10."""
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ranking"]) -> "Ranking":
+        """Return the ranking of all people of some parts, one after another."""
+        ndcg, recall = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ndcg", "recall"))
+        return cls(ndcg, recall, np.logical_or.reduce([part.shown for part in parts]))
 
     def metrics(self, users: NDArray[np.bool_] | None = None) -> dict[str, float]:
         """Return the means over all people, or over the chosen ones, and the share of items that anybody is shown."""

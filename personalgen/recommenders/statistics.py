@@ -66,8 +66,8 @@ class NextItemStatistics:
         """Return the statistics of nobody."""
         more = n_items if options.two_scales else 0
         sizes = (n_items, n_items, more, more)
-        matrices = [np.zeros((size, size), dtype=np.int64) for size in sizes]
-        return cls(options, *matrices, last=np.zeros(more, dtype=np.int64))
+        shapes = [*((size, size) for size in sizes), (more,)]
+        return cls(options, *(np.zeros(shape, dtype=np.int64) for shape in shapes))
 
     @property
     def n_sums(self) -> int:

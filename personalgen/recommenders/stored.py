@@ -1,7 +1,7 @@
-"""The next-item model that fits a catalogue, and such a model on disk: a card, the items' ids, and an array for each thing that was learnt; nothing is unpickled.
+"""The next-item model that fits a catalogue, and such a model on disk, of which nothing is unpickled.
 
-Arrays are mapped when they are read, so that who only asks for scores reads nothing else, and several processes share
-them.
+A card, the items' ids, and a file for each array that was learnt. Files are mapped when they are read, so that who only
+asks for scores reads nothing else, and several processes share them.
 """
 
 import shutil

@@ -6,6 +6,7 @@ from personalgen.steps.generate import Generated, generate
 from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
+from personalgen.steps.recommend import Recommended, recommend
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
 from personalgen.steps.report import Reported, report, summary
@@ -20,6 +21,7 @@ __all__ = [
     "Evaluated",
     "Generated",
     "Night",
+    "Recommended",
     "Registered",
     "Released",
     "Reported",
@@ -34,6 +36,7 @@ __all__ = [
     "is_done",
     "prepare",
     "promote",
+    "recommend",
     "register",
     "release",
     "report",

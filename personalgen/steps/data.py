@@ -119,6 +119,11 @@ class NightData:
 
     def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
         """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""
+        features: NDArray[np.float32] = np.load(self.features_file(workspace, options), allow_pickle=False)
+        return features
+
+    def features_file(self, workspace: Workspace, options: EmbeddingOptions) -> Path:
+        """Return the file that holds the content features, after making it where it is not there yet."""
         pictures_sha256, texts = list(self.prepared.items["image_sha256"]), self.texts
         name = digest_of([encoder_name(options), self.prepared.images.shape[1], pictures_sha256, texts])
         path = workspace.data / "features" / f"{name}.npy"
@@ -130,8 +135,7 @@ class NightData:
             )
             matrix = np.concatenate([pictures, text_features(texts, options.text_dim)], axis=1)
             save_array(path, matrix)
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return features
+        return path
 
 
 def save_array(path: Path, matrix: NDArray[np.float32]) -> None:

@@ -1,6 +1,5 @@
 """Turns histories into preferences, in the basis of every model that tonight needs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,31 +7,26 @@ from typing import ClassVar
 import numpy as np
 
 from personalgen.embeddings import (
-    Basis,
-    Foresight,
     PreferenceTable,
     asked_of_users,
-    embed_users,
     fields_in,
     fit_basis,
     load_basis,
     load_preferences,
-    save_basis,
-    save_preferences,
 )
-from personalgen.embeddings.fields import EXPECTED
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.recommenders import NextItemOptions
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.fields import has_set_fields, spec_to_train
-from personalgen.steps.night import Night, run_stage
+from personalgen.steps.night import Night, run_stage, stage_result
+from personalgen.steps.preferences import HELD_BACK, TONIGHT, basis_folder, keep_or_fall_back, write_tables
+from personalgen.steps.recommend import Recommended
 from personalgen.steps.workspace import Workspace
 
 NOBODY = "none"
 """What a card says of the people held out where there are none."""
-TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,22 +45,25 @@ class Embedded:
     n_users: int
     n_users_without_events: int
     dim: int
+    fell_back: tuple[str, ...] = ()
+    """Why users keep what the night before knew of them; empty where they do not."""
 
     def folder(self, night: Night, version: str) -> Path:
         """Return where the basis `version` and its vectors lie."""
-        return night.path / "embed" / version[:12]
+        return basis_folder(night, version)
 
 
-def embed(workspace: Workspace, night: Night) -> Embedded:
+def embed(workspace: Workspace, night: Night, recommended: Recommended) -> Embedded:
     """Return tonight's preferences, by reference.
 
-    Per basis: `preferences.parquet` holds every user from all events before as_of; `held_back.parquet` from earlier
-    events on training items only, which is what an evaluation may know.
+    Per basis: `preferences.parquet` holds every user from all events before as_of, or what the night before knew where
+    vectors have moved by themselves (`drift.json`); `held_back.parquet` from earlier events on training items only,
+    which is what an evaluation may know.
     """
-    return run_stage(workspace, night, Embedded, lambda run: _embed(workspace, night, run))
+    return run_stage(workspace, night, Embedded, lambda run: _embed(workspace, night, recommended, run))
 
 
-def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
+def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Run) -> Embedded:
     data = NightData.of(workspace, night)
     options = workspace.settings.embeddings
     live, start = live_folder(workspace), start_folder(workspace)
@@ -75,7 +72,19 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
     features = data.features(workspace, options)
     old = load_basis(start) if start else None
     basis = old or fit_basis(data.training_history(), features, data.train_items, options)
-    result = Embedded(
+    told = [(basis, spec, recommender_of(workspace, start))]
+    if live and live_basis:
+        told += [(live_basis, load_card(live).spec, recommender_of(workspace, live))]
+    reasons: list[str] = []
+    for each, recommender in {b.version: (b, options) for b, _, options in reversed(told)}.values():
+        asked = asked_of_users(*(one for b, one, _ in told if b.version == each.version))
+        folder = basis_folder(night, each.version)
+        write_tables(workspace, night, recommended, each, asked, recommender)
+        drift, why = keep_or_fall_back(workspace, folder, recommended)
+        reasons += [reason for reason in why if reason not in reasons]
+        run.log_metrics({f"drift_{name}": value for name, value in drift.items()})
+    run.set_tags({"basis_version": basis.version, "fell_back": "; ".join(reasons)[:500]})
+    return Embedded(
         train_basis=basis.version,
         live_basis=live_basis.version if live_basis else "",
         start=str(start or ""),
@@ -83,15 +92,8 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
         n_users=len(data.history.user_ids),
         dim=options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
+        fell_back=tuple(reasons),
     )
-    told = [(basis, spec, recommender_of(workspace, start))]
-    if live and live_basis:
-        told += [(live_basis, load_card(live).spec, recommender_of(workspace, live))]
-    for each, recommender in {b.version: (b, options) for b, _, options in reversed(told)}.values():
-        asked = asked_of_users(*(one for b, one, _ in told if b.version == each.version))
-        _write(workspace, data, result.folder(night, each.version), each, asked, recommender)
-    run.set_tags({"basis_version": basis.version})
-    return result
 
 
 def start_folder(workspace: Workspace) -> Path | None:
@@ -159,31 +161,7 @@ def preferences_for(
     there = fields_in(folder / HELD_BACK) if (folder / HELD_BACK).is_file() else None
     if there is None or any(there.get(name, 0) < rows for name, rows in asked.items()):
         both = {name: max(asked.get(name, 0), (there or {}).get(name, 0)) for name in {*asked, *(there or {})}}
-        _write(
-            workspace,
-            NightData.of(workspace, night),
-            folder,
-            basis,
-            dict(sorted(both.items())),
-            recommender_of(workspace, model),
-        )
+        recommended = stage_result(night, Recommended)
+        write_tables(workspace, night, recommended, basis, dict(sorted(both.items())), recommender_of(workspace, model))
+        keep_or_fall_back(workspace, folder, recommended)
     return preferences(night, embedded, basis.version, held_back=held_back)
-
-
-def _write(
-    workspace: Workspace,
-    data: NightData,
-    folder: Path,
-    basis: Basis,
-    asked: Mapping[str, int],
-    options: NextItemOptions,
-) -> None:
-    """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
-    features = data.features(workspace, basis.options)
-    save_basis(folder, basis)
-    for name, history, learnt_from, now in (
-        (TONIGHT, data.history, data.history, data.tonight()),
-        (HELD_BACK, data.earlier_history(), data.training_history(), data.held_back_from()),
-    ):
-        foresight = Foresight.of(learnt_from, options) if EXPECTED in asked else None
-        save_preferences(folder / name, embed_users(history, basis, features, asked, now=now, foresight=foresight))

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 else:
     T = TypeVar("T")
 
-STAGES = ("prepare", "embed", "train", "evaluate", "register", "promote", "generate", "release", "report")
+STAGES = (
+    "prepare",
+    "recommend",
+    "embed",
+    "train",
+    "evaluate",
+    "register",
+    "promote",
+    "generate",
+    "release",
+    "report",
+)
 
 
 @dataclass(frozen=True)

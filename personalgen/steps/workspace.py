@@ -1,7 +1,7 @@
 """Where a run keeps its things: folders under home, catalogue, tracking and registry, opened when first used."""
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,13 @@ from personalgen.registry.tracking import Tracking
 
 EXPERIMENT = "nightly"
 Progress = Callable[..., None]
+Buckets = Callable[[Callable[[str, int], str], str, Sequence[int]], list[str]]
+"""Runs a function of a job file and a bucket for each bucket, here or elsewhere; returns what each of them returned."""
+
+
+def one_after_another(work: Callable[[str, int], str], job: str, buckets: Sequence[int]) -> list[str]:
+    """Run each bucket in this process."""
+    return [work(job, bucket) for bucket in buckets]
 
 
 def _now() -> datetime:
@@ -38,6 +45,8 @@ class Workspace:
     """The wall clock, UTC."""
     progress: Progress = _silent
     """Called with (stage, done, total) during long work, and with a note where a stage has one."""
+    over_buckets: Buckets = one_after_another
+    """Where the work on buckets of users is done."""
 
     @property
     def data(self) -> Path:

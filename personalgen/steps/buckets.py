@@ -1,0 +1,146 @@
+"""The work on one bucket of users, from files to files, so that any process on any machine that sees them can do it.
+
+A job file names what is read and where results go; it is the same for all buckets. What a bucket's work writes is whole
+or absent, and the same however often and wherever it is done.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from personalgen.affinity import AffinityRows, AffinityState
+from personalgen.artifacts import atomic_path, read_json, write_json
+from personalgen.embeddings import Foresight, load_basis, save_preferences
+from personalgen.embeddings.buckets import embed_rows, recent_history
+from personalgen.embeddings.fields import EXPECTED
+from personalgen.histories import History
+from personalgen.recommenders.base import Matrix
+from personalgen.recommenders.neighbours import highest
+from personalgen.recommenders.stored import NextItemModel, load_recommender
+
+_CHUNK_SCORES = 1 << 24
+
+
+@dataclass(frozen=True)
+class RecommendJob:
+    """What is recommended to whom."""
+
+    affinity: str
+    """Folder of the affinity state."""
+    recommender: str
+    """Folder of the recommender, which knows tonight's items."""
+    out: str
+    """Folder of the results."""
+    top_items: int
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """What users are told of in which basis."""
+
+    affinity: str
+    recommender: str
+    """Folder of the recommender behind what is expected, which knows tonight's items."""
+    basis: str
+    """Folder of the basis."""
+    features: str
+    """(n_items, n_features) features of tonight's items, as .npy."""
+    asked: dict[str, int]
+    """Fields, besides the preference, and the most rows of each."""
+    now: int
+    """Seconds since 1970."""
+    out: str
+
+
+def write_job(path: Path, job: RecommendJob | EmbedJob) -> str:
+    """Write a job file; return its path."""
+    return str(write_json(path, asdict(job)))
+
+
+def recommend_bucket(job: str, bucket: int) -> str:
+    """Write the best items that users of a bucket have not seen, and users' vectors; return the file, "" for nobody.
+
+    Columns: user_id, items (places in the recommender's), scores, highest first, and vector. Only items with a score
+    above zero are recommended; whoever liked nothing has none.
+    """
+    told = RecommendJob(**read_json(Path(job)))
+    state, model = AffinityState.open(Path(told.affinity)), load_recommender(Path(told.recommender))
+    item_of_key = places_of_keys(state, model.item_ids)
+    if (rows := state.bucket(bucket)) is None:
+        return ""
+    recent = recent_history(rows, item_of_key, model.item_ids, landmark=state.landmark)
+    items, scores = _best(model, rows, recent, item_of_key, told.top_items)
+    counts = (items >= 0).sum(1)
+    bounds = pa.array(np.append(0, np.cumsum(counts)), type=pa.int32())
+    table = pa.table(
+        {
+            "user_id": pa.array(recent.user_ids, type=pa.string()),
+            "items": pa.ListArray.from_arrays(bounds, pa.array(items[items >= 0])),
+            "scores": pa.ListArray.from_arrays(bounds, pa.array(scores[items >= 0])),
+            "vector": _vectors(model.user_vectors(recent)),
+        }
+    )
+    path = Path(told.out) / f"{bucket:04d}.parquet"
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+    return str(path)
+
+
+def embed_bucket(job: str, bucket: int) -> str:
+    """Write the preferences of a bucket's users; return the file, "" for nobody."""
+    told = EmbedJob(**read_json(Path(job)))
+    state, model = AffinityState.open(Path(told.affinity)), load_recommender(Path(told.recommender))
+    basis = load_basis(Path(told.basis))
+    item_of_key = places_of_keys(state, model.item_ids)
+    if (rows := state.bucket(bucket)) is None:
+        return ""
+    recent = recent_history(rows, item_of_key, model.item_ids, landmark=state.landmark)
+    items = basis.item_vectors(np.load(told.features, mmap_mode="r", allow_pickle=False), model.item_ids)
+    foresight = Foresight.by(model, len(rows.users)) if EXPECTED in told.asked else None
+    table = embed_rows(rows, recent, basis, items, item_of_key, told.asked, now=told.now, foresight=foresight)
+    return str(save_preferences(Path(told.out) / f"{bucket:04d}.parquet", table))
+
+
+def places_of_keys(state: AffinityState, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the place among tonight's items of each item that the state knows, -1 of one that is gone."""
+    place = {item_id: k for k, item_id in enumerate(item_ids)}
+    return np.array([place.get(item_id, -1) for item_id in state.known_items().tolist()], dtype=np.int64)
+
+
+def _best(
+    model: NextItemModel, rows: AffinityRows, recent: History, item_of_key: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], Matrix]:
+    """Return (n_users, count) items that were not seen, highest score first, -1 where none is left, and scores."""
+    n_users, n_items = len(recent.user_ids), len(recent.item_ids)
+    count = min(count, n_items)
+    items, best = np.full((n_users, count), -1, dtype=np.int64), np.zeros((n_users, count), dtype=np.float32)
+    chunk, seen = (
+        max(_CHUNK_SCORES // max(n_items, 1), 1),
+        [(side, side.user()) for side in (rows.liked, rows.disliked)],
+    )
+    for start in range(0, n_users if count else 0, chunk):
+        stop = min(start + chunk, n_users)
+        scores = model.scores(_people(recent, start, stop))
+        for side, user in seen:
+            own = slice(side.bounds[start], side.bounds[stop])
+            scores[user[own] - start, item_of_key[side.item[own]]] = -np.inf
+        top = highest(scores, count)
+        value = np.take_along_axis(scores, top, axis=1)
+        items[start:stop], best[start:stop] = np.where(value > 0, top, -1), value
+    return items, best
+
+
+def _people(history: History, start: int, stop: int) -> History:
+    """Return the history of users `start` to `stop` alone."""
+    own = slice(history.bounds[start], history.bounds[stop])
+    columns: tuple[NDArray[Any], ...] = (history.item_index[own], history.timestamp[own], history.weight[own])
+    return History(history.user_ids[start:stop], history.item_ids, history.user_index[own] - start, *columns)
+
+
+def _vectors(vectors: Matrix) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])

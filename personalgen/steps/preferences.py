@@ -1,0 +1,119 @@
+"""Writes what is known of users in a basis, tonight's from the state bucket by bucket, and keeps watch over drift."""
+
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from personalgen.affinity import AffinityState
+from personalgen.artifacts import write_json
+from personalgen.embeddings import (
+    Basis,
+    Foresight,
+    PreferenceTable,
+    embed_users,
+    fields_in,
+    load_preferences,
+    save_basis,
+    save_preferences,
+)
+from personalgen.embeddings.drift import held_at, measure_drift
+from personalgen.embeddings.fields import EXPECTED
+from personalgen.recommenders import NextItemOptions
+from personalgen.recommenders.stored import load_recommender, next_item_model, save_recommender
+from personalgen.steps.buckets import EmbedJob, embed_bucket, write_job
+from personalgen.steps.data import NightData
+from personalgen.steps.night import Night
+from personalgen.steps.recommend import Recommended, unchanged_users
+from personalgen.steps.workspace import Workspace
+
+TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
+DRIFT = "drift.json"
+
+
+def basis_folder(night: Night, version: str) -> Path:
+    """Return where a night keeps the basis `version` and what is known of users in it."""
+    return night.path / "embed" / version[:12]
+
+
+def write_tables(
+    workspace: Workspace,
+    night: Night,
+    recommended: Recommended,
+    basis: Basis,
+    asked: Mapping[str, int],
+    options: NextItemOptions,
+) -> None:
+    """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
+    data, folder = NightData.of(workspace, night), basis_folder(night, basis.version)
+    save_basis(folder, basis)
+    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, recommended, basis, asked, options))
+    history = data.earlier_history()
+    foresight = Foresight.of(data.training_history(), options) if EXPECTED in asked else None
+    features, now = data.features(workspace, basis.options), data.held_back_from()
+    table = embed_users(history, basis, features, asked, now=now, foresight=foresight)
+    save_preferences(folder / HELD_BACK, table)
+
+
+def keep_or_fall_back(
+    workspace: Workspace, folder: Path, recommended: Recommended
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Compare tonight's vectors in a folder with last night's, which replace them where they have moved by themselves.
+
+    Returns the figures, and why users keep last night's; both empty where that night had no vectors in this basis.
+    """
+    earlier = Path(recommended.night_before or folder) / "embed" / folder.name / TONIGHT
+    tonight = load_preferences(folder / TONIGHT)
+    if not recommended.night_before or not earlier.is_file() or fields_in(earlier) != fields_in(folder / TONIGHT):
+        write_json(folder / DRIFT, {"figures": {}, "fell_back": []})
+        return {}, ()
+    before = load_preferences(earlier)
+    drift = measure_drift(before, tonight, unchanged_users(recommended), ndcg_share=recommended.ndcg_share)
+    reasons = drift.reasons(workspace.settings.drift)
+    if reasons:
+        save_preferences(folder / TONIGHT, held_at(before, tonight))
+    write_json(folder / DRIFT, {"figures": drift.metrics(), "fell_back": reasons})
+    return drift.metrics(), reasons
+
+
+def _tonight(
+    workspace: Workspace,
+    night: Night,
+    data: NightData,
+    recommended: Recommended,
+    basis: Basis,
+    asked: Mapping[str, int],
+    options: NextItemOptions,
+) -> PreferenceTable:
+    """Return what is known of every user: from the state, or from histories where it has another half-life."""
+    affinity = AffinityState.open(Path(recommended.affinity))
+    history, now = data.history, int(datetime.fromisoformat(night.as_of).timestamp())
+    if affinity.options.half_life_days != basis.options.half_life_days:
+        foresight = Foresight.of(history, options) if EXPECTED in asked else None
+        features = data.features(workspace, basis.options)
+        return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight)
+    folder = basis_folder(night, basis.version)
+    recommender = recommended.recommender
+    if EXPECTED in asked and options != workspace.settings.recommender:  # what the state keeps is of other settings
+        recommender = str(save_recommender(folder / "recommender", next_item_model(history, options)))
+    job = EmbedJob(
+        affinity=recommended.affinity,
+        recommender=recommender,
+        basis=str(folder),
+        features=str(data.features_file(workspace, basis.options)),
+        asked=dict(asked),
+        now=now,
+        out=str(folder / "buckets"),
+    )
+    parts = workspace.over_buckets(embed_bucket, write_job(folder / "job.json", job), affinity.buckets())
+    tables = [load_preferences(Path(part)) for part in parts if part]
+    silent = np.setdiff1d(np.arange(len(history.user_ids)), history.user_index)
+    nobody = history.where(np.zeros(len(history.weight), dtype=np.bool_)).of(silent)
+    foresight = Foresight.by(load_recommender(Path(recommender)), len(silent)) if EXPECTED in asked else None
+    now_of = np.full(len(silent), now, dtype=np.int64)
+    features = data.features(workspace, basis.options)
+    tables.append(embed_users(nobody, basis, features, asked, now=now_of, foresight=foresight))
+    shutil.rmtree(job.out, ignore_errors=True)
+    return PreferenceTable.joined(tables)
