@@ -655,6 +655,19 @@ def test_down_and_up_again_on_either_backend(engine):
     assert begin(engine) == 1
 
 
+def test_a_catalogue_of_the_first_revision_goes_on_on_either_backend(engine):
+    """Users of a catalogue from before the second revision stay, and nobody of them is forgotten."""
+    downgrade(engine, "0001")
+    with transaction(engine) as connection:
+        connection.execute(text("""INSERT INTO "user" (user_id, opted_out) VALUES ('ada', FALSE)"""))
+    assert upgrade(engine) == head_revision()
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.METADATA) == []
+        found = connection.execute(select(schema.user.c.user_id, schema.user.c.forgotten))
+        assert [tuple(row) for row in found] == [("ada", False)]
+
+
 def test_the_error_of_a_broken_write_names_no_password(url, engine):
     """What a refused write says holds neither password nor trace."""
     with pytest.raises(CatalogueError) as caught, transaction(engine) as connection:

@@ -8,13 +8,13 @@ from personalgen.errors import CatalogueError
 
 FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
-    "quarantine",
+    "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten",
 }  # fmt: skip
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The ten tables of the design are there and no other."""
+    """The fourteen tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 
