@@ -8,7 +8,9 @@ import re
 import sqlite3
 from typing import Final
 
-VIEWS: Final = frozenset({"v_assets", "v_runs", "v_users"})
+VIEWS: Final = frozenset({
+    "v_assets", "v_forgotten", "v_item_neighbours", "v_recommendations", "v_runs", "v_user_neighbours", "v_users",
+})  # fmt: skip
 TABLES: Final = frozenset({
     "asset", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version", "night",
     "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour",

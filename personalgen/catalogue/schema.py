@@ -100,6 +100,9 @@ Silent is who opted out, is not listed or was forgotten: no live image, no recom
 listed: whether the source named this person when it was last read. forgotten: set by `write.record_forgotten` alone,
 and for ever: no source says otherwise."""
 
+is_silent = user.c.opted_out | ~user.c.listed | user.c.forgotten
+"""Whether a user is silent, as a condition on `user`."""
+
 item = Table(
     "item",
     METADATA,
