@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed"]
 
@@ -81,6 +84,46 @@ class QuarantineFacts:
     """How many."""
     path: str
     """The Parquet file that holds them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranked:
+    """For each of n users or items at most k others, the best first: recommendations, or neighbours."""
+
+    owner_ids: tuple[str, ...]
+    """(n,) for whom or what; each once, in any order."""
+    found_ids: tuple[str, ...]
+    """The ids that `found_index` points at."""
+    found_index: NDArray[np.integer[Any]]
+    """(n, k) places in `found_ids`."""
+    scores: NDArray[np.float32]
+    """(n, k); where one is not finite (NaN, or the -inf of what was masked) nothing was found."""
+
+    def __post_init__(self) -> None:
+        n_owners = len(self.owner_ids)
+        if self.scores.ndim != 2 or self.scores.shape != self.found_index.shape or len(self.scores) != n_owners:
+            raise ValueError(
+                f"found_index {self.found_index.shape} and scores {self.scores.shape} are both ({n_owners}, k)."
+            )
+        named = self.found_index[np.isfinite(self.scores)]
+        if ((named < 0) | (named >= len(self.found_ids))).any():
+            raise ValueError(f"found_index has a place outside the {len(self.found_ids)} found_ids, with a score.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgottenFacts:
+    """A person who is forgotten, and what was done for that outside the catalogue."""
+
+    user_id: str
+    """Canonical id."""
+    actor: str
+    """Who did it."""
+    reason: str
+    """Why, in words; without the person's name, as it is kept for ever."""
+    statistics_exact: bool
+    """The person's part of the recommender's sums was subtracted to the bit; False: built anew, or there were none."""
+    removed: Mapping[str, int]
+    """How many of each kind of thing were deleted, such as {"preference tables": 3, "affinity state": 1}."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,12 @@ import re
 import sqlite3
 from typing import Final
 
-VIEWS: Final = frozenset({"v_assets", "v_runs", "v_users"})
+VIEWS: Final = frozenset({
+    "v_assets", "v_forgotten", "v_item_neighbours", "v_recommendations", "v_runs", "v_user_neighbours", "v_users",
+})  # fmt: skip
 TABLES: Final = frozenset({
-    "asset", "item", "live_release", "model_promotion", "model_version", "night", "quarantine", "shard", "user",
-    "user_current",
+    "asset", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version", "night",
+    "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour",
 })  # fmt: skip
 TABLE_FUNCTIONS: Final = frozenset({"json_each"})
 HIDDEN_COLUMNS: Final = frozenset({("model_version", "folder"), ("quarantine", "path"), ("user_current", "condition")})

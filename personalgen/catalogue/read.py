@@ -6,20 +6,31 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import Column, Connection, Engine, Select, TableClause, func, select
 from sqlalchemy.exc import DBAPIError
 
 from personalgen.catalogue import schema
 from personalgen.catalogue.rows import (
     AssetLineage,
     AssetSummary,
+    Forgotten,
+    ItemNeighbour,
     LiveRelease,
     ModelVersion,
     Night,
     NightCounts,
     Promotion,
+    Recommendation,
+    UserNeighbour,
 )
-from personalgen.catalogue.views import v_assets, v_users
+from personalgen.catalogue.views import (
+    v_assets,
+    v_forgotten,
+    v_item_neighbours,
+    v_recommendations,
+    v_user_neighbours,
+    v_users,
+)
 from personalgen.errors import CatalogueError, NotFoundError
 
 T = TypeVar("T")
@@ -113,16 +124,54 @@ def newest_as_of(engine: Engine) -> datetime | None:
 
 def users_without_live(engine: Engine) -> int:
     """Return how many users may get images and have none of the live model."""
-    lacking = v_users.c.live_asset_id.is_(None) & v_users.c.listed & ~v_users.c.opted_out
+    shown = v_users.c
+    lacking = shown.live_asset_id.is_(None) & shown.listed & ~shown.opted_out & ~shown.forgotten
     with reading(engine) as connection:
         return connection.scalar(select(func.count()).select_from(v_users).where(lacking)) or 0
 
 
 def silent_users(engine: Engine) -> frozenset[int]:
-    """Return the keys of users who may get no images: they opted out, or the source does not name them any more."""
-    query = select(schema.user.c.user_key).where(schema.user.c.opted_out | ~schema.user.c.listed)
+    """Return the keys of users who get no images: they opted out, are not named by the source, or were forgotten."""
     with reading(engine) as connection:
-        return frozenset(connection.scalars(query))
+        return frozenset(connection.scalars(select(schema.user.c.user_key).where(schema.is_silent)))
+
+
+def forgotten_user_ids(engine: Engine) -> frozenset[str]:
+    """Return the ids of users who were forgotten: whatever a source says of them is not to be read."""
+    with reading(engine) as connection:
+        return frozenset(connection.scalars(select(schema.user.c.user_id).where(schema.user.c.forgotten)))
+
+
+def forgotten(engine: Engine) -> tuple[Forgotten, ...]:
+    """Return the ledger of who was forgotten, the newest line first."""
+    return _all(engine, Forgotten, select(v_forgotten).order_by(v_forgotten.c.forgotten_id.desc()))
+
+
+def recommendations(engine: Engine, user_id: str, *, limit: int = 10) -> tuple[Recommendation, ...]:
+    """Return what the newest night found for a user, the best first; nothing for who is silent or has no like.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    return _ranked(engine, Recommendation, v_recommendations, owner=schema.user.c.user_id, value=user_id, limit=limit)
+
+
+def users_like(engine: Engine, user_id: str, *, limit: int = 10) -> tuple[UserNeighbour, ...]:
+    """Return the users whose taste is like this user's, the nearest first; nothing for who is silent or has no like.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    return _ranked(engine, UserNeighbour, v_user_neighbours, owner=schema.user.c.user_id, value=user_id, limit=limit)
+
+
+def items_like(engine: Engine, item_id: str, *, limit: int = 10) -> tuple[ItemNeighbour, ...]:
+    """Return the items that are liked like this one, the nearest first; nothing for one that nobody liked.
+
+    Raises:
+        NotFoundError: there is no such item.
+    """
+    return _ranked(engine, ItemNeighbour, v_item_neighbours, owner=schema.item.c.item_id, value=item_id, limit=limit)
 
 
 def night_counts(engine: Engine, night_id: int) -> NightCounts:
@@ -180,6 +229,16 @@ def _assets_of(user_id: str) -> Select[tuple[int]]:
     owner = select(schema.user.c.user_key).where(schema.user.c.user_id == user_id).scalar_subquery()
     ours = _assets.generator_digest.in_(select(_models.generator_digest)) & (_assets.user_key == owner)
     return select(_assets.asset_id).where(ours)
+
+
+def _ranked(
+    engine: Engine, row_type: type[T], view: TableClause, *, owner: Column[str], value: str, limit: int
+) -> tuple[T, ...]:
+    """Return the first rows of a view of ranked rows; the user or item whose they are must be known."""
+    query = select(view).where(view.c[owner.name] == value).order_by(view.c.rank).limit(limit)
+    with reading(engine) as connection:
+        _one(connection.execute(select(owner).where(owner == value)).all(), f"{owner.table.name} {value!r}")
+        return tuple(row_type(**row._asdict()) for row in connection.execute(query))
 
 
 def _shared(row_type: Any, columns: Any) -> list[Any]:

@@ -132,6 +132,63 @@ class AssetLineage:
 
 
 @dataclass(frozen=True)
+class Recommendation:
+    """A row of the view `v_recommendations`."""
+
+    user_id: str
+    rank: int
+    """1 is the best."""
+    item_id: str
+    title: str | None
+    score: float
+    night_id: int
+    day: date
+
+
+@dataclass(frozen=True)
+class ItemNeighbour:
+    """A row of the view `v_item_neighbours`."""
+
+    item_id: str
+    rank: int
+    neighbour_id: str
+    neighbour_title: str | None
+    cosine: float
+    night_id: int
+    day: date
+
+
+@dataclass(frozen=True)
+class UserNeighbour:
+    """A row of the view `v_user_neighbours`."""
+
+    user_id: str
+    rank: int
+    """1 is the nearest; one is missing where somebody went silent since the night."""
+    neighbour_id: str
+    cosine: float
+    night_id: int
+    day: date
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A row of the view `v_forgotten`."""
+
+    forgotten_id: int
+    user_key: int
+    requested_at: datetime
+    actor: str
+    reason: str
+    statistics_exact: bool
+    removed: Mapping[str, int]
+    coefficients_at: datetime | None
+    """When the recommender was first solved without this person; None: not yet."""
+    coefficients_day: date | None
+    """The day of the night that did."""
+
+
+@dataclass(frozen=True)
 class NightCounts:
     """What a night made, from the rows themselves."""
 

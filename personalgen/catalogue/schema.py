@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     true,
 )
 
@@ -90,11 +91,17 @@ user = Table(
     Column("opted_out", Boolean, nullable=False),
     Column("listed", Boolean, nullable=False, server_default=true()),
     Column("first_night_id", BigInteger, ForeignKey("night.night_id")),
+    Column("forgotten", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
 """A person: the canonical id (at most 255 bytes) and the int64 key that stands for it in bulk rows, never re-used.
 
-listed: whether the source named this person when it was last read; who is gone from it has no live image."""
+Silent is who opted out, is not listed or was forgotten: no live image, no recommendation, no neighbour.
+listed: whether the source named this person when it was last read. forgotten: set by `write.record_forgotten` alone,
+and for ever: no source says otherwise."""
+
+is_silent = user.c.opted_out | ~user.c.listed | user.c.forgotten
+"""Whether a user is silent, as a condition on `user`."""
 
 item = Table(
     "item",
@@ -230,3 +237,62 @@ quarantine = Table(
     sqlite_autoincrement=True,
 )
 """How many rows of a source a night set aside, why, and the Parquet file that holds them."""
+
+recommendation = Table(
+    "recommendation",
+    METADATA,
+    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("item_key", BigInteger, nullable=False, index=True),
+    Column("score", Float, nullable=False),
+    Column("night_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What a user may like next, rank 1 the best; of the newest night alone. The index finds who is recommended an item.
+
+The three tables of ranked rows have no foreign keys, like `asset`: `write.replace_recommendations` and its kind, their
+only writers, look every id up. On SQLite the rows lie in the order of their key, without a second tree."""
+
+item_neighbour = Table(
+    "item_neighbour",
+    METADATA,
+    Column("item_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("neighbour_key", BigInteger, nullable=False),
+    Column("cosine", Float, nullable=False),
+    Column("night_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The items that are liked like an item, rank 1 the nearest; of the newest night alone."""
+
+user_neighbour = Table(
+    "user_neighbour",
+    METADATA,
+    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("neighbour_key", BigInteger, nullable=False),
+    Column("cosine", Float, nullable=False),
+    Column("night_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The users whose taste is like a user's, rank 1 the nearest; of the newest night alone."""
+
+forgotten = Table(
+    "forgotten",
+    METADATA,
+    Column("forgotten_id", BigKey, primary_key=True),
+    Column("user_key", BigInteger, ForeignKey("user.user_key"), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("statistics_exact", Boolean, nullable=False),
+    Column("removed", Json, nullable=False),
+    Column("coefficients_night_id", BigInteger, ForeignKey("night.night_id")),
+    Column("coefficients_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+"""Every request to forget a person: one line each, never changed but for the last two columns, which are filled once.
+
+statistics_exact: the person's part of the recommender's sums was subtracted to the bit; False: they were built anew, or
+there were none. removed: how many of each kind of thing were deleted. coefficients_night_id, coefficients_at: the first
+night that solved the recommender without this person; null until then."""

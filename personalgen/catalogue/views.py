@@ -1,9 +1,11 @@
 """The views that analysts read: names for what the tables hold as keys, and no path outside the shard root.
 
 They hold no data, so `migrations.upgrade` drops them before it changes tables and makes them anew afterwards. Every
-join is a LEFT JOIN on a unique key, which a database may leave out where a query does not use it. SQLite does not when
-it aggregates, so what costs most, the flags of v_assets, are subqueries: they run where they are asked for. The night
-comes first, so that a question about one day can start from it. The text is common to SQLite and PostgreSQL.
+join is a LEFT JOIN on a unique key, which a database may leave out where a query does not use it, but for those that
+keep silent people out. SQLite does not leave one out when it aggregates, so what costs most, the flags of v_assets, are
+subqueries: they run where they are asked for. The night comes first in v_assets, so that a question about one day can
+start from it. `listed AND NOT opted_out AND NOT forgotten` is the opposite of `schema.is_silent`. The text is common to
+SQLite and PostgreSQL.
 """
 
 from typing import Final
@@ -25,7 +27,7 @@ SELECT a.asset_id, u.user_id, s.path || '#' || a.member AS path, m.version AS mo
                JOIN asset c ON c.asset_id = uc.asset_id
                WHERE l.generator_digest = a.generator_digest AND l.operating_point_digest = a.operating_point_digest
                  AND c.condition_digest = a.condition_digest AND c.operating_point_digest = a.operating_point_digest
-                 AND u.listed AND NOT u.opted_out) AS is_live
+                 AND u.listed AND NOT u.opted_out AND NOT u.forgotten) AS is_live
 FROM asset a
 LEFT JOIN night n ON n.night_id = a.night_id
 LEFT JOIN "user" u ON u.user_key = a.user_key
@@ -46,20 +48,59 @@ FROM night n
 """
 
 _USERS = """
-SELECT u.user_id, u.segment, u.opted_out, u.listed, f.day AS first_day, g.day AS changed_day,
+SELECT u.user_id, u.segment, u.opted_out, u.listed, u.forgotten, f.day AS first_day, g.day AS changed_day,
        a.asset_id AS live_asset_id, CASE WHEN a.asset_id IS NOT NULL THEN uc.previous_asset_id END AS previous_asset_id,
        s.path || '#' || a.member AS live_path, a.score AS live_score
 FROM "user" u
 LEFT JOIN night f ON f.night_id = u.first_night_id
 LEFT JOIN live_release l ON l.release_id = 1
 LEFT JOIN user_current uc ON uc.generator_digest = l.generator_digest AND uc.user_key = u.user_key
-     AND u.listed AND NOT u.opted_out
+     AND u.listed AND NOT u.opted_out AND NOT u.forgotten
 LEFT JOIN asset a ON a.asset_id = uc.asset_id AND a.operating_point_digest = l.operating_point_digest
 LEFT JOIN night g ON g.night_id = uc.changed_night_id AND a.asset_id IS NOT NULL
 LEFT JOIN shard s ON s.shard_id = a.shard_id
 """
 
-VIEWS: Final = {"v_assets": _ASSETS, "v_runs": _RUNS, "v_users": _USERS}
+_RECOMMENDATIONS = """
+SELECT u.user_id, r.rank, i.item_id, i.title, r.score, r.night_id, n.day
+FROM recommendation r
+JOIN "user" u ON u.user_key = r.user_key AND u.listed AND NOT u.opted_out AND NOT u.forgotten
+LEFT JOIN item i ON i.item_key = r.item_key
+LEFT JOIN night n ON n.night_id = r.night_id
+"""
+
+_ITEM_NEIGHBOURS = """
+SELECT i.item_id, r.rank, o.item_id AS neighbour_id, o.title AS neighbour_title, r.cosine, r.night_id, n.day
+FROM item_neighbour r
+LEFT JOIN item i ON i.item_key = r.item_key
+LEFT JOIN item o ON o.item_key = r.neighbour_key
+LEFT JOIN night n ON n.night_id = r.night_id
+"""
+
+_USER_NEIGHBOURS = """
+SELECT u.user_id, r.rank, o.user_id AS neighbour_id, r.cosine, r.night_id, n.day
+FROM user_neighbour r
+JOIN "user" u ON u.user_key = r.user_key AND u.listed AND NOT u.opted_out AND NOT u.forgotten
+JOIN "user" o ON o.user_key = r.neighbour_key AND o.listed AND NOT o.opted_out AND NOT o.forgotten
+LEFT JOIN night n ON n.night_id = r.night_id
+"""
+
+_FORGOTTEN = """
+SELECT f.forgotten_id, f.user_key, f.requested_at, f.actor, f.reason, f.statistics_exact,
+       CAST(f.removed AS TEXT) AS removed, f.coefficients_at, n.day AS coefficients_day
+FROM forgotten f
+LEFT JOIN night n ON n.night_id = f.coefficients_night_id
+"""
+
+VIEWS: Final = {
+    "v_assets": _ASSETS,
+    "v_runs": _RUNS,
+    "v_users": _USERS,
+    "v_recommendations": _RECOMMENDATIONS,
+    "v_item_neighbours": _ITEM_NEIGHBOURS,
+    "v_user_neighbours": _USER_NEIGHBOURS,
+    "v_forgotten": _FORGOTTEN,
+}
 """Name -> SELECT.
 
 v_assets: one row an image. `path` is `shard#member` below the shard root; `preference_hash` names the condition that
@@ -70,7 +111,12 @@ v_assets: one row an image. `path` is `shard#member` below the shard root; `pref
 v_runs: one row a night, with the images it made, the rows it set aside, the model version it promoted (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.
     `listed`: the source still named them when it was last read. The live columns are null for users who opted out,
-    are not listed any more, or have no asset of the live model at its operating point.
+    are not listed any more, were forgotten, or have no asset of the live model at its operating point.
+v_recommendations: one row a user and rank (1 the best): an item they may like next, as the newest night found it.
+v_item_neighbours, v_user_neighbours: one row an item or user and rank (1 the nearest): who or what is liked alike.
+    Silent people (opted out, not listed, forgotten) are in neither view of people, on neither side.
+v_forgotten: one row a request to forget a person, who is named by `user_key` alone. `removed` is JSON: how many of each
+    kind of thing were deleted; `coefficients_at`: when the recommender was first solved without them (null: not yet).
 """
 
 v_assets = table(
@@ -98,9 +144,27 @@ v_assets = table(
 
 v_users = table(
     "v_users", column("user_id", String), column("opted_out", Boolean), column("listed", Boolean),
-    column("live_asset_id", Integer),
+    column("forgotten", Boolean), column("live_asset_id", Integer),
 )  # fmt: skip
 """The columns that typed reads ask for."""
+
+v_recommendations = table(
+    "v_recommendations", column("user_id", String), column("rank", Integer), column("item_id", String),
+    column("title", String), column("score", Float), column("night_id", Integer), column("day", Date),
+)  # fmt: skip
+v_item_neighbours = table(
+    "v_item_neighbours", column("item_id", String), column("rank", Integer), column("neighbour_id", String),
+    column("neighbour_title", String), column("cosine", Float), column("night_id", Integer), column("day", Date),
+)  # fmt: skip
+v_user_neighbours = table(
+    "v_user_neighbours", column("user_id", String), column("rank", Integer), column("neighbour_id", String),
+    column("cosine", Float), column("night_id", Integer), column("day", Date),
+)  # fmt: skip
+v_forgotten = table(
+    "v_forgotten", column("forgotten_id", Integer), column("user_key", Integer), column("requested_at", UtcDateTime),
+    column("actor", String), column("reason", String), column("statistics_exact", Boolean),
+    column("removed", JsonText), column("coefficients_at", UtcDateTime), column("coefficients_day", Date),
+)  # fmt: skip
 
 
 def create_views(connection: Connection) -> None:

@@ -1,4 +1,7 @@
-"""Nights, models, users, items and quarantine: each verb is one transaction, and doing it twice is doing it once."""
+"""Nights, models, users, items, quarantine, recommendations and who is forgotten: each verb is one transaction.
+
+Doing it twice is doing it once, but for `record_forgotten`, where each request is a line of its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,19 +10,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, func, or_, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
 
 from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import (
+    ForgottenFacts,
     ItemFacts,
     ModelFacts,
     NightFacts,
     NightStatus,
     QuarantineFacts,
+    Ranked,
 )
-from personalgen.catalogue.schema import item, model_version, night, quarantine, user
+from personalgen.catalogue.ranked import ITEM_NEIGHBOURS, RECOMMENDATIONS, USER_NEIGHBOURS, Kind, replace_ranked
+from personalgen.catalogue.schema import (
+    forgotten,
+    item,
+    model_version,
+    night,
+    quarantine,
+    recommendation,
+    user,
+    user_neighbour,
+)
 from personalgen.errors import CatalogueError, NotFoundError
 
 
@@ -132,6 +147,71 @@ def record_quarantine(engine: Engine, night_id: int, facts: Sequence[QuarantineF
         execute_rows(connection, insert.on_conflict_do_update(index_elements=key, set_=fresh), rows)
 
 
+def replace_recommendations(engine: Engine, night_id: int, found: Ranked) -> int:
+    """Put the items that this night found for users in the place of those of the night before; return how many rows.
+
+    Users who are silent get none, whoever asks. All is replaced, or nothing.
+
+    Raises:
+        CatalogueError: a user or an item is unknown, or a user stands there twice. The old rows are still there.
+        NotFoundError: there is no such night.
+    """
+    return _replace(engine, RECOMMENDATIONS, night_id, found)
+
+
+def replace_item_neighbours(engine: Engine, night_id: int, found: Ranked) -> int:
+    """Put the items that are liked like each item in the place of those of the night before; return how many rows.
+
+    Raises:
+        CatalogueError: an item is unknown, or stands there twice. The old rows are still there.
+        NotFoundError: there is no such night.
+    """
+    return _replace(engine, ITEM_NEIGHBOURS, night_id, found)
+
+
+def replace_user_neighbours(engine: Engine, night_id: int, found: Ranked) -> int:
+    """Put the users whose taste is like each user's in the place of those of the night before; return how many rows.
+
+    Users who are silent have no neighbour and are nobody's; those behind them move up.
+
+    Raises:
+        CatalogueError: a user is unknown, or stands there twice. The old rows are still there.
+        NotFoundError: there is no such night.
+    """
+    return _replace(engine, USER_NEIGHBOURS, night_id, found)
+
+
+def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> int:
+    """Write a line of the ledger and return its id; the person is silent from then on.
+
+    Their recommendations and neighbours, and they as anybody's neighbour, are deleted with it and counted in `removed`.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    with transaction(engine) as connection:
+        user_key = connection.scalar(select(user.c.user_key).where(user.c.user_id == facts.user_id))
+        if user_key is None:
+            raise NotFoundError(f"There is no user {facts.user_id!r} in the catalogue. Nothing was changed.")
+        connection.execute(update(user).where(user.c.user_key == user_key).values(forgotten=True))
+        line = {name: value for name, value in asdict(facts).items() if name != "user_id"}
+        line["removed"] = {**facts.removed, **_delete_ranked(connection, user_key)}
+        result = connection.execute(insert(forgotten).values(**line, user_key=user_key, requested_at=at))
+        return int((result.inserted_primary_key or (0,))[0])
+
+
+def complete_forgotten(engine: Engine, night_id: int, *, at: datetime) -> int:
+    """Note in all open lines of the ledger that this night solved the recommender anew; return how many there were.
+
+    Raises:
+        NotFoundError: there is no such night.
+    """
+    with transaction(engine) as connection:
+        _check_night(connection, night_id)
+        open_lines = update(forgotten).where(forgotten.c.coefficients_at.is_(None))
+        return connection.execute(open_lines.values(coefficients_night_id=night_id, coefficients_at=at)).rowcount
+
+
 class _Person(NamedTuple):
     segment: str | None
     opted_out: bool
@@ -152,6 +232,29 @@ def _registered(connection: Connection, facts: ModelFacts) -> int:
         f"registered: the catalogue holds {held}. Look the weights up before asking the registry for a new version. "
         "Nothing was changed."
     )
+
+
+def _replace(engine: Engine, kind: Kind, night_id: int, found: Ranked) -> int:
+    with transaction(engine) as connection:
+        _check_night(connection, night_id)
+        return replace_ranked(connection, kind, night_id, found)
+
+
+def _check_night(connection: Connection, night_id: int) -> None:
+    if connection.scalar(select(night.c.night_id).where(night.c.night_id == night_id)) is None:
+        raise NotFoundError(f"There is no night {night_id} in the catalogue. Nothing was changed.")
+
+
+def _delete_ranked(connection: Connection, user_key: int) -> dict[str, int]:
+    """Delete what is recommended to a user, whom they are like and who is like them; return how many rows of each."""
+    theirs = delete(recommendation).where(recommendation.c.user_key == user_key)
+    alike = delete(user_neighbour).where(
+        or_(user_neighbour.c.user_key == user_key, user_neighbour.c.neighbour_key == user_key)
+    )
+    return {
+        "recommendations": connection.execute(theirs).rowcount,
+        "neighbours": connection.execute(alike).rowcount,
+    }
 
 
 def _stored_users(connection: Connection, user_ids: Sequence[str]) -> dict[str, tuple[int, _Person]]:

@@ -72,7 +72,11 @@ def sql(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask one SELECT of the catalogue: views v_assets, v_users, v_runs, and the tables. Nothing can be changed."""
+    """Ask one SELECT of the catalogue. Nothing can be changed.
+
+    Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten; and the
+    tables.
+    """
     from personalgen.catalogue.query import run_sql
 
     with workspace(config, overrides) as opened:

@@ -37,6 +37,11 @@ INSERT INTO asset (user_key, generator_digest, condition_digest, operating_point
     '[{{"item_id": "i", "weight": 1.0, "timestamp": 1}}]' FROM user;
 INSERT INTO user_current (generator_digest, user_key, asset_id, condition, changed_night_id)
     SELECT 7, user_key, asset_id, x'0000803f', 1 FROM asset;
+INSERT INTO recommendation SELECT user_key, 1, 1, 0.5, 1 FROM user;
+INSERT INTO item_neighbour VALUES (1, 1, 1, 1.0, 1);
+INSERT INTO user_neighbour SELECT user_key, 1, 1 + user_key % {N_ASSETS}, 0.5, 1 FROM user;
+INSERT INTO forgotten (user_key, requested_at, actor, reason, statistics_exact, removed)
+    VALUES (7, '2026-03-01 00:00:00', 'ops', 'asked', 1, '{{"recommendations": 1}}');
 COMMIT;
 """
 
@@ -170,6 +175,14 @@ def test_hidden_columns_read_as_null_and_are_named(url):
     assert dict(zip(model.columns, model.rows[0], strict=True))["folder"] is None
     assert run_sql(url, "select path from quarantine where path is not null").rows == ()
     assert run_sql(url, "select condition from user_current limit 1").hidden == ("user_current.condition",)
+
+
+def test_the_views_of_ranks_and_of_the_forgotten_answer(url):
+    """Each of the four has rows here, and none of them is hidden in part."""
+    n_rows = {"v_recommendations": N_ASSETS, "v_user_neighbours": N_ASSETS, "v_item_neighbours": 1, "v_forgotten": 1}
+    for view, expected in n_rows.items():
+        result = run_sql(url, f"select * from {view}", max_rows=N_ASSETS)
+        assert (len(result.rows), result.hidden, result.truncated) == (expected, (), False)
 
 
 def test_rows_and_bytes_are_capped(url):

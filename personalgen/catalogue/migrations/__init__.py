@@ -62,7 +62,7 @@ def upgrade(engine: Engine) -> str:
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:
-    """Take the catalogue back to an older revision: what only the newer one holds is lost.
+    """Take the catalogue back to an older revision: what only the newer one holds is lost, and with it the views.
 
     Raises:
         CatalogueError: the catalogue is at a revision that this program does not know, or cannot be written.
@@ -83,7 +83,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _migrate(engine: Engine, revision: str, *, down: bool) -> None:
-    """Run the revisions and rebuild the views in one transaction."""
+    """Run the revisions and rebuild the views, which fit the newest one alone, in one transaction."""
     config = _config()
     with transaction(engine) as connection:
         if connection.dialect.name == "postgresql":
@@ -91,7 +91,7 @@ def _migrate(engine: Engine, revision: str, *, down: bool) -> None:
         drop_views(connection)
         config.attributes["connection"] = connection
         (command.downgrade if down else command.upgrade)(config, revision)
-        if _revision(connection) is not None:
+        if _revision(connection) == head_revision():
             create_views(connection)
 
 

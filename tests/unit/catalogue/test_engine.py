@@ -15,7 +15,14 @@ def count_users(engine):
 
 
 @pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30_000)]
+    ("pragma", "value"),
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("busy_timeout", 30_000),
+        ("cache_size", -32_000),
+    ],
 )
 def test_sqlite_is_durable_patient_and_checks_references(engine, pragma, value):
     """A SQLite catalogue uses WAL, syncs at each commit, enforces foreign keys and waits for locks."""

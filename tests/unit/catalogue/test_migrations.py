@@ -31,6 +31,7 @@ def described(engine):
             "references": sorted(map(str, seen.get_foreign_keys(table))),
             "checks": sorted(map(str, seen.get_check_constraints(table))),
             "autoincrement": "AUTOINCREMENT" in sql_of(engine, table),
+            "without rowid": "WITHOUT ROWID" in sql_of(engine, table),
         }
         for table in seen.get_table_names()
         if table != "alembic_version"
@@ -60,6 +61,21 @@ def test_down_and_up_again(engine):
     assert (current_revision(engine), described(engine)) == (None, {"tables": {}, "views": {}})
     assert upgrade(engine) == head_revision()
     assert described(engine) == before
+
+
+def test_a_catalogue_of_the_first_revision_goes_on(engine):
+    """Rows of before stay, nobody in them is forgotten, and the tables and views are those of a new catalogue."""
+    before = described(engine)
+    downgrade(engine, "0001")
+    assert (current_revision(engine), described(engine)["views"]) == ("0001", {})
+    assert "recommendation" not in inspect(engine).get_table_names()
+    with transaction(engine) as connection:
+        connection.execute(text("INSERT INTO user (user_id, segment, opted_out) VALUES ('ada', 's', 1)"))
+    assert upgrade(engine) == head_revision()
+    assert described(engine) == before
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT user_id, segment, opted_out, listed, forgotten FROM user")).all()
+    assert [tuple(row) for row in found] == [("ada", "s", 1, 1, 0)]
 
 
 def test_a_second_upgrade_writes_nothing(tmp_path, engine):

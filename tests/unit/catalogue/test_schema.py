@@ -1,6 +1,7 @@
 import pytest
 from sqlalchemy import text
 
+from personalgen.catalogue import views
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS, v_assets
@@ -8,13 +9,13 @@ from personalgen.errors import CatalogueError
 
 FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
-    "quarantine",
+    "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten",
 }  # fmt: skip
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The ten tables of the design are there and no other."""
+    """The fourteen tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 
@@ -50,6 +51,14 @@ def test_the_asset_view_has_the_promised_columns_first(engine):
         columns = list(connection.execute(text("SELECT * FROM v_assets")).keys())
     assert columns[:6] == ["asset_id", "user_id", "path", "model_version", "seed", "score"]
     assert columns == [column.name for column in v_assets.columns]
+
+
+@pytest.mark.parametrize("view", ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten"])
+def test_core_knows_the_columns_of_a_view(engine, view):
+    """Typed reads ask for the columns that the view has, in its order."""
+    with engine.connect() as connection:
+        columns = list(connection.execute(text(f"SELECT * FROM {view}")).keys())
+    assert columns == [column.name for column in getattr(views, view).columns]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -90,13 +99,18 @@ def plan(engine, statement):
             "(generator_digest=? AND user_key>? AND user_key<?)",
         ),
         ("SELECT night_id, n_images FROM v_runs ORDER BY night_id DESC LIMIT 5", "ix_asset_night_id_score"),
+        ("SELECT * FROM v_recommendations WHERE user_id = 'ada' ORDER BY rank", "r USING PRIMARY KEY (user_key=?)"),
+        ("SELECT user_id FROM v_recommendations WHERE item_id = 'cup'", "ix_recommendation_item_key (item_key=?)"),
+        ("SELECT * FROM v_item_neighbours WHERE item_id = 'cup' ORDER BY rank", "r USING PRIMARY KEY (item_key=?)"),
+        ("SELECT * FROM v_user_neighbours WHERE user_id = 'ada' ORDER BY rank", "r USING PRIMARY KEY (user_key=?)"),
     ],
 )
 def test_standing_questions_use_an_index(engine, statement, index):
-    """No standing question scans the asset table or sorts it."""
+    """No standing question scans the asset table or ranked rows, or sorts them."""
     found = plan(engine, statement)
     assert index in found
     assert "SCAN a\n" not in f"{found}\n" or "rowid" in index
+    assert "SCAN r" not in found
     assert "TEMP B-TREE" not in found
 
 

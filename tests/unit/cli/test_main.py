@@ -80,7 +80,9 @@ def test_help_names_every_command(capsys):
     """--help succeeds and lists what there is."""
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in ("nightly", "doctor", "assets", "models", "world"))
+    assert all(
+        name in told for name in ("nightly", "doctor", "assets", "models", "recommendations", "forgotten", "world")
+    )
 
 
 def test_a_world_that_is_not_simulated_is_not_written(tmp_path, capsys):
