@@ -174,6 +174,25 @@ def items_like(engine: Engine, item_id: str, *, limit: int = 10) -> tuple[ItemNe
     return _ranked(engine, ItemNeighbour, v_item_neighbours, owner=schema.item.c.item_id, value=item_id, limit=limit)
 
 
+def user_key(engine: Engine, user_id: str) -> int:
+    """Return the key of a user.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with reading(engine) as connection:
+        found = connection.scalar(select(schema.user.c.user_key).where(schema.user.c.user_id == user_id))
+    if found is None:
+        raise NotFoundError(f"There is no user {user_id!r} in the catalogue. Nothing was changed.")
+    return int(found)
+
+
+def count_assets(engine: Engine, user_id: str) -> int:
+    """Return how many assets a user has, of all models."""
+    with reading(engine) as connection:
+        return connection.scalar(select(func.count()).select_from(_assets_of(user_id).subquery())) or 0
+
+
 def night_counts(engine: Engine, night_id: int) -> NightCounts:
     """Return what the night made, counted from the rows."""
     made = select(func.count()).where(_assets.night_id == night_id)

@@ -26,6 +26,7 @@ from personalgen.catalogue.facts import (
 )
 from personalgen.catalogue.ranked import ITEM_NEIGHBOURS, RECOMMENDATIONS, USER_NEIGHBOURS, Kind, replace_ranked
 from personalgen.catalogue.schema import (
+    asset,
     forgotten,
     item,
     model_version,
@@ -33,6 +34,7 @@ from personalgen.catalogue.schema import (
     quarantine,
     recommendation,
     user,
+    user_current,
     user_neighbour,
 )
 from personalgen.errors import CatalogueError, NotFoundError
@@ -195,9 +197,23 @@ def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> 
             raise NotFoundError(f"There is no user {facts.user_id!r} in the catalogue. Nothing was changed.")
         connection.execute(update(user).where(user.c.user_key == user_key).values(forgotten=True))
         line = {name: value for name, value in asdict(facts).items() if name != "user_id"}
-        line["removed"] = {**facts.removed, **_delete_ranked(connection, user_key)}
+        line["removed"] = {
+            **facts.removed,
+            **_delete_ranked(connection, user_key),
+            **_delete_known(connection, user_key),
+        }
         result = connection.execute(insert(forgotten).values(**line, user_key=user_key, requested_at=at))
         return int((result.inserted_primary_key or (0,))[0])
+
+
+def _delete_known(connection: Connection, user_key: int) -> dict[str, int]:
+    """Delete a person's present conditions, segment and the events behind their assets; return counts by kind."""
+    conditions = connection.execute(delete(user_current).where(user_current.c.user_key == user_key))
+    connection.execute(update(user).where(user.c.user_key == user_key).values(segment=None))
+    generators = select(model_version.c.generator_digest)  # names the index's first column
+    own = asset.c.generator_digest.in_(generators) & (asset.c.user_key == user_key)
+    events = connection.execute(update(asset).where(own).values(top_events=[]))
+    return {"conditions": conditions.rowcount, "assets' events": events.rowcount}
 
 
 def complete_forgotten(engine: Engine, night_id: int, *, at: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What people may like next, who and what is alike, and who was forgotten."""
+"""What people may like next, and who and what is alike."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -31,7 +31,7 @@ def for_user(
     with workspace(config, overrides, existing=True) as opened:
         found = read.recommendations(opened.engine, user, limit=limit)
     empty = f"no recommendation for user {user!r}: {_NOBODY}"
-    _show(found, rows.Recommendation, as_json=as_json, as_csv=as_csv, empty=empty)
+    show_rows(found, rows.Recommendation, as_json=as_json, as_csv=as_csv, empty=empty)
 
 
 @recommendations.command()
@@ -49,7 +49,7 @@ def like_user(
     with workspace(config, overrides, existing=True) as opened:
         found = read.users_like(opened.engine, user, limit=limit)
     empty = f"no neighbour of user {user!r}: {_NOBODY}"
-    _show(found, rows.UserNeighbour, as_json=as_json, as_csv=as_csv, empty=empty)
+    show_rows(found, rows.UserNeighbour, as_json=as_json, as_csv=as_csv, empty=empty)
 
 
 @recommendations.command()
@@ -67,21 +67,10 @@ def like_item(
     with workspace(config, overrides, existing=True) as opened:
         found = read.items_like(opened.engine, item, limit=limit)
     empty = f"no neighbour of item {item!r}: none has one before the first night that recommends, nor what nobody liked"
-    _show(found, rows.ItemNeighbour, as_json=as_json, as_csv=as_csv, empty=empty)
+    show_rows(found, rows.ItemNeighbour, as_json=as_json, as_csv=as_csv, empty=empty)
 
 
-def forgotten(
-    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False, as_csv: CsvOption = False
-) -> None:
-    """List who asked to be forgotten and what was deleted, newest first; nobody is named."""
-    from personalgen.catalogue import read, rows
-
-    with workspace(config, overrides, existing=True) as opened:
-        found = read.forgotten(opened.engine)
-    _show(found, rows.Forgotten, as_json=as_json, as_csv=as_csv, empty="nobody was forgotten yet")
-
-
-def _show(found: Sequence[Any], row_type: Any, *, as_json: bool, as_csv: bool, empty: str) -> None:
+def show_rows(found: Sequence[Any], row_type: Any, *, as_json: bool, as_csv: bool, empty: str) -> None:
     """Print rows of one type; a CSV has its header also without any."""
     names = [field.name for field in fields(row_type)]
     show([asdict(row) for row in found], as_json=as_json, as_csv=as_csv, empty=empty, names=names)

@@ -2,6 +2,7 @@
 
 from personalgen.steps.embed import Embedded, embed
 from personalgen.steps.evaluate import Evaluated, evaluate
+from personalgen.steps.forget import ForgottenPerson, forget
 from personalgen.steps.generate import Generated, generate
 from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.prepare import prepare
@@ -19,6 +20,7 @@ __all__ = [
     "Decided",
     "Embedded",
     "Evaluated",
+    "ForgottenPerson",
     "Generated",
     "Night",
     "Recommended",
@@ -32,6 +34,7 @@ __all__ = [
     "combinations",
     "embed",
     "evaluate",
+    "forget",
     "generate",
     "is_done",
     "prepare",

@@ -65,8 +65,8 @@ def write_job(path: Path, job: RecommendJob | EmbedJob) -> str:
 def recommend_bucket(job: str, bucket: int) -> str:
     """Write the best items that users of a bucket have not seen, and users' vectors; return the file, "" for nobody.
 
-    Columns: user_id, items (places in the recommender's), scores, highest first, and vector. Only items with a score
-    above zero are recommended; whoever liked nothing has none.
+    Columns: user_id, items (places in the recommender's), scores, highest first, NaN where nothing is recommended, and
+    vector. Only items with a score above zero are; whoever liked nothing has none.
     """
     told = RecommendJob(**read_json(Path(job)))
     state, model = AffinityState.open(Path(told.affinity)), load_recommender(Path(told.recommender))
@@ -75,20 +75,23 @@ def recommend_bucket(job: str, bucket: int) -> str:
         return ""
     recent = recent_history(rows, item_of_key, model.item_ids, landmark=state.landmark)
     items, scores = _best(model, rows, recent, item_of_key, told.top_items)
-    counts = (items >= 0).sum(1)
-    bounds = pa.array(np.append(0, np.cumsum(counts)), type=pa.int32())
-    table = pa.table(
-        {
-            "user_id": pa.array(recent.user_ids, type=pa.string()),
-            "items": pa.ListArray.from_arrays(bounds, pa.array(items[items >= 0])),
-            "scores": pa.ListArray.from_arrays(bounds, pa.array(scores[items >= 0])),
-            "vector": _vectors(model.user_vectors(recent)),
-        }
-    )
+    found: dict[str, NDArray[Any]] = {"items": items, "scores": scores, "vector": model.user_vectors(recent)}
+    users = {"user_id": pa.array(recent.user_ids, type=pa.string())}
+    table = pa.table(users | {name: _lists(array) for name, array in found.items()})
     path = Path(told.out) / f"{bucket:04d}.parquet"
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
     return str(path)
+
+
+def recommended_in(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], Matrix, Matrix]:
+    """Return what `recommend_bucket` wrote: ids, (n, k) items and scores, and (n, dim) vectors."""
+    table = pq.read_table(path)
+    items, scores, vectors = (
+        lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
+        for lists in (table[name].combine_chunks() for name in ("items", "scores", "vector"))
+    )
+    return tuple(table["user_id"].to_pylist()), items, scores, vectors
 
 
 def embed_bucket(job: str, bucket: int) -> str:
@@ -115,10 +118,10 @@ def places_of_keys(state: AffinityState, item_ids: tuple[str, ...]) -> NDArray[n
 def _best(
     model: NextItemModel, rows: AffinityRows, recent: History, item_of_key: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], Matrix]:
-    """Return (n_users, count) items that were not seen, highest score first, -1 where none is left, and scores."""
+    """Return (n_users, count) items that were not seen, highest score first, and the scores, NaN where none is left."""
     n_users, n_items = len(recent.user_ids), len(recent.item_ids)
     count = min(count, n_items)
-    items, best = np.full((n_users, count), -1, dtype=np.int64), np.zeros((n_users, count), dtype=np.float32)
+    items, best = np.zeros((n_users, count), dtype=np.int64), np.full((n_users, count), np.nan, dtype=np.float32)
     chunk, seen = (
         max(_CHUNK_SCORES // max(n_items, 1), 1),
         [(side, side.user()) for side in (rows.liked, rows.disliked)],
@@ -131,7 +134,7 @@ def _best(
             scores[user[own] - start, item_of_key[side.item[own]]] = -np.inf
         top = highest(scores, count)
         value = np.take_along_axis(scores, top, axis=1)
-        items[start:stop], best[start:stop] = np.where(value > 0, top, -1), value
+        items[start:stop], best[start:stop] = top, np.where(value > 0, value, np.nan)
     return items, best
 
 
@@ -142,5 +145,6 @@ def _people(history: History, start: int, stop: int) -> History:
     return History(history.user_ids[start:stop], history.item_ids, history.user_index[own] - start, *columns)
 
 
-def _vectors(vectors: Matrix) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])
+def _lists(array: NDArray[Any]) -> pa.Array:
+    """Return the rows of an array as lists of one length."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).ravel()), array.shape[1])

@@ -27,6 +27,7 @@ from personalgen.steps.buckets import EmbedJob, embed_bucket, write_job
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night
 from personalgen.steps.recommend import Recommended, unchanged_users
+from personalgen.steps.state import AFFINITY, kept_state, state_folder
 from personalgen.steps.workspace import Workspace
 
 TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
@@ -41,7 +42,6 @@ def basis_folder(night: Night, version: str) -> Path:
 def write_tables(
     workspace: Workspace,
     night: Night,
-    recommended: Recommended,
     basis: Basis,
     asked: Mapping[str, int],
     options: NextItemOptions,
@@ -49,7 +49,7 @@ def write_tables(
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     data, folder = NightData.of(workspace, night), basis_folder(night, basis.version)
     save_basis(folder, basis)
-    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, recommended, basis, asked, options))
+    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, basis, asked, options))
     history = data.earlier_history()
     foresight = Foresight.of(data.training_history(), options) if EXPECTED in asked else None
     features, now = data.features(workspace, basis.options), data.held_back_from()
@@ -70,7 +70,8 @@ def keep_or_fall_back(
         write_json(folder / DRIFT, {"figures": {}, "fell_back": []})
         return {}, ()
     before = load_preferences(earlier)
-    drift = measure_drift(before, tonight, unchanged_users(recommended), ndcg_share=recommended.ndcg_share)
+    share = float("nan") if recommended.ndcg_share is None else recommended.ndcg_share
+    drift = measure_drift(before, tonight, unchanged_users(recommended), ndcg_share=share)
     reasons = drift.reasons(workspace.settings.drift)
     if reasons:
         save_preferences(folder / TONIGHT, held_at(before, tonight))
@@ -82,24 +83,25 @@ def _tonight(
     workspace: Workspace,
     night: Night,
     data: NightData,
-    recommended: Recommended,
     basis: Basis,
     asked: Mapping[str, int],
     options: NextItemOptions,
 ) -> PreferenceTable:
-    """Return what is known of every user: from the state, or from histories where it has another half-life."""
-    affinity = AffinityState.open(Path(recommended.affinity))
+    """Return what is known of every user: from the state, or from histories where it has another night or half-life."""
     history, now = data.history, int(datetime.fromisoformat(night.as_of).timestamp())
-    if affinity.options.half_life_days != basis.options.half_life_days:
+    kept = kept_state(workspace)
+    is_own = kept is not None and kept.night == night.key
+    affinity = AffinityState.open(state_folder(workspace) / AFFINITY) if is_own else None
+    if kept is None or affinity is None or affinity.options.half_life_days != basis.options.half_life_days:
         foresight = Foresight.of(history, options) if EXPECTED in asked else None
         features = data.features(workspace, basis.options)
         return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight)
     folder = basis_folder(night, basis.version)
-    recommender = recommended.recommender
+    recommender = str(state_folder(workspace) / kept.recommender)
     if EXPECTED in asked and options != workspace.settings.recommender:  # what the state keeps is of other settings
         recommender = str(save_recommender(folder / "recommender", next_item_model(history, options)))
     job = EmbedJob(
-        affinity=recommended.affinity,
+        affinity=str(affinity.folder),
         recommender=recommender,
         basis=str(folder),
         features=str(data.features_file(workspace, basis.options)),

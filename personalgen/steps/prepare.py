@@ -40,6 +40,7 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
         as_of=as_of,
         now=workspace.now(),
         not_before=newest,
+        forgotten=read.forgotten_user_ids(workspace.engine) if workspace.has_catalogue else frozenset(),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     _require_own_source(workspace)

@@ -12,16 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personalgen.artifacts import atomic_path, write_json
+from personalgen.catalogue import write
+from personalgen.catalogue.facts import Ranked
+from personalgen.embeddings.drift import MIN_PEOPLE
 from personalgen.evaluation.held_out_likes import HeldOutLikes, last_like_out, later_likes_out, likes_out_from
 from personalgen.evaluation.recommendation import foretell
 from personalgen.histories import History
+from personalgen.recommenders import RecommendOptions
 from personalgen.recommenders.base import Matrix, Recommender
 from personalgen.recommenders.factors import Svd
 from personalgen.recommenders.neighbours import nearest
 from personalgen.recommenders.popularity import Popularity
 from personalgen.recommenders.stored import next_item_model
 from personalgen.registry.run import Run
-from personalgen.steps.buckets import RecommendJob, recommend_bucket, write_job
+from personalgen.steps.buckets import RecommendJob, recommend_bucket, recommended_in, write_job
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.state import Tonight, bring_up
@@ -29,7 +33,7 @@ from personalgen.steps.workspace import Workspace
 
 RANKINGS, UNCHANGED, RECOMMENDATIONS = "rankings.json", "unchanged.parquet", "recommendations.parquet"
 ITEM_NEIGHBOURS, USER_NEIGHBOURS = "item_neighbours.parquet", "user_neighbours.parquet"
-OURS, POPULAR, LATELY = "next-item", "popularity", "popular-7-days"
+OURS, POPULAR, LATELY, PEOPLE = "next-item", "popularity", "popular-7-days", "n_people"
 _FEWEST_LATER = 100
 """Fewest likes since the night before for these to be what is held out."""
 
@@ -42,10 +46,6 @@ class Recommended:
 
     state: str
     """"updated", or "built" and why."""
-    affinity: str
-    """Folder of the affinity state."""
-    recommender: str
-    """Folder of the recommender: it has learnt from all events before as_of."""
     folder: str
     """Rankings, and tables of recommendations and neighbours."""
     night_before: str
@@ -55,6 +55,9 @@ class Recommended:
     """Users whose earlier events are not what they were, or who are gone."""
     n_users_unchanged: int
     n_recommendations: int
+    """Rows that analysts see."""
+    tables_kept: bool
+    """Whether those of the night before stand, because what is popular foretold the newest likes far better."""
     later_ndcg: float | None
     """NDCG@10 on the newest likes, fitted without them; None where nobody was asked about."""
     later_ndcg_of_popularity: float | None
@@ -62,13 +65,8 @@ class Recommended:
     last_ndcg: float | None
     """NDCG@10 on everybody's last like."""
     last_ndcg_of_popularity: float | None
-
-    @property
-    def ndcg_share(self) -> float:
-        """NDCG@10 on the newest likes over that of popularity; NaN where it is not known."""
-        if self.later_ndcg is None or not self.later_ndcg_of_popularity:
-            return float("nan")
-        return self.later_ndcg / self.later_ndcg_of_popularity
+    ndcg_share: float | None
+    """NDCG@10 on the newest likes over that of popularity; None where fewer than 20 people tell."""
 
 
 def recommend(workspace: Workspace, night: Night) -> Recommended:
@@ -88,18 +86,21 @@ def _recommend(workspace: Workspace, night: Night, run: Run) -> Recommended:
     ids = np.array(data.history.user_ids, dtype=np.object_)
     _write(folder / UNCHANGED, {"user_id": pa.array(ids[change.unchanged], type=pa.string())})
     figures = _rankings(workspace, data, tonight, folder, run)
-    n_recommendations = _tables(workspace, tonight, folder)
+    share = _ndcg_share(figures)
+    tables = _tables(workspace, tonight, folder)
+    is_kept = share < workspace.settings.drift.min_ndcg_share
+    n_recommendations = 0 if is_kept else _catalogue(workspace, night, tables)
     run.set_tags({"state": tonight.how[:500]})
     return Recommended(
         state=tonight.how,
-        affinity=str(tonight.affinity.folder),
-        recommender=str(tonight.recommender_folder),
         folder=str(folder),
         night_before=tonight.before.night_folder if tonight.before else "",
         n_new_events=int(change.is_new.sum()),
         n_users_replaced=len(change.withdrawn_users),
         n_users_unchanged=int(change.unchanged.sum()),
         n_recommendations=n_recommendations,
+        tables_kept=is_kept,
+        ndcg_share=share if np.isfinite(share) else None,
         **{
             f"{task}_{name}": figures.get(task, {}).get(key)
             for task in ("later", "last")
@@ -127,7 +128,7 @@ def _rankings(
         table[task] = rows
         if rows:
             ndcg = {name: row["ndcg_at_10"] for name, row in rows.items()}
-            found[task] = {OURS: ndcg[OURS], POPULAR: max(ndcg[POPULAR], ndcg[LATELY])}
+            found[task] = {OURS: ndcg[OURS], POPULAR: max(ndcg[POPULAR], ndcg[LATELY]), PEOPLE: rows[OURS][PEOPLE]}
     run.log_dict(table, name=RANKINGS)
     write_json(folder / RANKINGS, table)
     return found
@@ -146,8 +147,15 @@ def _tasks(workspace: Workspace, data: NightData, tonight: Tonight) -> dict[str,
     }
 
 
-def _tables(workspace: Workspace, tonight: Tonight, folder: Path) -> int:
-    """Write who is recommended what and who is alike; return the number of recommendations."""
+def _ndcg_share(figures: dict[str, dict[str, float]]) -> float:
+    """Return NDCG@10 on the newest likes over that of popularity; NaN where too few people tell."""
+    later = figures.get("later", {})
+    enough = later.get(PEOPLE, 0) >= MIN_PEOPLE and later[POPULAR] > 0
+    return later[OURS] / later[POPULAR] if enough else float("nan")
+
+
+def _tables(workspace: Workspace, tonight: Tonight, folder: Path) -> dict[str, Ranked]:
+    """Return who is recommended what and who is alike, after writing that to the night's folder."""
     options, model = workspace.settings.recommend, tonight.recommender
     job = RecommendJob(
         affinity=str(tonight.affinity.folder),
@@ -155,37 +163,54 @@ def _tables(workspace: Workspace, tonight: Tonight, folder: Path) -> int:
         out=str(folder / "buckets"),
         top_items=options.top_items,
     )
-    path = write_job(folder / "job.json", job)
-    parts = workspace.over_buckets(recommend_bucket, path, tonight.affinity.buckets())
-    tables = [pq.read_table(part) for part in parts if part]
-    users = pa.concat_tables(tables).sort_by("user_id") if tables else None
-    n_found = 0
-    if users is not None:
-        _write(folder / RECOMMENDATIONS, users)
-        n_found = len(users["items"].combine_chunks().flatten())
-        vectors = users["vector"].combine_chunks().flatten().to_numpy().reshape(len(users), -1)
-        _neighbours(folder / USER_NEIGHBOURS, users["user_id"], vectors, options.neighbours, options.neighbours_up_to)
-    items = pa.array(model.item_ids, type=pa.string())
-    _neighbours(folder / ITEM_NEIGHBOURS, items, model.item_vectors(), options.neighbours, options.neighbours_up_to)
-    shutil.rmtree(job.out, ignore_errors=True)
-    return n_found
-
-
-def _neighbours(path: Path, ids: pa.Array, vectors: Matrix, count: int, most: int) -> None:
-    """Write the nearest rows of each row, as ids; none where there are more rows than are compared."""
-    compared = vectors if len(vectors) <= most else vectors[:0]
-    found, cosines = nearest(compared, count)
-    rows, places = np.nonzero(found >= 0)
-    columns = {
-        "id": ids.take(pa.array(rows)),
-        "rank": pa.array(places + 1, type=pa.int16()),
-        "neighbour": ids.take(pa.array(found[rows, places])),
-        "cosine": pa.array(cosines[rows, places]),
+    parts = workspace.over_buckets(recommend_bucket, write_job(folder / "job.json", job), tonight.affinity.buckets())
+    found = [recommended_in(Path(part)) for part in parts if part]
+    users = tuple(user_id for ids, *_ in found for user_id in ids)
+    places, scores, vectors = (
+        np.concatenate([rows[k] for rows in found]) if found else np.zeros((0, 0), dtype=kind)
+        for k, kind in ((1, np.int64), (2, np.float32), (3, np.float32))
+    )
+    tables = {
+        RECOMMENDATIONS: Ranked(owner_ids=users, found_ids=model.item_ids, found_index=places, scores=scores),
+        USER_NEIGHBOURS: _neighbours(users, vectors, options),
+        ITEM_NEIGHBOURS: _neighbours(model.item_ids, model.item_vectors(), options),
     }
-    _write(path, columns)
+    for name, ranked in tables.items():
+        _write(folder / name, _columns(ranked))
+    shutil.rmtree(job.out, ignore_errors=True)
+    return tables
 
 
-def _write(path: Path, columns: "pa.Table | dict[str, pa.Array]") -> None:
-    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+def _neighbours(ids: tuple[str, ...], vectors: Matrix, options: RecommendOptions) -> Ranked:
+    """Return the nearest rows of each row; nobody's where there are more rows than are compared."""
+    if len(ids) > options.neighbours_up_to:
+        return Ranked(
+            owner_ids=(), found_ids=(), found_index=np.zeros((0, 0), int), scores=np.zeros((0, 0), np.float32)
+        )
+    found, cosines = nearest(vectors, options.neighbours)
+    return Ranked(owner_ids=ids, found_ids=ids, found_index=np.maximum(found, 0), scores=cosines)
+
+
+def _columns(ranked: Ranked) -> dict[str, pa.Array]:
+    """Return a row for each thing that was found, as ids."""
+    row, place = np.nonzero(np.isfinite(ranked.scores))
+    owners, found = (pa.array(ids, type=pa.string()) for ids in (ranked.owner_ids, ranked.found_ids))
+    return {
+        "id": owners.take(pa.array(row)),
+        "rank": pa.array(place + 1, type=pa.int16()),
+        "found": found.take(pa.array(ranked.found_index[row, place])),
+        "score": pa.array(ranked.scores[row, place]),
+    }
+
+
+def _catalogue(workspace: Workspace, night: Night, tables: dict[str, Ranked]) -> int:
+    """Put tonight's tables in the place of last night's; return the number of recommendations."""
+    engine, night_id = workspace.engine, night.night_id
+    write.replace_user_neighbours(engine, night_id, tables[USER_NEIGHBOURS])
+    write.replace_item_neighbours(engine, night_id, tables[ITEM_NEIGHBOURS])
+    return write.replace_recommendations(engine, night_id, tables[RECOMMENDATIONS])
+
+
+def _write(path: Path, columns: dict[str, pa.Array]) -> None:
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(pa.table(columns), temporary)

@@ -17,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from personalgen.affinity import AffinityOptions, AffinityState
-from personalgen.artifacts import read_json, write_json
+from personalgen.artifacts import digest_of, read_json, write_json
+from personalgen.catalogue import write
 from personalgen.embeddings.fields import KNOWN_EVENTS
 from personalgen.errors import ArtifactError
 from personalgen.histories import History, HistoryChange
@@ -49,6 +50,8 @@ class Kept:
     """Folder of the recommender, below that of the state."""
     parts: tuple[str, ...]
     """Parts of the affinity state: others than these mean that a night was cut."""
+    subtracted: tuple[str, ...] = ()
+    """Digests of the ids of users whom the state has forgotten since; coefficients have not been solved again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def bring_up(workspace: Workspace, night: Night, data: NightData) -> Tonight:
     """Return the state as of tonight; a night that did this before finds it done."""
     folder = state_folder(workspace)
     before, why = _gone_on_from(workspace, night, data)
-    earlier = _history_of(workspace, before) if before else _nobody(data.history)
+    earlier = history_of(workspace, before) if before else _nobody(data.history)
     change = HistoryChange.between(earlier, data.history)
     affinity = _affinity(workspace, night, change, is_new=before is None)
     name = _recommender(workspace, night, change, before)
@@ -90,6 +93,7 @@ def bring_up(workspace: Workspace, night: Night, data: NightData) -> Tonight:
         night.key, night.folder, night.as_of, night.prepared, name, tuple(part.folder for part in affinity.parts)
     )
     publish(workspace, kept, before)
+    write.complete_forgotten(workspace.engine, night.night_id, at=workspace.now())
     how = f"built: {why}" if why else "updated"
     return Tonight(affinity, load_recommender(folder / name), folder / name, change, before, how)
 
@@ -186,20 +190,29 @@ def _recommender(workspace: Workspace, night: Night, change: HistoryChange, befo
     old = load_recommender(folder / before.recommender) if before and _is_there(folder / before.recommender) else None
     if not isinstance(old, LinearNextItem) or old.options != options or len(change.now.item_ids) > options.most_items:
         save_recommender(folder / name, next_item_model(change.now, options))
-    elif before and old.item_ids == change.now.item_ids and not change.is_new.any() and not change.withdrawn_users:
+    elif before and _is_same(old, change) and not before.subtracted:
         return before.recommender
     else:
         save_recommender(folder / name, old.follow(change).solve())
     return name
 
 
+def _is_same(old: LinearNextItem, change: HistoryChange) -> bool:
+    """Return whether there is nothing to learn."""
+    return old.item_ids == change.now.item_ids and not change.is_new.any() and not change.withdrawn_users
+
+
 def _is_there(recommender: Path) -> bool:
     return (recommender / CARD).is_file()
 
 
-def _history_of(workspace: Workspace, kept: Kept) -> History:
-    """Return the history that the state was made of."""
-    return NightData(load_prepared(kept.prepared), workspace.settings.split).history
+def history_of(workspace: Workspace, kept: Kept) -> History:
+    """Return the history that the state holds: that of its tables without whom it has forgotten since."""
+    history = NightData(load_prepared(kept.prepared), workspace.settings.split).history
+    gone = [
+        k for k, user_id in enumerate(history.user_ids) if kept.subtracted and digest_of(user_id) in kept.subtracted
+    ]
+    return history.where(~np.isin(history.user_index, gone)) if gone else history
 
 
 def _nobody(history: History) -> History:
@@ -209,4 +222,4 @@ def _nobody(history: History) -> History:
 
 def _kept(raw: dict[str, Any]) -> Kept:
     own = {entry.name: raw[entry.name] for entry in fields(Kept)}
-    return Kept(**own | {"parts": tuple(raw["parts"])})
+    return Kept(**own | {name: tuple(raw[name]) for name in ("parts", "subtracted")})

@@ -88,12 +88,14 @@ class Known:
     """Whether the events of users that `users` lacks are read: they are where the source has no users table."""
 
     @classmethod
-    def of(cls, items: Items, users: Users | None) -> "Known":
-        """Return what the items and the users table, where there is one, say."""
+    def of(cls, items: Items, users: Users | None, *, forgotten: frozenset[str] = frozenset()) -> "Known":
+        """Return what the items and the users table, where there is one, say, and who is `forgotten`."""
         item_place = dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of()
+        silent = dict.fromkeys(forgotten, _SILENT)
         if users is None:
-            return cls(item_place, {}, _READ)
-        return cls(item_place, dict.fromkeys(users.by_id, _READ) | dict.fromkeys(users.silent, _SILENT), _UNLISTED)
+            return cls(item_place, silent, _READ)
+        listed = dict.fromkeys(users.by_id, _READ) | dict.fromkeys(users.silent, _SILENT)
+        return cls(item_place, listed | silent, _UNLISTED)
 
     def usable_items(self) -> list[str]:
         """Return the usable items in the order of their positions, which is that of their ids."""

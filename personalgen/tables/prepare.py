@@ -41,13 +41,15 @@ def prepare_tables(
     as_of: datetime | None,
     now: datetime,
     not_before: datetime | None = None,
+    forgotten: frozenset[str] = frozenset(),
     progress: Progress | None = None,
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
 
     Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`, and
     `as_of` is one second after that, or `not_before` where that is later. The folder is named by its content: one that
-    is there already is left as it stands.
+    is there already is left as it stands. Nothing is read of users who are `forgotten`: their events count as those of
+    users who opted out.
 
     Raises:
         ConfigError: an option is out of range, or a time has no zone.
@@ -60,7 +62,7 @@ def prepare_tables(
         with _workspace(out_root) as folder:
             with QuarantineWriter(folder / QUARANTINE) as quarantine:
                 reading = Reading(opened, limits, quarantine, progress or _silent)
-                tables = _Job(reading, layout, folder, image_px).run(as_of, now, not_before)
+                tables = _Job(reading, layout, folder, image_px, forgotten).run(as_of, now, not_before)
             return _publish(folder, out_root, tables, image_px, limits)
 
 
@@ -72,13 +74,14 @@ class _Job:
     layout: Layout
     folder: Path
     image_px: int
+    forgotten: frozenset[str]
 
     def run(self, as_of: datetime | None, now: datetime, not_before: datetime | None) -> PreparedTables:
         """Write every table into the workspace and return what they hold."""
         items, items_sum = self._items()
         users = self._users()
         window = self._window(as_of, now, not_before)
-        staged, events_sum = self._events(Known.of(items, users), window)
+        staged, events_sum = self._events(Known.of(items, users, forgotten=self.forgotten), window)
         rows = users.rows() if users is not None else [User(user_id) for user_id in sorted(staged.user_code)]
         users_sum, quarantine = write_users(self.folder / USERS, rows), self.reading.quarantine
         return PreparedTables(
@@ -107,7 +110,7 @@ class _Job:
         """Read the users table, where the source has one."""
         if self.layout.users is None:
             return None
-        users = read_users(self.reading, self.layout.users)
+        users = read_users(self.reading, self.layout.users, forgotten=self.forgotten)
         self._check_table("users", users.n_rows, len(users.by_id))
         return users
 

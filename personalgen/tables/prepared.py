@@ -45,7 +45,7 @@ class PreparedTables:
     quarantine: tuple[QuarantineCount, ...]
     """Refused rows by table and reason."""
     n_opted_out_events: int = 0
-    """Events of users who opted out, not read."""
+    """Events of users who opted out or are forgotten, not read."""
     n_unlisted_events: int = 0
     """Events of users whom the users table does not list, not read."""
 

@@ -52,12 +52,12 @@ class Users:
         ]
 
 
-def read_users(reading: Reading, layout: TableLayout) -> Users:
-    """Return the users of the table; what cannot be used is quarantined."""
+def read_users(reading: Reading, layout: TableLayout, *, forgotten: frozenset[str] = frozenset()) -> Users:
+    """Return the users of the table but those who are `forgotten`; what cannot be used is quarantined."""
     users = Users()
     for batch in reading.batches("users", layout):
         users.n_rows += batch.n_rows
-        reading.quarantine.add("users", _take(users, batch, layout, reading.limits))
+        reading.quarantine.add("users", _take(users, batch, layout, reading.limits, forgotten))
     return users
 
 
@@ -76,7 +76,9 @@ def write_users(path: Path, users: list[User]) -> RowSum:
     return total
 
 
-def _take(users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions) -> Iterator[Fault]:
+def _take(
+    users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions, forgotten: frozenset[str]
+) -> Iterator[Fault]:
     """Add a batch's users, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("user_id")]
     ids = canonical_ids(raw, max_bytes=limits.max_id_bytes, typed=batch.typed)
@@ -87,6 +89,8 @@ def _take(users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions
         row, user_id = int(batch.rows[place]), ids.at(place)
         if user_id is None:
             yield Fault(row, "bad_user_id", f"user_id = {shown(value_at(raw, place))}")
+            continue
+        if user_id in forgotten:
             continue
         if flag is None or flag:
             users.silent.add(user_id)
