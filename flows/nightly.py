@@ -1,12 +1,14 @@
 """The night, in order. Each task calls one step and hands on references."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
 from prefect import State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.runners import by_tasks, task_runner
 from personalgen import steps
 from personalgen.errors import UserError
 from personalgen.steps import Night, Workspace
@@ -55,6 +57,15 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
             with steps.attempt(workspace, night):
                 run_stages(workspace, night)
         return steps.summary(workspace, night, already_done=done)
+
+
+def run_night(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
+    """Run `nightly` where the settings say that buckets of users are worked on; return its summary."""
+    options = workspace.settings.buckets
+    if options.runner == "here":
+        return nightly(workspace, as_of=as_of)
+    flow_there = nightly.with_options(task_runner=task_runner(options))
+    return flow_there(replace(workspace, over_buckets=by_tasks), as_of=as_of)
 
 
 def run_stages(workspace: Workspace, night: Night) -> None:

@@ -67,6 +67,28 @@ class SplitOptions:
         check_options("split", self, more=[] if 0 < self.later_share < 1 else [fault])
 
 
+RUNNERS = ("here", "threads", "processes", "ray")
+
+
+@dataclass(frozen=True)
+class BucketOptions:
+    """Users are worked on in buckets; where that is done changes no result."""
+
+    users: int = 20_000
+    """Users of a bucket, about: one bucket is in memory at a time in each worker."""
+    runner: str = "here"
+    """"here": one after another in the night's own process; "threads" or "processes" of this machine; or "ray", a cluster
+    that sees the same files (extra `ray`)."""
+    workers: int = 2
+    """Buckets worked on at a time by threads or processes."""
+    ray_address: str = ""
+    """Ray's address; empty starts Ray on this machine."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no runner can do, all in one message."""
+        check_options("buckets", self, least={"users": 1, "workers": 1}, choices={"runner": RUNNERS})
+
+
 @dataclass(frozen=True)
 class StoreOptions:
     """Where things are kept. A relative SQLite URL is relative to the working directory."""
@@ -108,6 +130,7 @@ class Settings:
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+    buckets: BucketOptions = field(default_factory=BucketOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
 
     def __post_init__(self) -> None:
@@ -156,12 +179,11 @@ class Settings:
 
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "": ("home", "store"),
+    "": ("home", "store", "buckets"),
     "world": ("folder",),
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),
     "limits": ("chunk_rows",),
-    "recommend": ("users_per_bucket",),
     "source": ("url", "path", "image_root"),
 }
 

@@ -32,9 +32,9 @@ def nightly(
         home = opened.data / ".prefect"
         home.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
-        from flows.nightly import nightly as flow
+        from flows.nightly import run_night
 
-        summary = flow(opened, as_of=parse_instant(as_of))
+        summary = run_night(opened, as_of=parse_instant(as_of))
     typer.echo(
         json.dumps(summary, ensure_ascii=False, indent=2)
         if as_json

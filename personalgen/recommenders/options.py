@@ -19,11 +19,9 @@ class RecommendOptions:
     """People whose held-out likes are ranked, for the night's figures; 0 measures nothing."""
     later_share: float = 0.1
     """Last share of all likes that is held out where the night before is not known, or brought fewer."""
-    users_per_bucket: int = 20_000
-    """Users whose preferences and recommendations are made at once; buckets may run side by side."""
 
     def __post_init__(self) -> None:
         """Refuse what no night can do, all in one message."""
         fault = f"later_share must be above 0 and below 1, found {self.later_share}"
-        least = {"top_items": 0, "neighbours": 0, "neighbours_up_to": 0, "ranked_people": 0, "users_per_bucket": 1}
+        least = {"top_items": 0, "neighbours": 0, "neighbours_up_to": 0, "ranked_people": 0}
         check_options("recommend", self, least=least, more=[] if 0 < self.later_share < 1 else [fault])

@@ -163,7 +163,7 @@ def affinity_options(workspace: Workspace, n_users: int) -> AffinityOptions:
     """Return the layout of a state of so many users."""
     settings = workspace.settings
     n_buckets = 1
-    while n_buckets * settings.recommend.users_per_bucket < n_users and n_buckets < _MOST_BUCKETS:
+    while n_buckets * settings.buckets.users < n_users and n_buckets < _MOST_BUCKETS:
         n_buckets *= 2
     return AffinityOptions(settings.embeddings.half_life_days, KNOWN_EVENTS, n_buckets)
 

@@ -29,7 +29,7 @@ from personalgen.worlds import ShapesWorld, add_days
 pytestmark = pytest.mark.timeout(110, func_only=True)
 
 FIELDS = 'condition.fields=["preference", "expected", "interests", "confidence", "dislikes", "behaviour"]'
-BUCKETS = "recommend.users_per_bucket=40"
+BUCKETS = "buckets.users=40"
 LATE, WRONG, GONE = "sim0-00003", "sim0-00005", "sim0-00007"
 
 

@@ -1,0 +1,43 @@
+"""Where the work on buckets of users is done: one after another in this process, or by one of Prefect's task runners."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from personalgen.config import BucketOptions
+from personalgen.errors import ConfigError
+
+
+def task_runner(options: BucketOptions) -> TaskRunner[Any]:
+    """Return the runner that the settings ask for.
+
+    Raises:
+        ConfigError: Ray is asked for and not installed.
+    """
+    if options.runner == "processes":
+        return ProcessPoolTaskRunner(max_workers=options.workers)
+    if options.runner != "ray":
+        return ThreadPoolTaskRunner(max_workers=options.workers)
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError:
+        raise ConfigError(
+            'buckets.runner = "ray" needs the extra `ray`: pip install "personalgen[ray]". Nothing was started.'
+        ) from None
+    runner: TaskRunner[Any] = RayTaskRunner(address=options.ray_address or None)
+    return runner
+
+
+@task(name="bucket", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 10])
+def bucket(work: Callable[[str, int], str], job: str, number: int) -> str:
+    """Do the work on one bucket: files in, a file out, so that it may be done again."""
+    return work(job, number)
+
+
+def by_tasks(work: Callable[[str, int], str], job: str, buckets: Sequence[int]) -> list[str]:
+    """Submit a task for each bucket to the flow's runner, and return what each returned, in order."""
+    futures = [bucket.submit(work, job, number) for number in buckets]
+    return [future.result() for future in futures]
