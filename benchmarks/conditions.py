@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.list_like import ListLike, Planted, planted
 from personalgen.artifacts import write_json
 from personalgen.embeddings import EmbeddingOptions, Foresight, embed_users, fit_basis
-from personalgen.embeddings.fields import CONFIDENCE, EXPECTED, INTERESTS
+from personalgen.embeddings.fields import COLLABORATIVE, CONFIDENCE, EXPECTED, INTERESTS
 from personalgen.embeddings.history import raw_user_vectors
 from personalgen.histories import History
 from personalgen.recommenders import NextItemOptions
@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drifted = _drift(world.tastes) > np.median(_drift(world.tastes))
     figures: dict[str, float] = {}
     for name, history in {"all likes": world.history, f"newest {_FEW}": world.history.newest(_FEW)}.items():
-        print(f"{name}\n{'condition':<44} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
+        print(f"{name}\n{'condition':<52} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
         for kind, rows in conditions(world, history).items():
             cosine = probed(rows, world.tastes[:, 1])
             row = {"cosine": cosine.mean(), "cosine_drifted": cosine[drifted].mean()}
-            print(f"{kind:<44} {rows.shape[1]:>7} {row['cosine']:>7.3f} {row['cosine_drifted']:>8.3f}", flush=True)
+            print(f"{kind:<52} {rows.shape[1]:>7} {row['cosine']:>7.3f} {row['cosine_drifted']:>8.3f}", flush=True)
             figures |= {f"{name}_{kind}_{key}": float(value) for key, value in row.items()}
     if given.json:
         write_json(given.json, figures)
@@ -53,9 +53,9 @@ def conditions(world: Planted, history: History) -> dict[str, Matrix]:
     """Return what a generator may be told, by name, a row for each person."""
     options = EmbeddingOptions(text_dim=0)
     everything = np.ones(len(history.item_ids), dtype=np.bool_)
-    basis = fit_basis(world.history, world.content, everything, options)
+    basis = fit_basis(world.history, world.content, everything, options, next_item=NextItemOptions())
     items, content = basis.item_vectors(world.content, history.item_ids), slice(0, options.content_dim)
-    asked = {EXPECTED: 1, INTERESTS: 4, CONFIDENCE: 1}
+    asked = {EXPECTED: 1, INTERESTS: 4, CONFIDENCE: 1, COLLABORATIVE: 1}
     foresight = Foresight.of_others(world.history, NextItemOptions())
     table = embed_users(history, basis, world.content, asked, foresight=foresight)
     rows = {name: table.fields[name].values.reshape(len(table.user_ids), -1) for name in asked}
@@ -67,7 +67,15 @@ def conditions(world: Planted, history: History) -> dict[str, Matrix]:
         "expected + confidence": np.hstack([rows[EXPECTED], rows[CONFIDENCE]]),
         "preference + expected": np.hstack([table.vectors, rows[EXPECTED]]),
         "preference + expected + confidence": np.hstack([table.vectors, rows[EXPECTED], rows[CONFIDENCE]]),
-        "preference + expected + interests + confidence": np.hstack([table.vectors, *rows.values()]),
+        "preference + expected + interests + confidence": np.hstack(
+            [table.vectors, rows[EXPECTED], rows[INTERESTS], rows[CONFIDENCE]]
+        ),
+        "collaborative": rows[COLLABORATIVE],
+        "preference + collaborative": np.hstack([table.vectors, rows[COLLABORATIVE]]),
+        "preference + expected + collaborative + confidence": np.hstack(
+            [table.vectors, rows[EXPECTED], rows[COLLABORATIVE], rows[CONFIDENCE]]
+        ),
+        "everything": np.hstack([table.vectors, *rows.values()]),
     }
     return {name: np.asarray(each, dtype=np.float64) for name, each in found.items()}
 

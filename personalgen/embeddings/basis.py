@@ -5,8 +5,10 @@ trained on, and a night embeds everybody in the basis of every model it needs. I
 content beside collaborative factors; an item without enough likes gets its factors from its content.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,8 +22,47 @@ from personalgen.errors import ArtifactError
 
 ARRAYS, CARD = "basis.safetensors", "basis.json"
 _RIDGE = 1.0
+_MAPS = "collaborative_"
+"""Before the names of the maps' arrays."""
 
 Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class UserMaps:
+    """Frozen maps from a person's newest likes to the vector of the linear next-item model; all matrices float32."""
+
+    half_life: float
+    """Likes after which a like weighs half."""
+    window: int
+    """Newest likes that count."""
+    of_items: Matrix
+    """(len(item_ids), 2 dim), of the basis's items: the row of a decayed like, then that of the last one."""
+    of_content: Matrix
+    """(content_dim, 2 dim): the same of other items, from their content at unit length."""
+    center: Matrix
+    """(dim,) mean vector of the people who fitted the basis."""
+    scale: Matrix
+    """(1,) root of the mean variance of the vectors' columns."""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, float], arrays: Mapping[str, Matrix]) -> Self:
+        """Return the maps that have these facts and arrays."""
+        return cls(half_life=facts["half_life"], window=int(facts["window"]), **arrays)
+
+    def facts(self) -> dict[str, float]:
+        """Return the numbers beside the matrices."""
+        return {"half_life": self.half_life, "window": self.window}
+
+    def arrays(self) -> dict[str, Matrix]:
+        """Return every matrix by its name."""
+        return _named(self, ("of_items", "of_content", "center", "scale"))
+
+    def rows(self, content: Matrix, place: NDArray[np.int64]) -> Matrix:
+        """Return (n, 2 dim) rows of items with (n, content_dim) `content`, which are at `place` in the basis or -1."""
+        rows: Matrix = content @ self.of_content
+        rows[place >= 0] = self.of_items[place[place >= 0]]
+        return rows
 
 
 @dataclass(frozen=True)
@@ -45,23 +86,32 @@ class Basis:
     """(dim,) population mean of raw user vectors."""
     scale: Matrix
     """(dim,) population standard deviation of raw user vectors."""
+    maps: UserMaps | None = None
+    """What the field `collaborative` follows from; None where no model asked for it when the basis was fitted."""
 
     @property
     def version(self) -> str:
         """32 hex digits that change with any number in the basis."""
         arrays = {name: value.tobytes().hex() for name, value in self.arrays().items()}
-        return digest_of(
-            {"options": asdict(self.options), "encoder": self.encoder, "items": self.item_ids, "arrays": arrays}
-        )
+        content = {"options": self.options.identity(), "encoder": self.encoder, "items": self.item_ids}
+        return digest_of({**content, "arrays": arrays, **self.later_facts()})
+
+    def later_facts(self) -> dict[str, object]:
+        """Return what not every basis has, besides arrays."""
+        return {"collaborative": self.maps.facts()} if self.maps else {}
 
     def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:
         """Return (n, dim) item vectors from (n, n_features) content features; both halves have unit length."""
         content = np.asarray((features - self.content_mean) @ self.content_map, dtype=np.float32)
         factors = np.asarray(content @ self.factor_map, dtype=np.float32)
-        row_of = {item_id: k for k, item_id in enumerate(self.item_ids)}
-        known = np.array([row_of.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
+        known = self.places_of(item_ids)
         factors[known >= 0] = self.item_factors[known[known >= 0]]
         return np.concatenate([_unit_rows(content), _unit_rows(factors)], axis=1).astype(np.float32)
+
+    def places_of(self, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
+        """Return where each item stands among those with learned factors, -1 for others."""
+        place = {item_id: k for k, item_id in enumerate(self.item_ids)}
+        return np.array([place.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
 
     def standardise(self, raw: Matrix) -> Matrix:
         """Return user vectors with zero mean and unit variance over the population that fitted the basis."""
@@ -69,8 +119,9 @@ class Basis:
 
     def arrays(self) -> dict[str, Matrix]:
         """Return every matrix by its name."""
-        names = ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale")
-        return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in names}
+        own = _named(self, ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale"))
+        maps = self.maps.arrays() if self.maps else {}
+        return own | {f"{_MAPS}{name}": array for name, array in maps.items()}
 
 
 def fit_content(features: Matrix, options: EmbeddingOptions) -> tuple[Matrix, Matrix]:
@@ -116,6 +167,7 @@ def save_basis(folder: Path, basis: Basis) -> None:
         "encoder": basis.encoder,
         "options": asdict(basis.options),
         "item_ids": basis.item_ids,
+        **basis.later_facts(),
     }
     write_json(folder / CARD, {**card, "arrays_sha256": sha256_file(path)})
 
@@ -132,7 +184,14 @@ def load_basis(folder: Path) -> Basis:
         raise ArtifactError(f"{path} is missing or is not the one that {folder / CARD} describes. Restore the folder.")
     arrays = load(path.read_bytes())
     options = EmbeddingOptions(**card["options"])
-    basis = Basis(options=options, encoder=card["encoder"], item_ids=tuple(card["item_ids"]), **arrays)
+    maps = {name.removeprefix(_MAPS): arrays.pop(name) for name in list(arrays) if name.startswith(_MAPS)}
+    basis = Basis(
+        options=options,
+        encoder=card["encoder"],
+        item_ids=tuple(card["item_ids"]),
+        maps=UserMaps.of(card["collaborative"], maps) if "collaborative" in card else None,
+        **arrays,
+    )
     if basis.version != card["version"]:
         raise ArtifactError(f"{folder / CARD} was changed: its content is not that of its version. Restore the folder.")
     return basis
@@ -141,6 +200,10 @@ def load_basis(folder: Path) -> Basis:
 def encoder_name(options: EmbeddingOptions) -> str:
     """Return the identity of the content features: net, input size and text width."""
     return f"{CONTENT_ENCODER}@{options.feature_px}+text{options.text_dim}"
+
+
+def _named(holder: object, names: tuple[str, ...]) -> dict[str, Matrix]:
+    return {name: np.ascontiguousarray(getattr(holder, name), dtype=np.float32) for name in names}
 
 
 def _unit_rows(matrix: Matrix) -> Matrix:

@@ -14,7 +14,8 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.fields import FieldRows
 from personalgen.histories import History
 from personalgen.recommenders.base import likes_of
-from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
+from personalgen.recommenders.by_size import next_item_model
+from personalgen.recommenders.low_rank import LowRankNextItem
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.statistics import NextItemOptions
 
@@ -35,7 +36,7 @@ class Foresight:
     @classmethod
     def of(cls, history: History, options: NextItemOptions) -> Self:
         """Return one recommender of everybody's likes: what it foretells of a whole history is in no history."""
-        recommender = _fitted(history, options)
+        recommender = next_item_model(history, options)
         return cls(lambda _: recommender, np.zeros(len(history.user_ids), dtype=np.int64))
 
     @classmethod
@@ -47,7 +48,7 @@ class Foresight:
         """
         of_user = np.arange(len(history.user_ids)) % _FOLDS
         fold = of_user[history.user_index]
-        return cls(lambda number: _fitted(history.where(fold != number), options), of_user)
+        return cls(lambda number: next_item_model(history.where(fold != number), options), of_user)
 
     def expected(
         self, history: History, basis: Basis, items: Matrix, start: NDArray[np.int64], stop: NDArray[np.int64]
@@ -70,13 +71,6 @@ class Foresight:
                 values[rows], mask[rows] = _mean_of_best(recommender.scores(known), known, items)
         values[mask] = basis.standardise(values[mask])
         return FieldRows(values, mask)
-
-
-def _fitted(history: History, options: NextItemOptions) -> LinearNextItem | LowRankNextItem:
-    """Return the linear model, of low rank where there are more items than sums for every pair have place for."""
-    if len(history.item_ids) <= options.most_items:
-        return LinearNextItem(options).fit(history)
-    return LowRankNextItem(LowRankOptions(half_life=options.half_life, window=options.window)).fit(history)
 
 
 def _mean_of_best(scores: Matrix, known: History, items: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:

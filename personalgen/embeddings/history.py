@@ -10,11 +10,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
+from personalgen.embeddings.collaborative import fit_maps
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.known import user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.histories import DAY_SEC, History
+from personalgen.recommenders import NextItemOptions
 
 _KEPT_IN_SUBSETS = 0.5
 
@@ -47,10 +49,18 @@ def raw_user_vectors(
     return np.asarray(mean - options.dislike_weight * against, dtype=np.float32)
 
 
-def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], options: EmbeddingOptions) -> Basis:
+def fit_basis(
+    history: History,
+    features: Matrix,
+    fit_items: NDArray[np.bool_],
+    options: EmbeddingOptions,
+    *,
+    next_item: NextItemOptions | None = None,
+) -> Basis:
     """Return a basis fitted on the events of `history` that touch items where `fit_items` is True, and on those items.
 
-    The caller passes past events only; (n_items, n_features) `features` follow history.item_ids.
+    The caller passes past events only; (n_items, n_features) `features` follow history.item_ids. With `next_item`, the
+    settings of the next-item model, the basis has what the field `collaborative` needs.
     """
     mean, content_map = fit_content(features[fit_items], options)
     content = np.asarray((features - mean) @ content_map, dtype=np.float32)
@@ -73,6 +83,10 @@ def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], 
         center=np.zeros(options.dim, dtype=np.float32),
         scale=np.ones(options.dim, dtype=np.float32),
     )
+    if next_item is not None:
+        unit_content = unscaled.item_vectors(features, history.item_ids)[:, : options.content_dim]
+        maps = fit_maps(likes, unit_content, known, next_item, options.next_item_dim)
+        unscaled = replace(unscaled, maps=maps)
     return _with_population(unscaled, likes, features)
 
 

@@ -1,8 +1,12 @@
 """How histories become preference vectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from personalgen.bounds import check_options
+
+_LATER = ("next_item_dim",)
+"""Settings that older bases do not know: at their default they are no part of a basis's identity."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class EmbeddingOptions:
     """Pseudo-events of the population mean in every user's mean: decides how far a cold user stands from the crowd."""
     dislike_weight: float = 0.3
     """How strongly the mean of disliked items is subtracted."""
+    next_item_dim: int = 64
+    """Columns of the field `collaborative`, which is frozen with a basis that is fitted where a model asks for it."""
     text_dim: int = 64
     """Hashed words of title and text that join the image features before whitening; 0 leaves text out."""
     feature_px: int = 64
@@ -31,12 +37,24 @@ class EmbeddingOptions:
         """Columns of a preference vector."""
         return self.content_dim + self.collaborative_dim
 
+    def identity(self) -> dict[str, Any]:
+        """Return what a basis's version is made of."""
+        values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
+        return {name: value for name, (value, usual) in values.items() if name not in _LATER or value != usual}
+
     def __post_init__(self) -> None:
         """Refuse settings that give no vector, all in one message."""
         check_options(
             "embeddings",
             self,
-            least={"content_dim": 1, "feature_px": 32, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
+            least={
+                "content_dim": 1,
+                "next_item_dim": 1,
+                "feature_px": 32,
+                "collaborative_dim": 0,
+                "text_dim": 0,
+                "n_top_events": 0,
+            }
             | {"shrinkage": 0, "dislike_weight": 0},
             above={"half_life_days": 0},
         )

@@ -20,7 +20,7 @@ from personalgen.embeddings import (
     save_basis,
     save_preferences,
 )
-from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.fields import COLLABORATIVE, EXPECTED
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.recommenders import NextItemOptions
@@ -74,7 +74,8 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
     spec = spec_to_train(workspace, data, start)
     features = data.features(workspace, options)
     old = load_basis(start) if start else None
-    basis = old or fit_basis(data.training_history(), features, data.train_items, options)
+    next_item = workspace.settings.recommender if spec.find(COLLABORATIVE) else None
+    basis = old or fit_basis(data.training_history(), features, data.train_items, options, next_item=next_item)
     result = Embedded(
         train_basis=basis.version,
         live_basis=live_basis.version if live_basis else "",

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from safetensors.numpy import load_file, save_file
 from personalgen.embeddings import EmbeddingOptions, fit_basis, load_basis, save_basis
 from personalgen.embeddings.basis import encoder_name, fit_content, fit_factor_map, fit_factors
 from personalgen.errors import ArtifactError
+from personalgen.recommenders import NextItemOptions
 
 ARRAYS = ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale")
+SNAPSHOT = Path(__file__).parents[3] / "snapshots" / "openmoji32"
 
 
 @pytest.fixture
@@ -163,3 +166,52 @@ def test_the_encoder_name_says_what_the_features_are():
     names = {encoder_name(EmbeddingOptions(**change)) for change in ({}, {"feature_px": 96}, {"text_dim": 8})}
     assert len(names) == 3
     assert encoder_name(EmbeddingOptions(content_dim=3)) == encoder_name(EmbeddingOptions())
+
+
+# --- maps of the field collaborative ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mapped(past, features, options):
+    """Return a basis with maps."""
+    return fit_basis(past, features, np.ones(12, dtype=bool), options, next_item=NextItemOptions(ridge=1.0))
+
+
+def test_maps_change_nothing_else(mapped, basis):
+    """Every other number is that of the basis without them; the version is another one."""
+    assert all(np.array_equal(getattr(mapped, name), getattr(basis, name)) for name in ARRAYS)
+    assert mapped.version != basis.version
+    assert dataclasses.replace(mapped, maps=None).version == basis.version
+
+
+def test_maps_come_back_as_they_were(mapped, tmp_path):
+    """Half-life, window and every array, under the same version."""
+    save_basis(tmp_path, mapped)
+    loaded = load_basis(tmp_path)
+    assert loaded.version == mapped.version
+    assert loaded.maps.facts() == {"half_life": 5.0, "window": 24}
+    assert all(np.array_equal(loaded.maps.arrays()[name], array) for name, array in mapped.maps.arrays().items())
+
+
+@pytest.mark.parametrize("name", ["half_life", "window", "of_items", "of_content", "center", "scale"])
+def test_the_version_changes_with_any_part_of_the_maps(mapped, name):
+    """They are covered by the version as all else is."""
+    maps = dataclasses.replace(mapped.maps, **{name: getattr(mapped.maps, name) + 1})
+    assert dataclasses.replace(mapped, maps=maps).version != mapped.version
+
+
+def test_changed_facts_of_the_maps_are_refused(mapped, tmp_path):
+    """Another half-life in the card is an ArtifactError."""
+    save_basis(tmp_path, mapped)
+    path = tmp_path / "basis.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"collaborative": {"half_life": 9.0, "window": 24}}))
+    with pytest.raises(ArtifactError, match=r"basis\.json was changed"):
+        load_basis(tmp_path)
+
+
+def test_a_basis_of_before_is_read(basis):
+    """The shipped snapshot's basis, written before there were maps, has its version still."""
+    old = load_basis(SNAPSHOT)
+    assert old.maps is None
+    assert old.version == json.loads((SNAPSHOT / "basis.json").read_text())["version"]

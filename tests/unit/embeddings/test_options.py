@@ -10,6 +10,7 @@ from personalgen.errors import ConfigError
         ("content_dim", 0),
         ("collaborative_dim", -1),
         ("text_dim", -1),
+        ("next_item_dim", 0),
         ("half_life_days", 0.0),
         ("shrinkage", -0.1),
         ("dislike_weight", -1.0),
@@ -21,6 +22,13 @@ def test_settings_that_give_no_vector_are_refused(name, value):
     """The message names section, setting and value."""
     with pytest.raises(ConfigError, match=rf"^embeddings: {name} must .*found {value}\. .*Nothing was started"):
         EmbeddingOptions(**{name: value})
+
+
+def test_what_came_later_is_no_part_of_an_older_identity():
+    """A setting that older bases do not know counts where it differs from its default, so that versions stay."""
+    assert "next_item_dim" not in EmbeddingOptions().identity()
+    assert EmbeddingOptions(next_item_dim=8).identity()["next_item_dim"] == 8
+    assert EmbeddingOptions().identity()["shrinkage"] == 1.0
 
 
 def test_all_faults_are_told_at_once():
