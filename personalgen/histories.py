@@ -19,6 +19,8 @@ class History:
     timestamp: NDArray[np.int64]
     weight: NDArray[np.float32]
     """Positive: like; negative: dislike."""
+    segments: tuple[str | None, ...] = ()
+    """What each user's row says of a segment; empty where nobody's says anything."""
 
     @property
     def bounds(self) -> NDArray[np.int64]:
@@ -64,4 +66,5 @@ class History:
             self.item_index[mask],
             self.timestamp[mask],
             self.weight[mask],
+            self.segments,
         )

@@ -19,6 +19,7 @@ from personalgen.artifacts import digest_of, read_json, sha256_file, write_bytes
 from personalgen.embeddings.content import CONTENT_ENCODER
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.errors import ArtifactError
+from personalgen.histories import History
 
 ARRAYS, CARD = "basis.safetensors", "basis.json"
 _RIDGE = 1.0
@@ -86,6 +87,12 @@ class Basis:
     """(dim,) population mean of raw user vectors."""
     scale: Matrix
     """(dim,) population standard deviation of raw user vectors."""
+    pseudo_events: Matrix | None = None
+    """(2,) of the prior, in the content and the collaborative half; None where `options.shrinkage` stands for both."""
+    segments: tuple[str, ...] = ()
+    """Segments of users who have a prior of their own."""
+    segment_means: Matrix | None = None
+    """(len(segments), dim) raw vectors towards which few events of a segment's users are shrunk; None without any."""
     maps: UserMaps | None = None
     """What the field `collaborative` follows from; None where no model asked for it when the basis was fitted."""
 
@@ -98,7 +105,8 @@ class Basis:
 
     def later_facts(self) -> dict[str, object]:
         """Return what not every basis has, besides arrays."""
-        return {"collaborative": self.maps.facts()} if self.maps else {}
+        found: dict[str, object] = {"segments": self.segments} if self.segments else {}
+        return found | ({"collaborative": self.maps.facts()} if self.maps else {})
 
     def item_vectors(self, features: Matrix, item_ids: tuple[str, ...]) -> Matrix:
         """Return (n, dim) item vectors from (n, n_features) content features; both halves have unit length."""
@@ -117,9 +125,21 @@ class Basis:
         """Return user vectors with zero mean and unit variance over the population that fitted the basis."""
         return ((raw - self.center) / self.scale).astype(np.float32)
 
+    def priors_of(self, history: History) -> tuple[Matrix, Matrix]:
+        """Return where few events of each user are shrunk to, (n_users, dim), and by how many pseudo-events, (dim,)."""
+        options, rows = self.options, np.tile(self.center, (len(history.user_ids), 1))
+        if self.segment_means is not None and history.segments:
+            place = {segment: k for k, segment in enumerate(self.segments)}
+            own = np.array([place.get(segment, -1) if segment else -1 for segment in history.segments], dtype=np.int64)
+            rows[own >= 0] = self.segment_means[own[own >= 0]]
+        if self.pseudo_events is None:
+            return rows, np.full(options.dim, options.shrinkage)
+        return rows, np.repeat(self.pseudo_events, [options.content_dim, options.collaborative_dim])
+
     def arrays(self) -> dict[str, Matrix]:
         """Return every matrix by its name."""
-        own = _named(self, ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale"))
+        later = [name for name in ("pseudo_events", "segment_means") if getattr(self, name) is not None]
+        own = _named(self, ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale", *later))
         maps = self.maps.arrays() if self.maps else {}
         return own | {f"{_MAPS}{name}": array for name, array in maps.items()}
 
@@ -189,6 +209,7 @@ def load_basis(folder: Path) -> Basis:
         options=options,
         encoder=card["encoder"],
         item_ids=tuple(card["item_ids"]),
+        segments=tuple(card.get("segments", ())),
         maps=UserMaps.of(card["collaborative"], maps) if "collaborative" in card else None,
         **arrays,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from personalgen.bounds import check_options
 
-_LATER = ("next_item_dim",)
+_LATER = ("next_item_dim", "estimate_shrinkage", "segment_prior")
 """Settings that older bases do not know: at their default they are no part of a basis's identity."""
 
 
@@ -21,6 +21,11 @@ class EmbeddingOptions:
     """Age, counted back from the user's own newest event, at which an event weighs half."""
     shrinkage: float = 1.0
     """Pseudo-events of the population mean in every user's mean: decides how far a cold user stands from the crowd."""
+    estimate_shrinkage: bool = False
+    """Whether the pseudo-events of likes are estimated when a basis is fitted, one number for each half of the vector,
+    instead of `shrinkage`; that of dislikes stays."""
+    segment_prior: bool = False
+    """Whether users of a segment (a column of the users table) are shrunk towards its mean, not the population's."""
     dislike_weight: float = 0.3
     """How strongly the mean of disliked items is subtracted."""
     next_item_dim: int = 64

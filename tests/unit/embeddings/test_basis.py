@@ -215,3 +215,55 @@ def test_a_basis_of_before_is_read(basis):
     old = load_basis(SNAPSHOT)
     assert old.maps is None
     assert old.version == json.loads((SNAPSHOT / "basis.json").read_text())["version"]
+
+
+# --- priors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_priors(basis):
+    """Return a basis with estimated pseudo-events and two segments."""
+    means = np.arange(12, dtype=np.float32).reshape(2, 6)
+    pseudo = np.array([2.0, 3.0], dtype=np.float32)
+    return dataclasses.replace(basis, pseudo_events=pseudo, segments=("a", "b"), segment_means=means)
+
+
+def test_priors_come_back_as_they_were(with_priors, tmp_path):
+    """Names, means and numbers, under the same version."""
+    save_basis(tmp_path, with_priors)
+    loaded = load_basis(tmp_path)
+    assert (loaded.version, loaded.segments) == (with_priors.version, ("a", "b"))
+    assert np.array_equal(loaded.segment_means, with_priors.segment_means)
+    assert np.array_equal(loaded.pseudo_events, with_priors.pseudo_events)
+
+
+def test_the_version_changes_with_the_priors(basis, with_priors):
+    """Each of them is covered."""
+    changes = [
+        {"pseudo_events": with_priors.pseudo_events + 1},
+        {"segments": ("a", "c")},
+        {"segment_means": with_priors.segment_means + 1},
+    ]
+    versions = {dataclasses.replace(with_priors, **change).version for change in changes}
+    assert len(versions | {basis.version, with_priors.version}) == 5
+
+
+def test_changed_segments_are_refused(with_priors, tmp_path):
+    """Segments under other names are an ArtifactError."""
+    save_basis(tmp_path, with_priors)
+    path = tmp_path / "basis.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"segments": ["b", "a"]}))
+    with pytest.raises(ArtifactError, match=r"basis\.json was changed"):
+        load_basis(tmp_path)
+
+
+def test_a_prior_is_the_segments_or_the_populations(basis, with_priors, past):
+    """By name; who has no segment, one that is not known, or none in the table is the population."""
+    segments = ("b", None, "", "new", "a", *[None] * 25)
+    means, pseudo = with_priors.priors_of(dataclasses.replace(past, segments=segments))
+    center = basis.center.tolist()
+    assert means[:5].tolist() == [[*range(6, 12)], center, center, center, [*range(6)]]
+    assert pseudo.tolist() == [2, 2, 2, 2, 3, 3]
+    for found in (with_priors.priors_of(past), basis.priors_of(dataclasses.replace(past, segments=segments))):
+        assert (found[0] == basis.center).all()
+    assert basis.priors_of(past)[1].tolist() == [1] * 6
