@@ -6,7 +6,7 @@ content beside collaborative factors; an item without enough likes gets its fact
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -95,6 +95,13 @@ class Basis:
     """(len(segments), dim) raw vectors towards which few events of a segment's users are shrunk; None without any."""
     maps: UserMaps | None = None
     """What the field `collaborative` follows from; None where no model asked for it when the basis was fitted."""
+    fitted_as_of: str = ""
+    """ISO 8601 instant of the night that fitted it, empty where nobody wrote it down; no part of its version."""
+
+    @property
+    def halves(self) -> tuple[slice, slice]:
+        """Columns of content and of factors."""
+        return slice(0, self.options.content_dim), slice(self.options.content_dim, self.options.dim)
 
     @property
     def version(self) -> str:
@@ -185,8 +192,9 @@ def save_basis(folder: Path, basis: Basis) -> None:
     card = {
         "version": basis.version,
         "encoder": basis.encoder,
-        "options": asdict(basis.options),
+        "options": basis.options.identity(),
         "item_ids": basis.item_ids,
+        **({"fitted_as_of": basis.fitted_as_of} if basis.fitted_as_of else {}),
         **basis.later_facts(),
     }
     write_json(folder / CARD, {**card, "arrays_sha256": sha256_file(path)})
@@ -209,6 +217,7 @@ def load_basis(folder: Path) -> Basis:
         options=options,
         encoder=card["encoder"],
         item_ids=tuple(card["item_ids"]),
+        fitted_as_of=card.get("fitted_as_of", ""),
         segments=tuple(card.get("segments", ())),
         maps=UserMaps.of(card["collaborative"], maps) if "collaborative" in card else None,
         **arrays,

@@ -207,9 +207,8 @@ def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
     if basis.options.segment_prior and likes.segments:
         basis = with_segments(basis, raw, [likes.segments[user] for user in people])
     shrunk = raw_user_vectors(likes, vectors, basis.options, prior=basis.priors_of(likes))[people]
-    halves = np.split(np.arange(basis.options.dim), [basis.options.content_dim])
     scale = np.ones(basis.options.dim, dtype=np.float32)
-    for half in halves:
+    for half in basis.halves:
         scale[half] = max(float(shrunk[:, half].std(0).mean()), 1e-6)
     return replace(basis, scale=scale)
 

@@ -1,6 +1,6 @@
 """How histories become preference vectors."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from personalgen.bounds import check_options
@@ -36,6 +36,9 @@ class EmbeddingOptions:
     """Edge to which pictures are brought before the content net sees them."""
     n_top_events: int = 5
     """Events kept as provenance of each vector."""
+    epoch_days: int = field(default=0, compare=False)
+    """Days after which a basis is fitted anew and turned onto the old one, before training goes on; 0 is never. It says
+    nothing of what a basis is: with another value a champion is a start still."""
 
     @property
     def dim(self) -> int:
@@ -44,7 +47,7 @@ class EmbeddingOptions:
 
     def identity(self) -> dict[str, Any]:
         """Return what a basis's version is made of."""
-        values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
+        values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self) if entry.compare}
         return {name: value for name, (value, usual) in values.items() if name not in _LATER or value != usual}
 
     def __post_init__(self) -> None:
@@ -55,6 +58,7 @@ class EmbeddingOptions:
             least={
                 "content_dim": 1,
                 "next_item_dim": 1,
+                "epoch_days": 0,
                 "feature_px": 32,
                 "collaborative_dim": 0,
                 "text_dim": 0,

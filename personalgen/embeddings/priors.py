@@ -58,7 +58,7 @@ class Groups:
 
 def with_pseudo_events(basis: Basis, people: Groups) -> Basis:
     """Return the basis with the estimated number of pseudo-events in each half."""
-    found = [people.pseudo_count(half) for half in _halves(basis)]
+    found = [people.pseudo_count(half) for half in basis.halves]
     return replace(basis, pseudo_events=np.array(found, dtype=np.float32))
 
 
@@ -72,12 +72,7 @@ def with_segments(basis: Basis, vectors: Matrix, segments: list[str | None]) -> 
     if not len(names):
         return basis
     groups = Groups.of_people(vectors[own], number)
-    pseudo = np.concatenate([np.full(half.stop - half.start, groups.pseudo_count(half)) for half in _halves(basis)])
+    pseudo = np.concatenate([np.full(half.stop - half.start, groups.pseudo_count(half)) for half in basis.halves])
     counts = groups.totals[:, None]
     means = (counts * groups.means + pseudo * basis.center) / (counts + pseudo)
     return replace(basis, segments=tuple(names.tolist()), segment_means=means.astype(np.float32))
-
-
-def _halves(basis: Basis) -> tuple[slice, slice]:
-    """Return the columns of content and those of factors."""
-    return slice(0, basis.options.content_dim), slice(basis.options.content_dim, basis.options.dim)

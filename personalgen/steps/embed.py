@@ -1,12 +1,13 @@
 """Turns histories into preferences, in the basis of every model that tonight needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
     Basis,
     Foresight,
@@ -15,8 +16,10 @@ from personalgen.embeddings import (
     embed_users,
     fields_in,
     fit_basis,
+    is_over,
     load_basis,
     load_preferences,
+    rebased,
     save_basis,
     save_preferences,
 )
@@ -48,6 +51,7 @@ class Embedded:
     start: str
     """Folder of the generator that training starts from; empty means from scratch."""
     is_new_basis: bool
+    """Whether it was fitted tonight: from scratch, or in the place of an old one."""
     n_users: int
     n_users_without_events: int
     dim: int
@@ -68,21 +72,18 @@ def embed(workspace: Workspace, night: Night) -> Embedded:
 
 def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
     data = NightData.of(workspace, night)
-    options = workspace.settings.embeddings
     live, start = live_folder(workspace), start_folder(workspace)
     live_basis = load_basis(live) if live else None
     spec = spec_to_train(workspace, data, start)
-    features = data.features(workspace, options)
-    old = load_basis(start) if start else None
-    next_item = workspace.settings.recommender if spec.find(COLLABORATIVE) else None
-    basis = old or fit_basis(data.training_history(), features, data.train_items, options, next_item=next_item)
+    old = _dated_basis(start, night) if start else None
+    basis = _basis_to_train(workspace, night, data, spec, old)
     result = Embedded(
         train_basis=basis.version,
         live_basis=live_basis.version if live_basis else "",
         start=str(start or ""),
-        is_new_basis=old is None,
+        is_new_basis=old is None or basis.version != old.version,
         n_users=len(data.history.user_ids),
-        dim=options.dim,
+        dim=basis.options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
     )
     told = [(basis, spec, recommender_of(workspace, start))]
@@ -93,6 +94,40 @@ def _embed(workspace: Workspace, night: Night, run: Run) -> Embedded:
         _write(workspace, data, result.folder(night, each.version), each, asked, recommender)
     run.set_tags({"basis_version": basis.version})
     return result
+
+
+def _dated_basis(model: Path, night: Night) -> Basis:
+    """Return a model's basis, with the day it was fitted.
+
+    Where nobody wrote it down, in bases of before, it counts as fitted on the night of the model, or tonight: from the
+    next model on it is known.
+    """
+    basis = load_basis(model)
+    facts = load_card(model).facts
+    return replace(basis, fitted_as_of=basis.fitted_as_of or str(facts.get("as_of", night.as_of)))
+
+
+def _basis_to_train(
+    workspace: Workspace, night: Night, data: NightData, spec: ConditionSpec, old: Basis | None
+) -> Basis:
+    """Return what the challenger is trained on: the basis of its start, or a new one, turned onto an old start's.
+
+    Raises:
+        ConfigError: the start's basis is too old, and has too few items in common with a new one.
+    """
+    options = workspace.settings.embeddings
+    if old and not is_over(old.fitted_as_of, night.as_of, options.epoch_days):
+        return old
+    features, next_item = data.features(workspace, options), workspace.settings.recommender
+    new = fit_basis(
+        data.training_history(),
+        features,
+        data.train_items,
+        options,
+        next_item=next_item if spec.find(COLLABORATIVE) else None,
+    )
+    new = replace(new, fitted_as_of=night.as_of)
+    return rebased(new, old, features, data.history.item_ids) if old else new
 
 
 def start_folder(workspace: Workspace) -> Path | None:

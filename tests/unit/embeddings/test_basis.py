@@ -217,6 +217,15 @@ def test_a_basis_of_before_is_read(basis):
     assert old.version == json.loads((SNAPSHOT / "basis.json").read_text())["version"]
 
 
+def test_when_it_was_fitted_is_written_down_beside_it(basis, tmp_path):
+    """The day comes back and is no part of the version; a basis of before has none."""
+    dated = dataclasses.replace(basis, fitted_as_of="2026-01-01T00:00:00+00:00")
+    save_basis(tmp_path, dated)
+    assert load_basis(tmp_path).fitted_as_of == "2026-01-01T00:00:00+00:00"
+    assert dated.version == basis.version
+    assert load_basis(SNAPSHOT).fitted_as_of == ""
+
+
 # --- priors -----------------------------------------------------------------------------------------------------------
 
 

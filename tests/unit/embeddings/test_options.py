@@ -11,6 +11,7 @@ from personalgen.errors import ConfigError
         ("collaborative_dim", -1),
         ("text_dim", -1),
         ("next_item_dim", 0),
+        ("epoch_days", -1),
         ("half_life_days", 0.0),
         ("shrinkage", -0.1),
         ("dislike_weight", -1.0),
@@ -30,6 +31,12 @@ def test_what_came_later_is_no_part_of_an_older_identity():
     assert not set(later) & set(EmbeddingOptions().identity())
     assert later.items() <= EmbeddingOptions(**later).identity().items()
     assert EmbeddingOptions().identity()["shrinkage"] == 1.0
+
+
+def test_an_epoch_says_nothing_of_what_a_basis_is():
+    """Settings that differ in nothing else are equal, and so are their identities."""
+    assert EmbeddingOptions(epoch_days=7) == EmbeddingOptions()
+    assert EmbeddingOptions(epoch_days=7).identity() == EmbeddingOptions().identity()
 
 
 def test_all_faults_are_told_at_once():
