@@ -156,7 +156,7 @@ def start_folder(workspace: Workspace) -> Path | None:
         )
     card = load_card(folder)
     same_nets = card.options == settings.model or card.options.grows_into(settings.model)
-    fits = same_nets and load_basis(folder).options == settings.embeddings
+    fits = same_nets and load_basis(folder).options.identity() == settings.embeddings.identity()
     fits = fits and recommender_of(workspace, folder) == settings.recommender
     return folder if fits and has_set_fields(workspace, card.spec) else None
 
