@@ -10,6 +10,7 @@ is the cosine of the answer to the truth, both less the mean over people.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.list_like import ListLike, Planted, planted
 from personalgen.artifacts import write_json
 from personalgen.embeddings import EmbeddingOptions, Foresight, embed_users, fit_basis
-from personalgen.embeddings.fields import CONFIDENCE, EXPECTED, INTERESTS
+from personalgen.embeddings.fields import COLLABORATIVE, CONFIDENCE, EXPECTED, INTERESTS
 from personalgen.embeddings.history import raw_user_vectors
 from personalgen.histories import History
 from personalgen.recommenders import NextItemOptions
@@ -26,6 +27,15 @@ from personalgen.recommenders import NextItemOptions
 _FOLDS, _RIDGES = 5, (1.0, 10.0, 100.0, 1000.0)
 _FEW = 3
 """Likes of people of whom little is known: everybody, cut to the newest."""
+_MOST = 64
+"""Likes up to which people are cut to different numbers of them, as many people to 1 to 2 as to 32 to 64."""
+_PRIORS = {
+    "estimated shrinkage": {"estimate_shrinkage": True},
+    "segment prior": {"segment_prior": True},
+    "both": {"estimate_shrinkage": True, "segment_prior": True},
+}
+_STRAY_SEGMENTS = 0.3
+"""Share of people whose segment is not their strongest topic, but any."""
 
 Matrix = NDArray[np.float64]
 
@@ -34,15 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code."""
     given = _parser().parse_args(arguments)
     options = ListLike(n_users=300, n_items=300, n_topics=6) if given.quick else ListLike(n_users=given.users)
-    world = planted(options)
+    world = with_segments(planted(options))
     drifted = _drift(world.tastes) > np.median(_drift(world.tastes))
     figures: dict[str, float] = {}
-    for name, history in {"all likes": world.history, f"newest {_FEW}": world.history.newest(_FEW)}.items():
-        print(f"{name}\n{'condition':<44} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
+    histories = {"all likes": world.history, f"newest {_FEW}": world.history.newest(_FEW)}
+    histories[f"newest 1 to {_MOST}"] = _cut(world.history)
+    for name, history in histories.items():
+        print(f"{name}\n{'condition':<52} {'columns':>7} {'all':>7} {'drifted':>8}", flush=True)
         for kind, rows in conditions(world, history).items():
             cosine = probed(rows, world.tastes[:, 1])
             row = {"cosine": cosine.mean(), "cosine_drifted": cosine[drifted].mean()}
-            print(f"{kind:<44} {rows.shape[1]:>7} {row['cosine']:>7.3f} {row['cosine_drifted']:>8.3f}", flush=True)
+            print(f"{kind:<52} {rows.shape[1]:>7} {row['cosine']:>7.3f} {row['cosine_drifted']:>8.3f}", flush=True)
             figures |= {f"{name}_{kind}_{key}": float(value) for key, value in row.items()}
     if given.json:
         write_json(given.json, figures)
@@ -53,9 +65,9 @@ def conditions(world: Planted, history: History) -> dict[str, Matrix]:
     """Return what a generator may be told, by name, a row for each person."""
     options = EmbeddingOptions(text_dim=0)
     everything = np.ones(len(history.item_ids), dtype=np.bool_)
-    basis = fit_basis(world.history, world.content, everything, options)
+    basis = fit_basis(world.history, world.content, everything, options, next_item=NextItemOptions())
     items, content = basis.item_vectors(world.content, history.item_ids), slice(0, options.content_dim)
-    asked = {EXPECTED: 1, INTERESTS: 4, CONFIDENCE: 1}
+    asked = {EXPECTED: 1, INTERESTS: 4, CONFIDENCE: 1, COLLABORATIVE: 1}
     foresight = Foresight.of_others(world.history, NextItemOptions())
     table = embed_users(history, basis, world.content, asked, foresight=foresight)
     rows = {name: table.fields[name].values.reshape(len(table.user_ids), -1) for name in asked}
@@ -67,9 +79,29 @@ def conditions(world: Planted, history: History) -> dict[str, Matrix]:
         "expected + confidence": np.hstack([rows[EXPECTED], rows[CONFIDENCE]]),
         "preference + expected": np.hstack([table.vectors, rows[EXPECTED]]),
         "preference + expected + confidence": np.hstack([table.vectors, rows[EXPECTED], rows[CONFIDENCE]]),
-        "preference + expected + interests + confidence": np.hstack([table.vectors, *rows.values()]),
+        "preference + expected + interests + confidence": np.hstack(
+            [table.vectors, rows[EXPECTED], rows[INTERESTS], rows[CONFIDENCE]]
+        ),
+        "collaborative": rows[COLLABORATIVE],
+        "preference + collaborative": np.hstack([table.vectors, rows[COLLABORATIVE]]),
+        "preference + expected + collaborative + confidence": np.hstack(
+            [table.vectors, rows[EXPECTED], rows[COLLABORATIVE], rows[CONFIDENCE]]
+        ),
+        "everything": np.hstack([table.vectors, *rows.values()]),
     }
+    for name, prior in _PRIORS.items():
+        other = fit_basis(world.history, world.content, everything, replace(options, **prior))
+        found[f"preference, {name}"] = embed_users(history, other, world.content).vectors
     return {name: np.asarray(each, dtype=np.float64) for name, each in found.items()}
+
+
+def with_segments(world: Planted) -> Planted:
+    """Return the table with a segment for each person: the topic that was strongest at the beginning, or any."""
+    rng = np.random.default_rng(1)
+    topics = world.tastes[:, 0].argmax(1)
+    stray = rng.random(len(topics)) < _STRAY_SEGMENTS
+    topics[stray] = rng.integers(0, world.tastes.shape[2], stray.sum())
+    return replace(world, history=replace(world.history, segments=tuple(f"topic {topic}" for topic in topics)))
 
 
 def probed(rows: Matrix, truth: Matrix) -> Matrix:
@@ -86,6 +118,13 @@ def probed(rows: Matrix, truth: Matrix) -> Matrix:
             found[place, ~known] = _cosine(answer, truth[~known])
     best: Matrix = found[found.mean(1).argmax()]
     return best
+
+
+def _cut(history: History) -> History:
+    """Return everybody's newest likes, another number of them for each."""
+    counts = (_MOST ** np.random.default_rng(2).random(len(history.user_ids))).astype(np.int64)
+    place = np.arange(len(history.item_index))
+    return history.where(place >= (history.bounds[1:] - counts)[history.user_index])
 
 
 def _cosine(one: Matrix, other: Matrix) -> Matrix:

@@ -1,4 +1,4 @@
-"""Where the work on buckets of users is done: one after another in this process, or by one of Prefect's task runners."""
+"""Where the work on buckets of users is done, if not one after another in this process: Prefect's task runners."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -77,7 +77,7 @@ class BucketOptions:
     users: int = 20_000
     """Users of a bucket, about: one bucket is in memory at a time in each worker."""
     runner: str = "here"
-    """"here": one after another in the night's own process; "threads" or "processes" of this machine; or "ray", a cluster
+    """"here": one after another in the night's own process; "threads" or "processes" of this machine; "ray": a cluster
     that sees the same files (extra `ray`)."""
     workers: int = 2
     """Buckets worked on at a time by threads or processes."""

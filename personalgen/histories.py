@@ -19,6 +19,8 @@ class History:
     timestamp: NDArray[np.int64]
     weight: NDArray[np.float32]
     """Positive: like; negative: dislike."""
+    segments: tuple[str | None, ...] = ()
+    """What each user's row says of a segment; empty where nobody's says anything."""
 
     @property
     def bounds(self) -> NDArray[np.int64]:
@@ -63,7 +65,8 @@ class History:
         kept = order[place[self.user_index[order]] >= 0]
         ids = tuple(self.user_ids[k] for k in users.tolist())
         columns = self.item_index[kept], self.timestamp[kept], self.weight[kept]
-        return History(ids, self.item_ids, place[self.user_index[kept]], *columns)
+        segments = tuple(self.segments[k] for k in users.tolist()) if self.segments else ()
+        return History(ids, self.item_ids, place[self.user_index[kept]], *columns, segments)
 
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""
@@ -74,6 +77,7 @@ class History:
             self.item_index[mask],
             self.timestamp[mask],
             self.weight[mask],
+            self.segments,
         )
 
 

@@ -186,19 +186,24 @@ class AffinityState:
                 yield rows if at is None else rows.as_of(at, self.options.half_life_days)
 
     def buckets(self) -> tuple[int, ...]:
-        """Return the numbers of the buckets that have a file; of some of them everybody may have been replaced."""
+        """Return the numbers of the buckets that have a file; of some of them everybody may have been replaced.
+
+        Raises:
+            ArtifactError: a part is gone.
+        """
+        self._require_parts()
         files = (path.stem for part in self.parts for path in (self.folder / part.folder).glob("[0-9]*.parquet"))
         return tuple(sorted(set(map(int, files))))
 
     def bucket(self, number: int) -> AffinityRows | None:
-        """Return the rows of one bucket, as of each newest event, or None where it holds nobody."""
+        """Return the rows of one bucket, as of each newest event, or None where it holds nobody.
+
+        Raises:
+            ArtifactError: a part is gone.
+        """
+        self._require_parts()
         found: list[AffinityRows] = []
         for part in self.parts:
-            if not (self.folder / part.folder).is_dir():
-                raise ArtifactError(
-                    f"{self.folder / part.folder} is gone: the state was changed since it was opened, or somebody "
-                    "deleted a part of it. Open it again; build it again if that does not help."
-                )
             if part.replaces:
                 gone = self._replaced(part)
                 found = [_without(rows, gone) for rows in found]
@@ -260,6 +265,15 @@ class AffinityState:
     def _replaced(self, part: Part) -> Ids:
         """Return the users whose earlier rows a part replaces."""
         return _ids_in(self.folder / part.folder / REPLACED)
+
+    def _require_parts(self) -> None:
+        """Refuse to read what is not whole."""
+        for part in self.parts:
+            if not (self.folder / part.folder).is_dir():
+                raise ArtifactError(
+                    f"{self.folder / part.folder} is gone: the state was changed since it was opened, or somebody "
+                    "deleted a part of it. Open it again; build it again if that does not help."
+                )
 
     def _require_newest(self) -> None:
         """Refuse to change what another one changed since this was opened."""

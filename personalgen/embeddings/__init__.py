@@ -28,6 +28,7 @@ from personalgen.embeddings.preference import (
     load_preferences,
     save_preferences,
 )
+from personalgen.embeddings.rebase import is_over, rebased
 from personalgen.embeddings.text import TEXT_DIM, TextEncoder
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "fields_in",
     "fit_basis",
     "image_features",
+    "is_over",
     "label_rows",
     "label_values",
     "label_vocabulary",
@@ -57,6 +59,7 @@ __all__ = [
     "load_preferences",
     "picture_condition",
     "preference_spec",
+    "rebased",
     "save_basis",
     "save_preferences",
     "text_features",

@@ -20,14 +20,24 @@ from personalgen.histories import History
 
 
 def recent_history(
-    rows: AffinityRows, item_of_key: NDArray[np.int64], item_ids: tuple[str, ...], *, landmark: int
+    rows: AffinityRows,
+    item_of_key: NDArray[np.int64],
+    item_ids: tuple[str, ...],
+    *,
+    landmark: int,
+    segment_of: Mapping[str, str | None] | None = None,
 ) -> History:
-    """Return the newest events of a bucket's users; `item_of_key[key]` is the place in `item_ids` of an item's key."""
+    """Return the newest events of a bucket's users; `item_of_key[key]` is the place in `item_ids` of an item's key.
+
+    `segment_of` tells the segments of users who have one, by their ids.
+    """
     user = np.repeat(np.arange(len(rows.users)), np.diff(rows.recent_bounds))
     item, time = item_of_key[rows.recent.item], landmark + rows.recent.seconds.astype(np.int64)
     order = np.lexsort((item, time, user))
     columns = user[order], item[order], time[order], rows.recent.weight[order]
-    return History(tuple(map(str, rows.users.tolist())), item_ids, *columns)
+    user_ids = tuple(map(str, rows.users.tolist()))
+    segments = tuple(segment_of.get(user_id) for user_id in user_ids) if segment_of else ()
+    return History(user_ids, item_ids, *columns, segments)
 
 
 def embed_rows(
@@ -47,7 +57,7 @@ def embed_rows(
     events as the basis does, and keep `KNOWN_EVENTS` of each user.
     """
     likes, dislikes = (_matrix(side, item_of_key, len(items)) for side in (rows.liked, rows.disliked))
-    raw = vectors_of_sums(likes, dislikes, items, basis.options, prior=basis.center)
+    raw = vectors_of_sums(likes, dislikes, items, basis.options, prior=basis.priors_of(recent))
     weight = decayed_weights(recent, basis.options.half_life_days)
     totals = np.asarray(likes.sum(1) + dislikes.sum(1)).ravel()
     moments = Moments.of_users(recent, np.full(len(rows.users), now, dtype=np.int64), rows.n_events)

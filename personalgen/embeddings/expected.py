@@ -14,8 +14,8 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.fields import FieldRows
 from personalgen.histories import History
 from personalgen.recommenders.base import likes_of
+from personalgen.recommenders.by_size import NextItemModel, next_item_model
 from personalgen.recommenders.statistics import NextItemOptions
-from personalgen.recommenders.stored import NextItemModel, next_item_model
 
 TOP_ITEMS = 50
 """Foretold items that are averaged."""

@@ -1,4 +1,4 @@
-"""What a generator may be told, field by field: six fields of a user's, two of a picture's, in any mix.
+"""What a generator may be told, field by field: seven fields of a user's, two of a picture's, in any mix.
 
 The settings choose the fields; the `ConditionSpec` that follows from them, with the labels' vocabulary, is stored in
 the model's card and frozen with it.
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from personalgen.bounds import check_options
 from personalgen.conditions import Condition, ConditionSpec, FieldSpec
+from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.text import TEXT_DIM, TextEncoder
 from personalgen.errors import ConditionError
 
 PREFERENCE, BEHAVIOUR, DISLIKES = "preference", "behaviour", "dislikes"
-EXPECTED, INTERESTS, CONFIDENCE = "expected", "interests", "confidence"
+EXPECTED, COLLABORATIVE, INTERESTS, CONFIDENCE = "expected", "collaborative", "interests", "confidence"
 LABELS, TEXT = "labels", "text"
-OF_USER = (PREFERENCE, BEHAVIOUR, DISLIKES, EXPECTED, INTERESTS, CONFIDENCE)
+OF_USER = (PREFERENCE, BEHAVIOUR, DISLIKES, EXPECTED, COLLABORATIVE, INTERESTS, CONFIDENCE)
 OF_PICTURE = (LABELS, TEXT)
 FIELDS = OF_USER + OF_PICTURE
 LABEL_SEPARATOR = "|"
@@ -43,8 +44,9 @@ class ConditionOptions:
 
     fields: tuple[str, ...] = (PREFERENCE,)
     """Any of "preference" (the user's vector), "behaviour" (the newest events, one by one), "dislikes" (a vector),
-    "expected" (content of what a recommender foretells), "interests" (centroids of what was liked), "confidence" (how
-    much stands behind it), "labels" and "text" (of the picture); none makes an unconditional model."""
+    "expected" (content of what a recommender foretells), "collaborative" (what the order of likes says of the next
+    ones, frozen with the basis), "interests" (centroids of what was liked), "confidence" (how much stands behind it),
+    "labels" and "text" (of the picture); none makes an unconditional model."""
     behaviour_events: int = 16
     """Most events of a user that `behaviour` holds, the newest."""
     interests: int = 4
@@ -89,13 +91,19 @@ class FieldRows:
         return FieldRows(self.values[:, :count], self.mask[:, :count])
 
 
-def condition_spec(options: ConditionOptions, dim: int, labels: tuple[str, ...]) -> ConditionSpec:
-    """Return the specification of these fields in a basis of `dim` columns, with the vocabulary `labels`."""
+def condition_spec(
+    options: ConditionOptions, dim: int, labels: tuple[str, ...], *, next_item_dim: int = EmbeddingOptions.next_item_dim
+) -> ConditionSpec:
+    """Return the specification of these fields in a basis of `dim` columns, with the vocabulary `labels`.
+
+    `next_item_dim` is the basis's width of `collaborative`.
+    """
     entries = {
         PREFERENCE: FieldSpec(PREFERENCE, "vector", dim),
         BEHAVIOUR: FieldSpec(BEHAVIOUR, "sequence", dim + EVENT_COLUMNS, options.behaviour_events),
         DISLIKES: FieldSpec(DISLIKES, "vector", dim),
         EXPECTED: FieldSpec(EXPECTED, "vector", dim),
+        COLLABORATIVE: FieldSpec(COLLABORATIVE, "vector", next_item_dim),
         INTERESTS: FieldSpec(INTERESTS, "set", dim + SHARE_COLUMNS, options.interests),
         CONFIDENCE: FieldSpec(CONFIDENCE, "vector", CONFIDENCE_WIDTH),
         LABELS: FieldSpec(LABELS, "label", len(labels), values=labels),

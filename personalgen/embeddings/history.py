@@ -10,11 +10,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix, encoder_name, fit_content, fit_factor_map, fit_factors
+from personalgen.embeddings.collaborative import fit_maps
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.known import Moments, user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable
+from personalgen.embeddings.priors import Groups, with_pseudo_events, with_segments
 from personalgen.histories import DAY_SEC, History
+from personalgen.recommenders import NextItemOptions
 
 _KEPT_IN_SUBSETS = 0.5
 
@@ -31,11 +34,12 @@ def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float
 
 
 def raw_user_vectors(
-    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: Matrix | None
+    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: tuple[Matrix, Matrix] | None
 ) -> Matrix:
     """Return (n_users, dim): the shrunk decayed mean of liked items less a part of the mean of disliked ones.
 
-    `prior` (dim,) is the population mean towards which few events are shrunk; None leaves the mean unshrunk.
+    `prior` is what few events are shrunk to, (n_users, dim), and its pseudo-events, (dim,); None leaves the mean
+    unshrunk.
     """
     weight = decayed_weights(history, options.half_life_days)
     likes, dislikes = (_matrix(history, side) for side in (np.maximum(weight, 0), np.maximum(-weight, 0)))
@@ -48,22 +52,29 @@ def vectors_of_sums(
     item_vectors: Matrix,
     options: EmbeddingOptions,
     *,
-    prior: Matrix | None,
+    prior: tuple[Matrix, Matrix] | None,
 ) -> Matrix:
     """Return `raw_user_vectors` of (n_users, n_items) decayed weights, those of dislikes without their sign."""
     liked, like_total = _weighted_sums(likes, item_vectors)
     disliked, dislike_total = _weighted_sums(dislikes, item_vectors)
-    pseudo = 0.0 if prior is None else options.shrinkage
-    start = 0.0 if prior is None else options.shrinkage * prior
-    mean = (liked + start) / np.maximum(like_total + pseudo, 1e-12)[:, None]
+    start, pseudo = (0.0, 0.0) if prior is None else (prior[0] * prior[1], prior[1])
+    mean = (liked + start) / np.maximum(like_total[:, None] + pseudo, 1e-12)
     against = disliked / np.maximum(dislike_total + options.shrinkage, 1e-12)[:, None]
     return np.asarray(mean - options.dislike_weight * against, dtype=np.float32)
 
 
-def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], options: EmbeddingOptions) -> Basis:
+def fit_basis(
+    history: History,
+    features: Matrix,
+    fit_items: NDArray[np.bool_],
+    options: EmbeddingOptions,
+    *,
+    next_item: NextItemOptions | None = None,
+) -> Basis:
     """Return a basis fitted on the events of `history` that touch items where `fit_items` is True, and on those items.
 
-    The caller passes past events only; (n_items, n_features) `features` follow history.item_ids.
+    The caller passes past events only; (n_items, n_features) `features` follow history.item_ids. With `next_item`, the
+    settings of the next-item model, the basis has what the field `collaborative` needs.
     """
     mean, content_map = fit_content(features[fit_items], options)
     content = np.asarray((features - mean) @ content_map, dtype=np.float32)
@@ -86,6 +97,10 @@ def fit_basis(history: History, features: Matrix, fit_items: NDArray[np.bool_], 
         center=np.zeros(options.dim, dtype=np.float32),
         scale=np.ones(options.dim, dtype=np.float32),
     )
+    if next_item is not None:
+        unit_content = unscaled.item_vectors(features, history.item_ids)[:, : options.content_dim]
+        maps = fit_maps(likes, unit_content, known, next_item, options.next_item_dim)
+        unscaled = replace(unscaled, maps=maps)
     return _with_population(unscaled, likes, features)
 
 
@@ -98,7 +113,7 @@ def embed_users(
     now: NDArray[np.int64] | None = None,
     foresight: Foresight | None = None,
 ) -> PreferenceTable:
-    """Return the preferences of every user of `history`, also of those without events (the population's).
+    """Return the preferences of every user of `history`, also of those without events (the prior's).
 
     `asked` names further fields that models need, with the most rows of each (`asked_of_users`). `now` is when each
     user is asked about, in seconds since 1970; by default at the newest event of all. `foresight` says what is expected
@@ -107,7 +122,7 @@ def embed_users(
     if now is None:
         now = np.full(len(history.user_ids), history.timestamp.max(initial=0))
     vectors = basis.item_vectors(features, history.item_ids)
-    raw = raw_user_vectors(history, vectors, basis.options, prior=basis.center)
+    raw = raw_user_vectors(history, vectors, basis.options, prior=basis.priors_of(history))
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
     weight = decayed_weights(history, basis.options.half_life_days)
     return PreferenceTable(
@@ -148,9 +163,10 @@ def _vectors_before_events(history: History, basis: Basis, features: Matrix, kep
     """Return (n_variants, n_events, dim) vectors from the events that `kept` (n_variants, n_events) marks."""
     items = basis.item_vectors(features, history.item_ids).astype(np.float64)
     out = np.empty((*kept.shape, basis.options.dim), dtype=np.float32)
-    for start, stop in itertools.pairwise(history.bounds.tolist()):
-        rows = slice(start, stop)
-        _fill_user(out[:, rows], items[history.item_index[rows]], history, rows, basis, kept[:, rows])
+    means, pseudo = basis.priors_of(history)
+    for user, (start, stop) in enumerate(itertools.pairwise(history.bounds.tolist())):
+        rows, prior = slice(start, stop), (means[user], pseudo)
+        _fill_user(out[:, rows], items[history.item_index[rows]], history, rows, basis.options, prior, kept[:, rows])
     return basis.standardise(out)
 
 
@@ -159,11 +175,12 @@ def _fill_user(
     items: NDArray[np.float64],
     history: History,
     rows: slice,
-    basis: Basis,
+    options: EmbeddingOptions,
+    prior: tuple[Matrix, Matrix],
     kept: NDArray[np.bool_],
 ) -> None:
     """Write the raw vectors before each of one user's events: one walk through them for all variants."""
-    options, shape = basis.options, (len(kept), 2, basis.options.dim)
+    shape, (start, pseudo) = (len(kept), 2, options.dim), prior
     times, weights = history.timestamp[rows], history.weight[rows]
     sums, totals = np.zeros(shape), np.zeros(shape[:2])
     known, clocks = 0, [int(times[0]) if len(times) else 0] * len(kept)
@@ -178,9 +195,10 @@ def _fill_user(
                 sums[variant, side] += abs(weights[known]) * items[known]
                 totals[variant, side] += abs(weights[known])
             known += 1
-        likes, dislikes = np.maximum(totals + options.shrinkage, 1e-12).T[..., None]
-        mean = (sums[:, 0] + options.shrinkage * basis.center) / likes
-        out[:, k] = mean - options.dislike_weight * sums[:, 1] / dislikes
+        likes, dislikes = totals.T[..., None]
+        mean = (sums[:, 0] + pseudo * start) / np.maximum(likes + pseudo, 1e-12)
+        against = sums[:, 1] / np.maximum(dislikes + options.shrinkage, 1e-12)
+        out[:, k] = mean - options.dislike_weight * against
 
 
 def _matrix(history: History, weight: NDArray[np.float64]) -> sp.csr_matrix:
@@ -195,16 +213,27 @@ def _weighted_sums(weights: sp.csr_matrix, item_vectors: Matrix) -> tuple[NDArra
 
 
 def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
-    """Return the basis with the mean and spread of the vectors of users who have likes."""
-    vectors = basis.item_vectors(features, likes.item_ids)
-    raw = raw_user_vectors(likes, vectors, basis.options, prior=None)[np.unique(likes.user_index)]
-    center = raw.mean(0)
-    shrunk = raw_user_vectors(likes, vectors, basis.options, prior=center)[np.unique(likes.user_index)]
-    halves = np.split(np.arange(basis.options.dim), [basis.options.content_dim])
+    """Return the basis with the mean and spread of the vectors of users who have likes, and the priors that are set."""
+    vectors, people = basis.item_vectors(features, likes.item_ids), np.unique(likes.user_index)
+    raw = raw_user_vectors(likes, vectors, basis.options, prior=None)[people]
+    basis = replace(basis, center=raw.mean(0).astype(np.float32))
+    if basis.options.estimate_shrinkage:
+        basis = with_pseudo_events(basis, _people(likes, vectors, raw, people, basis.options.half_life_days))
+    if basis.options.segment_prior and likes.segments:
+        basis = with_segments(basis, raw, [likes.segments[user] for user in people])
+    shrunk = raw_user_vectors(likes, vectors, basis.options, prior=basis.priors_of(likes))[people]
     scale = np.ones(basis.options.dim, dtype=np.float32)
-    for half in halves:
+    for half in basis.halves:
         scale[half] = max(float(shrunk[:, half].std(0).mean()), 1e-6)
-    return replace(basis, center=center.astype(np.float32), scale=scale)
+    return replace(basis, scale=scale)
+
+
+def _people(likes: History, vectors: Matrix, raw: Matrix, people: NDArray[np.int64], half_life_days: float) -> Groups:
+    """Return the decayed likes of `people`, whose means are `raw`."""
+    weight = decayed_weights(likes, half_life_days)
+    squares, totals = _weighted_sums(_matrix(likes, weight), vectors**2)
+    of_squares = np.bincount(likes.user_index, weight**2, minlength=len(totals))
+    return Groups(raw, squares[people], totals[people], (totals[people] ** 2) / of_squares[people])
 
 
 def top_events(

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.behaviour import dislikes_known, newest_events
+from personalgen.embeddings.collaborative import collaborative_known
 from personalgen.embeddings.confidence import confidence_known
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.fields import (
     BEHAVIOUR,
+    COLLABORATIVE,
     CONFIDENCE,
     DISLIKES,
     EXPECTED,
@@ -70,6 +72,9 @@ def vectors_known(
     """Return the rows of the asked fields but behaviour (name: most rows), one for each moment.
 
     `items` are the (n_items, dim) vectors of items in the basis. What is expected needs a `foresight`.
+
+    Raises:
+        ConfigError: `collaborative` is asked for, and the basis was fitted without.
     """
     start, stop, found = moments.start, moments.stop, {}
     if DISLIKES in asked:
@@ -77,6 +82,8 @@ def vectors_known(
     if EXPECTED in asked:
         assert foresight is not None  # noqa: S101 - whoever asks brings it
         found[EXPECTED] = foresight.expected(history, basis, items, start, stop)
+    if COLLABORATIVE in asked:
+        found[COLLABORATIVE] = collaborative_known(history, basis, items, start, stop)
     if INTERESTS in asked:
         found[INTERESTS] = interests_known(history, basis, items, start, stop, asked[INTERESTS])
     if CONFIDENCE in asked:

@@ -1,8 +1,14 @@
 """How histories become preference vectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from personalgen.bounds import check_options
+
+_LATER = ("next_item_dim", "estimate_shrinkage", "segment_prior")
+"""Settings that older bases do not know: at their default they are no part of a basis's identity."""
+_BESIDE = ("epoch_days",)
+"""Settings that never are."""
 
 
 @dataclass(frozen=True)
@@ -17,26 +23,39 @@ class EmbeddingOptions:
     """Age, counted back from the user's own newest event, at which an event weighs half."""
     shrinkage: float = 1.0
     """Pseudo-events of the population mean in every user's mean: decides how far a cold user stands from the crowd."""
+    estimate_shrinkage: bool = False
+    """Whether the pseudo-events of likes are estimated when a basis is fitted, one number for each half of the vector,
+    instead of `shrinkage`; that of dislikes stays."""
+    segment_prior: bool = False
+    """Whether users of a segment (a column of the users table) are shrunk towards its mean, not the population's."""
     dislike_weight: float = 0.3
     """How strongly the mean of disliked items is subtracted."""
+    next_item_dim: int = 64
+    """Columns of the field `collaborative`, which is frozen with a basis that is fitted where a model asks for it."""
     text_dim: int = 64
     """Hashed words of title and text that join the image features before whitening; 0 leaves text out."""
     feature_px: int = 64
     """Edge to which pictures are brought before the content net sees them."""
     n_top_events: int = 5
     """Events kept as provenance of each vector."""
+    epoch_days: int = 0
+    """Days after which a basis is fitted anew and turned onto the old one, before training goes on; 0 is never. It is
+    no part of what a basis is: a champion of another value is a start."""
 
     @property
     def dim(self) -> int:
         """Columns of a preference vector."""
         return self.content_dim + self.collaborative_dim
 
+    def identity(self) -> dict[str, Any]:
+        """Return what makes a basis the one it is: of equal ones, a model of one is a start for the other."""
+        entries = [entry for entry in fields(self) if entry.name not in _BESIDE]
+        values = {entry.name: getattr(self, entry.name) for entry in entries}
+        usual = {entry.name: entry.default for entry in entries if entry.name in _LATER}
+        return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+
     def __post_init__(self) -> None:
         """Refuse settings that give no vector, all in one message."""
-        check_options(
-            "embeddings",
-            self,
-            least={"content_dim": 1, "feature_px": 32, "collaborative_dim": 0, "text_dim": 0, "n_top_events": 0}
-            | {"shrinkage": 0, "dislike_weight": 0},
-            above={"half_life_days": 0},
-        )
+        sizes = {"content_dim": 1, "next_item_dim": 1, "feature_px": 32}
+        least = {"collaborative_dim": 0, "text_dim": 0, "n_top_events": 0, "epoch_days": 0, "shrinkage": 0}
+        check_options("embeddings", self, least=sizes | least | {"dislike_weight": 0}, above={"half_life_days": 0})

@@ -46,7 +46,7 @@ class PreferenceTable:
     vectors: NDArray[np.float32]
     """(n_users, dim), standardised over the population of the basis."""
     n_events: NDArray[np.int32]
-    """Events behind each vector; 0 means the population mean."""
+    """Events behind each vector; 0 means the population mean, or the segment's."""
     top_events: tuple[tuple[dict[str, Any], ...], ...]
     """Per user the events that weighed most: item_id, weight (share of the user's total), timestamp."""
     basis_version: str

@@ -55,6 +55,7 @@ class LowRankNextItem(LearntAnew):
         self.item_ids: tuple[str, ...] = ()
         nothing = np.zeros((0, self.options.rank), dtype=np.float32)
         self._earlier, self._next = nothing, nothing
+        self._second = np.zeros((self.options.rank, self.options.rank))
 
     def fit(self, history: History) -> Self:
         """Learn from all of a history."""
@@ -62,9 +63,9 @@ class LowRankNextItem(LearntAnew):
         self.item_ids = history.item_ids
         earlier, following = _planes(likes, self.options)
         squares, products = _sums(likes, earlier, following, self.options.half_life)
-        squares[np.diag_indices_from(squares)] += self.options.ridge
-        # What a person's history is multiplied with: U A.
-        self._earlier = (earlier @ np.linalg.solve(squares, products)).astype(np.float32)
+        solution = np.linalg.solve(squares + self.options.ridge * np.eye(len(squares)), products)
+        # What a person's history is multiplied with, U A, and the second moments of the fitted rows' products with it.
+        self._earlier, self._second = (earlier @ solution).astype(np.float32), solution.T @ squares @ solution
         self._next = following
         return self
 
@@ -85,6 +86,15 @@ class LowRankNextItem(LearntAnew):
         """Return (n_users, rank) of the newest likes."""
         rows = decayed_rows(likes_of(history), half_life=self.options.half_life, window=self.options.window)
         return np.asarray(rows @ self._earlier, dtype=np.float32)
+
+    def user_map(self, dim: int) -> Matrix:
+        """Return (n_items, dim) rows of decayed likes: no other plane keeps more of the vectors of the fitted rows.
+
+        Columns beyond the rank are zero.
+        """
+        kept = min(dim, self.options.rank)
+        directions = np.linalg.eigh(self._second)[1][:, ::-1][:, :kept]
+        return np.pad(self._earlier @ directions.astype(np.float32), ((0, 0), (0, dim - kept)))
 
     def item_vectors(self) -> Matrix:
         """Return (n_items, rank)."""

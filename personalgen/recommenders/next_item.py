@@ -86,9 +86,15 @@ class LinearNextItem:
 
     def user_vectors(self, history: History) -> Matrix:
         """Return (n_users, dim): the scores in the space of `item_vectors`."""
-        directions = self.item_vectors()
-        parts = (part @ directions if part.size else part for part in self.coefficients())
-        return self._applied(likes_of(history), *parts)
+        return self._applied(likes_of(history), *self.user_maps())
+
+    def user_maps(self) -> tuple[Matrix, Matrix]:
+        """Return (n_items, dim) rows of decayed likes, and of the last like, whose sum is a user's vector.
+
+        With one scale those of the last like are zero.
+        """
+        directions, (decayed, last) = self.item_vectors(), self.coefficients()
+        return decayed @ directions, last @ directions if last.size else np.zeros_like(directions)
 
     def item_vectors(self) -> Matrix:
         """Return (n_items, dim): orthonormal columns in whose span the predictions for the fitted rows lie best."""

@@ -1,4 +1,4 @@
-"""The next-item model that fits a catalogue, and such a model on disk, of which nothing is unpickled.
+"""A next-item model on disk, of which nothing is unpickled.
 
 A card, the items' ids, and a file for each array that was learnt. Files are mapped when they are read, so that who only
 asks for scores reads nothing else, and several processes share them.
@@ -14,22 +14,13 @@ import pyarrow.parquet as pq
 
 from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.errors import ArtifactError
-from personalgen.histories import History
+from personalgen.recommenders.by_size import NextItemModel
 from personalgen.recommenders.low_rank import LowRankNextItem, LowRankOptions
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.statistics import NextItemOptions
 
 CARD, ITEMS = "recommender.json", "items.parquet"
 _FORMAT = 1
-
-NextItemModel = LinearNextItem | LowRankNextItem
-
-
-def next_item_model(history: History, options: NextItemOptions) -> NextItemModel:
-    """Return the linear model, of low rank where there are more items than sums for every pair have place for."""
-    if len(history.item_ids) <= options.most_items:
-        return LinearNextItem(options).fit(history)
-    return LowRankNextItem(LowRankOptions(half_life=options.half_life, window=options.window)).fit(history)
 
 
 def save_recommender(folder: Path, model: NextItemModel) -> Path:

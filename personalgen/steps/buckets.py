@@ -20,8 +20,9 @@ from personalgen.embeddings.buckets import embed_rows, recent_history
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.histories import History
 from personalgen.recommenders.base import Matrix
+from personalgen.recommenders.by_size import NextItemModel
 from personalgen.recommenders.neighbours import highest
-from personalgen.recommenders.stored import NextItemModel, load_recommender
+from personalgen.recommenders.stored import load_recommender
 
 _CHUNK_SCORES = 1 << 24
 
@@ -52,6 +53,8 @@ class EmbedJob:
     """(n_items, n_features) features of tonight's items, as .npy."""
     asked: dict[str, int]
     """Fields, besides the preference, and the most rows of each."""
+    users: str
+    """The users' table, which tells their segments."""
     now: int
     """Seconds since 1970."""
     out: str
@@ -102,11 +105,24 @@ def embed_bucket(job: str, bucket: int) -> str:
     item_of_key = places_of_keys(state, model.item_ids)
     if (rows := state.bucket(bucket)) is None:
         return ""
-    recent = recent_history(rows, item_of_key, model.item_ids, landmark=state.landmark)
+    recent = recent_history(
+        rows,
+        item_of_key,
+        model.item_ids,
+        landmark=state.landmark,
+        segment_of=_segments(told) if basis.segments else None,
+    )
     items = basis.item_vectors(np.load(told.features, mmap_mode="r", allow_pickle=False), model.item_ids)
     foresight = Foresight.by(model, len(rows.users)) if EXPECTED in told.asked else None
     table = embed_rows(rows, recent, basis, items, item_of_key, told.asked, now=told.now, foresight=foresight)
     return str(save_preferences(Path(told.out) / f"{bucket:04d}.parquet", table))
+
+
+def _segments(job: EmbedJob) -> dict[str, str | None]:
+    """Return the segment of each user who has one."""
+    table = pq.read_table(job.users, columns=["user_id", "segment"])
+    pairs = zip(table["user_id"].to_pylist(), table["segment"].to_pylist(), strict=True)
+    return {user_id: segment for user_id, segment in pairs if segment}
 
 
 def places_of_keys(state: AffinityState, item_ids: tuple[str, ...]) -> NDArray[np.int64]:
@@ -128,7 +144,7 @@ def _best(
     )
     for start in range(0, n_users if count else 0, chunk):
         stop = min(start + chunk, n_users)
-        scores = model.scores(_people(recent, start, stop))
+        scores = model.scores(recent.of(np.arange(start, stop)))
         for side, user in seen:
             own = slice(side.bounds[start], side.bounds[stop])
             scores[user[own] - start, item_of_key[side.item[own]]] = -np.inf
@@ -136,13 +152,6 @@ def _best(
         value = np.take_along_axis(scores, top, axis=1)
         items[start:stop], best[start:stop] = top, np.where(value > 0, value, np.nan)
     return items, best
-
-
-def _people(history: History, start: int, stop: int) -> History:
-    """Return the history of users `start` to `stop` alone."""
-    own = slice(history.bounds[start], history.bounds[stop])
-    columns: tuple[NDArray[Any], ...] = (history.item_index[own], history.timestamp[own], history.weight[own])
-    return History(history.user_ids[start:stop], history.item_ids, history.user_index[own] - start, *columns)
 
 
 def _lists(array: NDArray[Any]) -> pa.Array:

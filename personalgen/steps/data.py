@@ -38,6 +38,7 @@ class NightData:
     def history(self) -> History:
         """Valid interactions of users who may get images: not opted out and, where there is a users table, in it."""
         events, users = self.prepared.interactions(), self.prepared.users
+        segment_of = dict(zip(users["user_id"], users["segment"], strict=True))
         user_ids = sorted(users["user_id"][~users["opted_out"].astype(bool)])
         place = {user_id: k for k, user_id in enumerate(user_ids)}
         of_event = np.array([place.get(user_id, -1) for user_id in events.user_ids], dtype=np.int64)[events.user_index]
@@ -49,6 +50,7 @@ class NightData:
             events.item_index[kept].astype(np.int64),
             events.timestamp[kept],
             events.weight[kept],
+            tuple(segment_of[user_id] or None for user_id in user_ids),
         )
 
     @cached_property

@@ -1,19 +1,24 @@
 """Turns histories into preferences, in the basis of every model that tonight needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
+    Basis,
     PreferenceTable,
     asked_of_users,
     fields_in,
     fit_basis,
+    is_over,
     load_basis,
     load_preferences,
+    rebased,
 )
+from personalgen.embeddings.fields import COLLABORATIVE
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import load_card
 from personalgen.recommenders import NextItemOptions
@@ -42,6 +47,7 @@ class Embedded:
     start: str
     """Folder of the generator that training starts from; empty means from scratch."""
     is_new_basis: bool
+    """Whether it was fitted tonight: from scratch, or in the place of an old one."""
     n_users: int
     n_users_without_events: int
     dim: int
@@ -65,22 +71,19 @@ def embed(workspace: Workspace, night: Night, recommended: Recommended) -> Embed
 
 def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Run) -> Embedded:
     data = NightData.of(workspace, night)
-    options = workspace.settings.embeddings
     live, start = live_folder(workspace), start_folder(workspace)
     live_basis = load_basis(live) if live else None
     spec = spec_to_train(workspace, data, start)
-    features = data.features(workspace, options)
-    old = load_basis(start) if start else None
-    basis = old or fit_basis(data.training_history(), features, data.train_items, options)
+    old = _dated_basis(start, night) if start else None
+    basis = _basis_to_train(workspace, night, data, spec, old)
     told = [(basis, spec, recommender_of(workspace, start))]
     if live and live_basis:
         told += [(live_basis, load_card(live).spec, recommender_of(workspace, live))]
     reasons: list[str] = []
     for each, recommender in {b.version: (b, options) for b, _, options in reversed(told)}.values():
         asked = asked_of_users(*(one for b, one, _ in told if b.version == each.version))
-        folder = basis_folder(night, each.version)
         write_tables(workspace, night, each, asked, recommender)
-        drift, why = keep_or_fall_back(workspace, folder, recommended)
+        drift, why = keep_or_fall_back(workspace, basis_folder(night, each.version), recommended)
         reasons += [reason for reason in why if reason not in reasons]
         run.log_metrics({f"drift_{name}": value for name, value in drift.items()})
     run.set_tags({"basis_version": basis.version, "fell_back": "; ".join(reasons)[:500]})
@@ -88,12 +91,46 @@ def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Ru
         train_basis=basis.version,
         live_basis=live_basis.version if live_basis else "",
         start=str(start or ""),
-        is_new_basis=old is None,
+        is_new_basis=old is None or basis.version != old.version,
         n_users=len(data.history.user_ids),
-        dim=options.dim,
+        dim=basis.options.dim,
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
         fell_back=tuple(reasons),
     )
+
+
+def _dated_basis(model: Path, night: Night) -> Basis:
+    """Return a model's basis, with the day it was fitted.
+
+    Where nobody wrote it down, in bases of before, it counts as fitted on the night of the model, or tonight: from the
+    next model on it is known.
+    """
+    basis = load_basis(model)
+    facts = load_card(model).facts
+    return replace(basis, fitted_as_of=basis.fitted_as_of or str(facts.get("as_of", night.as_of)))
+
+
+def _basis_to_train(
+    workspace: Workspace, night: Night, data: NightData, spec: ConditionSpec, old: Basis | None
+) -> Basis:
+    """Return what the challenger is trained on: the basis of its start, or a new one, turned onto an old start's.
+
+    Raises:
+        ConfigError: the start's basis is too old, and has too few items in common with a new one.
+    """
+    options = workspace.settings.embeddings
+    if old and not is_over(old.fitted_as_of, night.as_of, options.epoch_days):
+        return old
+    features, next_item = data.features(workspace, options), workspace.settings.recommender
+    new = fit_basis(
+        data.training_history(),
+        features,
+        data.train_items,
+        options,
+        next_item=next_item if spec.find(COLLABORATIVE) else None,
+    )
+    new = replace(new, fitted_as_of=night.as_of)
+    return rebased(new, old, features, data.history.item_ids) if old else new
 
 
 def start_folder(workspace: Workspace) -> Path | None:
@@ -122,7 +159,7 @@ def start_folder(workspace: Workspace) -> Path | None:
         )
     card = load_card(folder)
     same_nets = card.options == settings.model or card.options.grows_into(settings.model)
-    fits = same_nets and load_basis(folder).options == settings.embeddings
+    fits = same_nets and load_basis(folder).options.identity() == settings.embeddings.identity()
     fits = fits and recommender_of(workspace, folder) == settings.recommender
     return folder if fits and has_set_fields(workspace, card.spec) else None
 

@@ -50,14 +50,19 @@ def spec_to_train(workspace: Workspace, data: NightData, start: Path | None) -> 
             f"{list(workspace.settings.source.columns.items.labels)}. Name the label columns there, or leave the field "
             "out. Nothing was embedded."
         )
-    return condition_spec(options, workspace.settings.embeddings.dim, vocabulary)
+    return _spec(workspace, vocabulary)
 
 
 def has_set_fields(workspace: Workspace, spec: ConditionSpec) -> bool:
     """Return whether a model of this specification is told what the settings ask for, whatever its labels' values."""
     labels = spec.find(LABELS)
-    settings = workspace.settings
-    return condition_spec(settings.condition, settings.embeddings.dim, labels.values if labels else ()) == spec
+    return _spec(workspace, labels.values if labels else ()) == spec
+
+
+def _spec(workspace: Workspace, labels: tuple[str, ...]) -> ConditionSpec:
+    """Return the specification of the settings, with the vocabulary `labels`."""
+    embeddings = workspace.settings.embeddings
+    return condition_spec(workspace.settings.condition, embeddings.dim, labels, next_item_dim=embeddings.next_item_dim)
 
 
 def known_before(

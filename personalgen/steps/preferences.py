@@ -22,13 +22,15 @@ from personalgen.embeddings import (
 from personalgen.embeddings.drift import held_at, measure_drift
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.recommenders import NextItemOptions
-from personalgen.recommenders.stored import load_recommender, next_item_model, save_recommender
+from personalgen.recommenders.by_size import next_item_model
+from personalgen.recommenders.stored import load_recommender, save_recommender
 from personalgen.steps.buckets import EmbedJob, embed_bucket, write_job
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night
 from personalgen.steps.recommend import Recommended, unchanged_users
 from personalgen.steps.state import AFFINITY, kept_state, state_folder
 from personalgen.steps.workspace import Workspace
+from personalgen.tables.prepared import USERS
 
 TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
 DRIFT = "drift.json"
@@ -106,6 +108,7 @@ def _tonight(
         basis=str(folder),
         features=str(data.features_file(workspace, basis.options)),
         asked=dict(asked),
+        users=str(data.prepared.folder / USERS),
         now=now,
         out=str(folder / "buckets"),
     )

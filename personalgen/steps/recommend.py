@@ -20,10 +20,10 @@ from personalgen.evaluation.recommendation import foretell
 from personalgen.histories import History
 from personalgen.recommenders import RecommendOptions
 from personalgen.recommenders.base import Matrix, Recommender
+from personalgen.recommenders.by_size import next_item_model
 from personalgen.recommenders.factors import Svd
 from personalgen.recommenders.neighbours import nearest
 from personalgen.recommenders.popularity import Popularity
-from personalgen.recommenders.stored import next_item_model
 from personalgen.registry.run import Run
 from personalgen.steps.buckets import RecommendJob, recommend_bucket, recommended_in, write_job
 from personalgen.steps.data import NightData

@@ -22,8 +22,9 @@ from personalgen.catalogue import write
 from personalgen.embeddings.fields import KNOWN_EVENTS
 from personalgen.errors import ArtifactError
 from personalgen.histories import History, HistoryChange
+from personalgen.recommenders.by_size import NextItemModel, next_item_model
 from personalgen.recommenders.next_item import LinearNextItem
-from personalgen.recommenders.stored import CARD, NextItemModel, load_recommender, next_item_model, save_recommender
+from personalgen.recommenders.stored import CARD, load_recommender, save_recommender
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace

@@ -15,7 +15,7 @@ from personalgen.embeddings import (
     usual_dropout,
     variants_before_events,
 )
-from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.fields import COLLABORATIVE, EXPECTED
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import UnfinishedError
 from personalgen.evaluation.sheet import grid
@@ -206,8 +206,9 @@ def training_facts(night: Night, data: NightData, embedded: Embedded, start: Pat
 
 
 def recommender_facts(workspace: Workspace, spec: ConditionSpec) -> dict[str, Any]:
-    """Return what the card says of the recommenders behind what was expected of people, if it was told."""
-    return {"recommender": asdict(workspace.settings.recommender)} if spec.find(EXPECTED) else {}
+    """Return what the card says of the recommenders behind what was told of people, if there was one."""
+    asked = spec.find(EXPECTED) or spec.find(COLLABORATIVE)
+    return {"recommender": asdict(workspace.settings.recommender)} if asked else {}
 
 
 def _grid_users(table: PreferenceTable) -> PreferenceTable:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from personalgen.embeddings import load_basis, load_preferences, picture_condition
+from personalgen.embeddings import load_basis, load_preferences, picture_condition, preference_spec
 from personalgen.embeddings.preference import fields_in
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import condition_vector
@@ -27,7 +28,7 @@ from personalgen.worlds import ShapesWorld, add_days
 
 pytestmark = pytest.mark.timeout(200, func_only=True)  # the nights run once, while the first test is set up
 
-FIELDS = ["behaviour", "dislikes", "expected", "interests", "confidence", "labels"]
+FIELDS = ["behaviour", "dislikes", "expected", "collaborative", "interests", "confidence", "labels"]
 TOLD = (f"condition.fields={FIELDS}", "condition.behaviour_events=3", "condition.interests=2")
 AT_STRENGTH = (*TOLD, "generation.strengths.behaviour=1.5")
 UNCONDITIONAL = ("condition.fields=[]",)
@@ -177,12 +178,13 @@ def test_a_model_keeps_its_recommenders(home, nights, monkeypatch):
     assert start_folder(other) is None
 
 
-def test_tables_hold_what_tonights_models_ask_for(home, nights):
+def test_tables_hold_what_tonights_models_ask_for(home, nights, tmp_path):
     """A night of preferences writes nothing more; a model that is asked about later is served then."""
     preference, behaviour = nights["preference"], nights["behaviour"]
     embedded = behaviour.result(Embedded)
     path = embedded.folder(behaviour.night, embedded.train_basis) / HELD_BACK
-    assert fields_in(path) == {"behaviour": 3, "dislikes": 1, "expected": 1, "interests": 2, "confidence": 1}
+    lengths = {"behaviour": 3, "dislikes": 1, "expected": 1, "collaborative": 1, "interests": 2, "confidence": 1}
+    assert fields_in(path) == lengths
     embedded = preference.result(Embedded)
     folder = embedded.folder(preference.night, embedded.train_basis)
     assert fields_in(folder / HELD_BACK) == {}
@@ -191,7 +193,10 @@ def test_tables_hold_what_tonights_models_ask_for(home, nights):
     served = preferences_for(workspace, preference.night, embedded, behaviour.model, held_back=True)
     assert served.fields.keys() == set(FIELDS) - {"labels"}
     assert np.array_equal(served.vectors, before.vectors)
-    again = preferences_for(workspace, preference.night, embedded, preference.model, held_back=True)
+    modest = shutil.copytree(behaviour.model, tmp_path / "modest")
+    card = json.loads((modest / "card.json").read_text())
+    (modest / "card.json").write_text(json.dumps(card | {"spec": preference_spec(4).to_dict()}))
+    again = preferences_for(workspace, preference.night, embedded, modest, held_back=True)
     assert again.fields.keys() == served.fields.keys()  # what is there stays
 
 

@@ -1,11 +1,11 @@
-"""The benchmarks of recommenders and conditions: their planted table, and that they run at toy size."""
+"""The benchmarks of recommenders, conditions and bases: their planted table, and that they run at toy size."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks import conditions, preferences
+from benchmarks import conditions, preferences, rebase
 from benchmarks.list_like import ListLike, planted
 from personalgen.recommenders.next_item import LinearNextItem
 
@@ -63,9 +63,19 @@ def test_a_probe_finds_what_is_there():
 
 
 def test_conditions_are_probed_at_toy_size(tmp_path, capsys):
-    """A row for each condition, with all likes and with the newest alone; the preference tells of the taste."""
+    """A row for each condition, with all likes and with some of the newest; the preference tells of the taste."""
     assert conditions.main(["--quick", "--json", str(tmp_path / "found.json")]) == 0
     found = json.loads((tmp_path / "found.json").read_text())
-    assert len(found) == 2 * 8 * 2
+    assert len(found) == 3 * 15 * 2
     assert found["all likes_preference_cosine"] > 0.3
     assert "preference + expected" in capsys.readouterr().out
+
+
+def test_a_basis_is_turned_at_toy_size(tmp_path, capsys):
+    """Cosines of unchanged people for each part, with and without turning; a tenth more events."""
+    assert rebase.main(["--quick", "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) == 1 + 4 * 2
+    assert 0.05 < found["more_events_over_events"] < 0.2
+    assert found["preference_cosine_turned"] > 0.8
+    assert "collaborative" in capsys.readouterr().out

@@ -178,7 +178,7 @@ def test_vectors_that_moved_by_themselves_are_not_used(two_nights):
 
 def test_the_same_night_again_changes_nothing(two_nights):
     """Whether the stage's result is there, or was lost after the state had been brought up."""
-    home, _, (workspace, second, updated, _) = two_nights
+    _, _, (workspace, second, updated, _) = two_nights
     known = rows_of(workspace)
     files = {path: path.stat().st_mtime_ns for path in state_folder(workspace).rglob("*") if path.is_file()}
     assert recommend(workspace, second) == updated
@@ -211,7 +211,7 @@ def test_recommendations_are_catalogued(two_nights):
 
 def test_rankings_are_logged(two_nights):
     """Both tasks, all models, people by what is known of them; and the night's result says the two that decide."""
-    _, _, (workspace, second, updated, _) = two_nights
+    _, _, (_, _, updated, _) = two_nights
     table = json.loads((Path(updated.folder) / "rankings.json").read_text())
     assert set(table) == {"later", "last"}
     assert set(table["last"]) == {"next-item", "popularity", "popular-7-days", "svd"}
@@ -221,7 +221,7 @@ def test_rankings_are_logged(two_nights):
 
 def test_a_night_that_was_cut_while_it_changed_the_state_is_built(home):
     """The parts are not those of the manifest: nothing is counted twice."""
-    workspace, first, _, _ = night(home)
+    workspace, *_ = night(home)
     let_a_day_pass(home)
     state = AffinityState.open(state_folder(workspace) / "affinity")
     state.add([], as_of=workspace.now(), night="another night")
@@ -263,8 +263,8 @@ def everywhere(home, user_id):
 
 
 def test_a_person_is_forgotten(home):
-    """No file of the state or of a night holds the id, sums are those of the others, and no night reads the person again."""
-    workspace, first, built, _ = night(home)
+    """No file of state or nights holds the id, sums are those of the others, and no night reads the person again."""
+    workspace, first, _, _ = night(home)
     person = "sim0-00002"
     assert everywhere(home, person)
     others = NightData.of(workspace, first).history
@@ -292,7 +292,7 @@ def test_a_person_is_forgotten(home):
 
 def test_forgetting_twice_subtracts_once(home):
     """The second time nothing is left to subtract; the ledger has a line for each request."""
-    workspace, first, *_ = night(home)
+    workspace, *_ = night(home)
     with workspace.only_night():
         forget(workspace, "sim0-00002", reason="asked for it", actor="test")
         sums = recommender_of(workspace).statistics.sums()

@@ -1,5 +1,6 @@
 """Preferences never know the future, and are a function of each user's own events."""
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,7 @@ ITEM_IDS = tuple(f"i{k}" for k in range(N_ITEMS))
 WEIGHTS = st.sampled_from([1.0, 0.5, 2.0, -1.0])
 # Few hours, so that ties are common; the epoch itself is among them.
 EVENT = st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 1), st.integers(0, 400), WEIGHTS)
+SEGMENTS = ("one", "two", None)
 EVENTS = st.lists(EVENT, min_size=1, max_size=25)
 
 
@@ -22,28 +24,30 @@ def history_of(events, n_users=N_USERS):
     rows = sorted(events, key=lambda row: (row[0], row[2], row[1]))
     user, item, hour, weight = (np.array([row[k] for row in rows]) for k in range(4))
     columns = user.astype(np.int64), item.astype(np.int64), (hour * HOUR).astype(np.int64), weight.astype(np.float32)
-    return History(tuple(f"u{k}" for k in range(n_users)), ITEM_IDS, *columns)
+    segments = tuple(SEGMENTS[k % len(SEGMENTS)] for k in range(n_users))
+    return History(tuple(f"u{k}" for k in range(n_users)), ITEM_IDS, *columns, segments)
 
 
 @cache
-def world():
-    """Return a fitted basis and the items' features; made once, at the first test."""
+def world(*, priors=False):
+    """Return a fitted basis, with estimated and segments' priors or not, and the items' features; made once each."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(N_ITEMS, 10)).astype(np.float32)
     options = EmbeddingOptions(content_dim=4, collaborative_dim=2, half_life_days=4.0, text_dim=0)
+    options = dataclasses.replace(options, estimate_shrinkage=priors, segment_prior=priors)
     past = history_of([(u, i, 10 * i, 1.0) for u in range(40) for i in rng.permutation(N_ITEMS)[:3]], n_users=40)
     return fit_basis(past, features, np.ones(N_ITEMS, dtype=bool), options), features
 
 
-def before(history):
+def before(history, **kind):
     """Return the point-in-time rows of a history."""
-    basis, features = world()
+    basis, features = world(**kind)
     return vectors_before_events(history, basis, features)
 
 
-def embedded(history):
+def embedded(history, **kind):
     """Return the preference table of a history."""
-    basis, features = world()
+    basis, features = world(**kind)
     return embed_users(history, basis, features)
 
 
@@ -52,13 +56,13 @@ def close(one, other):
     return np.allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-@given(EVENTS)
-def test_a_row_is_tonights_vector_of_the_history_cut_before_the_event(events):
+@given(EVENTS, st.booleans())
+def test_a_row_is_tonights_vector_of_the_history_cut_before_the_event(events, priors):
     """Row k equals the other way of embedding, given all events before event k and none at its second or later."""
     history = history_of(events)
-    rows = before(history)
+    rows = before(history, priors=priors)
     for k, (user, now) in enumerate(zip(history.user_index, history.timestamp, strict=True)):
-        assert close(rows[k], embedded(history.where(history.timestamp < now)).vectors[user])
+        assert close(rows[k], embedded(history.where(history.timestamp < now), priors=priors).vectors[user])
 
 
 @given(EVENTS, EVENTS, st.integers(0, 400))

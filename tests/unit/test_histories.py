@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,12 @@ def test_the_newest_events_of_everybody_are_kept(history):
     found = history.newest(2)
     assert (found.user_index.tolist(), found.item_index.tolist()) == ([0, 0, 2], [1, 0, 1])
     assert len(history.newest(0).item_index) == 0
+
+
+def test_segments_stay_with_their_people(history):
+    """Choosing events takes nobody's segment away."""
+    history = dataclasses.replace(history, segments=("s", None, "t"))
+    assert history.newest(1).where(np.array([True, False])).segments == ("s", None, "t")
 
 
 def test_what_came_before_fades_by_its_age(history):

@@ -121,7 +121,13 @@ def test_whom_nobody_knows_is_one_line(tell, command, says):
 def test_the_ledger_is_listed_without_names(tell):
     """Newest first, with what was deleted and which day's night solved anew; no id in any form."""
     newest, oldest = json.loads(tell("forgotten", "--json")[1])
-    assert newest["removed"] == {"preference tables": 3, "recommendations": 0, "neighbours": 0}
+    assert newest["removed"] == {
+        "preference tables": 3,
+        "recommendations": 0,
+        "neighbours": 0,
+        "conditions": 0,
+        "assets' events": 0,
+    }
     assert oldest["removed"] == {"preference tables": 3, "recommendations": 0, "neighbours": 1}
     assert (newest["coefficients_day"], newest["statistics_exact"], newest["actor"]) == ("2026-03-01", True, "ops")
     forms = [tell("forgotten", *form)[1] for form in ((), ("--json",), ("--csv",))]

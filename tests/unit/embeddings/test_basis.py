@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from safetensors.numpy import load_file, save_file
 from personalgen.embeddings import EmbeddingOptions, fit_basis, load_basis, save_basis
 from personalgen.embeddings.basis import encoder_name, fit_content, fit_factor_map, fit_factors
 from personalgen.errors import ArtifactError
+from personalgen.recommenders import NextItemOptions
 
 ARRAYS = ("content_mean", "content_map", "factor_map", "item_factors", "center", "scale")
+SNAPSHOT = Path(__file__).parents[3] / "snapshots" / "openmoji32"
 
 
 @pytest.fixture
@@ -163,3 +166,113 @@ def test_the_encoder_name_says_what_the_features_are():
     names = {encoder_name(EmbeddingOptions(**change)) for change in ({}, {"feature_px": 96}, {"text_dim": 8})}
     assert len(names) == 3
     assert encoder_name(EmbeddingOptions(content_dim=3)) == encoder_name(EmbeddingOptions())
+
+
+# --- maps of the field collaborative ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mapped(past, features, options):
+    """Return a basis with maps."""
+    return fit_basis(past, features, np.ones(12, dtype=bool), options, next_item=NextItemOptions(ridge=1.0))
+
+
+def test_maps_change_nothing_else(mapped, basis):
+    """Every other number is that of the basis without them; the version is another one."""
+    assert all(np.array_equal(getattr(mapped, name), getattr(basis, name)) for name in ARRAYS)
+    assert mapped.version != basis.version
+    assert dataclasses.replace(mapped, maps=None).version == basis.version
+
+
+def test_maps_come_back_as_they_were(mapped, tmp_path):
+    """Half-life, window and every array, under the same version."""
+    save_basis(tmp_path, mapped)
+    loaded = load_basis(tmp_path)
+    assert loaded.version == mapped.version
+    assert loaded.maps.facts() == {"half_life": 5.0, "window": 24}
+    assert all(np.array_equal(loaded.maps.arrays()[name], array) for name, array in mapped.maps.arrays().items())
+
+
+@pytest.mark.parametrize("name", ["half_life", "window", "of_items", "of_content", "center", "scale"])
+def test_the_version_changes_with_any_part_of_the_maps(mapped, name):
+    """They are covered by the version as all else is."""
+    maps = dataclasses.replace(mapped.maps, **{name: getattr(mapped.maps, name) + 1})
+    assert dataclasses.replace(mapped, maps=maps).version != mapped.version
+
+
+def test_changed_facts_of_the_maps_are_refused(mapped, tmp_path):
+    """Another half-life in the card is an ArtifactError."""
+    save_basis(tmp_path, mapped)
+    path = tmp_path / "basis.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"collaborative": {"half_life": 9.0, "window": 24}}))
+    with pytest.raises(ArtifactError, match=r"basis\.json was changed"):
+        load_basis(tmp_path)
+
+
+def test_a_basis_of_before_is_read(basis):
+    """The shipped snapshot's basis, written before there were maps, has its version still."""
+    old = load_basis(SNAPSHOT)
+    assert old.maps is None
+    assert old.version == json.loads((SNAPSHOT / "basis.json").read_text())["version"]
+
+
+def test_when_it_was_fitted_is_written_down_beside_it(basis, tmp_path):
+    """The day comes back and is no part of the version; a basis of before has none."""
+    dated = dataclasses.replace(basis, fitted_as_of="2026-01-01T00:00:00+00:00")
+    save_basis(tmp_path, dated)
+    assert load_basis(tmp_path).fitted_as_of == "2026-01-01T00:00:00+00:00"
+    assert dated.version == basis.version
+    assert load_basis(SNAPSHOT).fitted_as_of == ""
+
+
+# --- priors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_priors(basis):
+    """Return a basis with estimated pseudo-events and two segments."""
+    means = np.arange(12, dtype=np.float32).reshape(2, 6)
+    pseudo = np.array([2.0, 3.0], dtype=np.float32)
+    return dataclasses.replace(basis, pseudo_events=pseudo, segments=("a", "b"), segment_means=means)
+
+
+def test_priors_come_back_as_they_were(with_priors, tmp_path):
+    """Names, means and numbers, under the same version."""
+    save_basis(tmp_path, with_priors)
+    loaded = load_basis(tmp_path)
+    assert (loaded.version, loaded.segments) == (with_priors.version, ("a", "b"))
+    assert np.array_equal(loaded.segment_means, with_priors.segment_means)
+    assert np.array_equal(loaded.pseudo_events, with_priors.pseudo_events)
+
+
+def test_the_version_changes_with_the_priors(basis, with_priors):
+    """Each of them is covered."""
+    changes = [
+        {"pseudo_events": with_priors.pseudo_events + 1},
+        {"segments": ("a", "c")},
+        {"segment_means": with_priors.segment_means + 1},
+    ]
+    versions = {dataclasses.replace(with_priors, **change).version for change in changes}
+    assert len(versions | {basis.version, with_priors.version}) == 5
+
+
+def test_changed_segments_are_refused(with_priors, tmp_path):
+    """Segments under other names are an ArtifactError."""
+    save_basis(tmp_path, with_priors)
+    path = tmp_path / "basis.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"segments": ["b", "a"]}))
+    with pytest.raises(ArtifactError, match=r"basis\.json was changed"):
+        load_basis(tmp_path)
+
+
+def test_a_prior_is_the_segments_or_the_populations(basis, with_priors, past):
+    """By name; who has no segment, one that is not known, or none in the table is the population."""
+    segments = ("b", None, "", "new", "a", *[None] * 25)
+    means, pseudo = with_priors.priors_of(dataclasses.replace(past, segments=segments))
+    center = basis.center.tolist()
+    assert means[:5].tolist() == [[*range(6, 12)], center, center, center, [*range(6)]]
+    assert pseudo.tolist() == [2, 2, 2, 2, 3, 3]
+    for found in (with_priors.priors_of(past), basis.priors_of(dataclasses.replace(past, segments=segments))):
+        assert (found[0] == basis.center).all()
+    assert basis.priors_of(past)[1].tolist() == [1] * 6

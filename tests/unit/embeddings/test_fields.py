@@ -51,6 +51,7 @@ def test_a_specification_has_the_fields_that_are_set_in_their_order():
         "behaviour": ("sequence", (3, 6)),
         "dislikes": ("vector", (4,)),
         "expected": ("vector", (4,)),
+        "collaborative": ("vector", (64,)),
         "interests": ("set", (4, 5)),
         "confidence": ("vector", (4,)),
         "labels": ("label", (3,)),
@@ -85,6 +86,7 @@ def test_what_models_ask_of_users_is_joined():
         "behaviour": 3,
         "dislikes": 1,
         "expected": 1,
+        "collaborative": 1,
         "interests": 4,
         "confidence": 1,
     }

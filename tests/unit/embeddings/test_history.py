@@ -20,7 +20,7 @@ def test_raw_vectors_are_the_formula(make_history, options):
     items = np.eye(12, 6, dtype=np.float32)
     prior = np.full(6, 0.5, dtype=np.float32)
     history = make_history([(0, 0, 0, 1.0), (0, 1, 10, 1.0), (0, 2, 10, -1.0)], n_users=1)
-    raw = raw_user_vectors(history, items, options, prior=prior)[0]
+    raw = raw_user_vectors(history, items, options, prior=(prior[None], np.full(6, 1.0)))[0]
     expected = (np.array([0.5, 1, 0, 0, 0, 0]) + prior) / 2.5 - 0.3 * np.array([0, 0, 1, 0, 0, 0]) / 2
     assert raw == pytest.approx(expected, abs=1e-6)
 
@@ -77,9 +77,8 @@ def test_the_population_is_standardised(basis, past, features):
     assert unshrunk.mean(0) == pytest.approx(basis.center, abs=1e-5)
     for half in (slice(0, 4), slice(4, 6)):
         assert table.vectors[:, half].std(0).mean() == pytest.approx(1, rel=1e-3)
-    assert raw == pytest.approx(
-        raw_user_vectors(past, basis.item_vectors(features, past.item_ids), basis.options, prior=basis.center), abs=1e-5
-    )
+    items, prior = basis.item_vectors(features, past.item_ids), basis.priors_of(past)
+    assert raw == pytest.approx(raw_user_vectors(past, items, basis.options, prior=prior), abs=1e-5)
 
 
 def test_camps_are_apart(basis, past, features):

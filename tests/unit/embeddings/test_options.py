@@ -10,6 +10,8 @@ from personalgen.errors import ConfigError
         ("content_dim", 0),
         ("collaborative_dim", -1),
         ("text_dim", -1),
+        ("next_item_dim", 0),
+        ("epoch_days", -1),
         ("half_life_days", 0.0),
         ("shrinkage", -0.1),
         ("dislike_weight", -1.0),
@@ -21,6 +23,19 @@ def test_settings_that_give_no_vector_are_refused(name, value):
     """The message names section, setting and value."""
     with pytest.raises(ConfigError, match=rf"^embeddings: {name} must .*found {value}\. .*Nothing was started"):
         EmbeddingOptions(**{name: value})
+
+
+def test_what_came_later_is_no_part_of_an_older_identity():
+    """A setting that older bases do not know counts where it differs from its default, so that versions stay."""
+    later = {"next_item_dim": 8, "estimate_shrinkage": True, "segment_prior": True}
+    assert not set(later) & set(EmbeddingOptions().identity())
+    assert later.items() <= EmbeddingOptions(**later).identity().items()
+    assert EmbeddingOptions().identity()["shrinkage"] == 1.0
+
+
+def test_an_epoch_says_nothing_of_what_a_basis_is():
+    """Settings that differ in nothing else have one identity."""
+    assert EmbeddingOptions(epoch_days=7).identity() == EmbeddingOptions().identity()
 
 
 def test_all_faults_are_told_at_once():

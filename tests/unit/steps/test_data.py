@@ -67,3 +67,14 @@ def test_people_are_asked_about_tonight_or_when_their_later_events_begin():
     now = int(as_of.timestamp())
     assert data.tonight().tolist() == [now] * 3
     assert data.held_back_from().tolist() == [20, now, now]
+
+
+def test_people_have_the_segments_of_the_users_table():
+    """In the order of the ids; an empty cell is none, and whoever opted out is not there."""
+    columns = {"user_id": ["c", "a", "b"], "segment": ["new", "", None], "opted_out": [False, False, True]}
+    nothing = np.empty(0, dtype=np.int64)
+    events = SimpleNamespace(user_ids=[], item_ids=["x"], user_index=nothing, item_index=nothing)
+    events.timestamp, events.weight = nothing, nothing.astype(np.float32)
+    prepared = SimpleNamespace(users=pd.DataFrame(columns), interactions=lambda: events)
+    history = NightData(prepared, SplitOptions()).history
+    assert (history.user_ids, history.segments) == (("a", "c"), (None, "new"))

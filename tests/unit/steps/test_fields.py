@@ -18,7 +18,7 @@ from personalgen.steps.fields import has_set_fields, spec_to_train
 from personalgen.steps.train import training_pairs
 
 DAY, N_USERS, N_ITEMS, N_EVENTS = 86_400, 6, 12, 160
-EMBEDDINGS = {"content_dim": 4, "collaborative_dim": 2, "half_life_days": 10.0, "text_dim": 0}
+EMBEDDINGS = {"content_dim": 4, "collaborative_dim": 2, "half_life_days": 10.0, "text_dim": 0, "next_item_dim": 5}
 FEATURES = np.random.default_rng(0).normal(size=(N_ITEMS, 20)).astype(np.float32)
 
 
@@ -81,7 +81,8 @@ def workspace(tmp_path):
 @pytest.fixture
 def folder(tmp_path, history):
     """Return the folder of a basis of this history."""
-    basis = fit_basis(history, FEATURES, np.ones(N_ITEMS, dtype=bool), EmbeddingOptions(**EMBEDDINGS))
+    everything, options = np.ones(N_ITEMS, dtype=bool), EmbeddingOptions(**EMBEDDINGS)
+    basis = fit_basis(history, FEATURES, everything, options, next_item=NextItemOptions(ridge=5.0))
     save_basis(tmp_path / "basis", basis)
     return tmp_path / "basis"
 
@@ -166,7 +167,7 @@ def test_pairs_have_the_fields_of_the_settings(workspace, data, folder, history)
     pairs, spec = training_pairs(space, made, folder), spec_to_train(space, made, None)
     batch = pairs.draw(8, 2, rng=torch.Generator().manual_seed(0))
     spec.check(Condition({n: v for n, v in batch.condition.values.items() if n in spec.names}))
-    assert set(pairs.of_pair.values) == {"preference", "dislikes", "expected", "interests", "confidence"}
+    assert set(pairs.of_pair.values) == set(OF_USER) - {"behaviour"}
     assert set(pairs.of_image.values) == {"labels", "text"}
     assert spec.find("labels").values == ("colour=0", "colour=1", "colour=2", "shape=star")
     shown = np.unique(history.item_index[history.weight > 0])
