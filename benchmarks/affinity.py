@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, value in _ratios(rows):
             print(f"{name}: {value:.3f}")
             figures[f"{name}_{size}"] = value
+    for engine, slope in _slopes(sizes, figures):
+        print(f"{engine}: CPU seconds grow as events to the power of {slope:.2f}")
+        figures[f"{engine}_cpu_s_slope"] = slope
     if given.json:
         write_json(given.json, figures)
     if given.plot:
@@ -83,6 +86,15 @@ def _ratios(rows: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:
                 yield f"{own}_{key}_over_{other}", rows[own][key] / rows[other][key]
     if "ours, newest, texts" in rows and "ours, newest" in rows:
         yield "texts_cpu_s_over_numbers", rows["ours, newest, texts"]["cpu_s"] / rows["ours, newest"]["cpu_s"]
+
+
+def _slopes(sizes: Sequence[int], figures: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """Yield the slope of the line through log CPU seconds over log events, of engines with three sizes or more."""
+    for engine in ENGINES:
+        found = [(size, figures[f"{engine}_{size}_cpu_s"]) for size in sizes if f"{engine}_{size}_cpu_s" in figures]
+        if len(found) > 2:
+            events, seconds = np.log(np.array(found)).T
+            yield engine, float(np.polyfit(events, seconds, 1)[0])
 
 
 def _measured(engine: str, home: Path, rounds: int) -> dict[str, float]:
@@ -217,13 +229,21 @@ def _plot(path: Path, sizes: Sequence[int], figures: dict[str, float]) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for engine in ENGINES:
-        if f"{engine}_{sizes[0]}_cpu_s" in figures:
-            values = [figures[f"{engine}_{size}_cpu_s"] for size in sizes]
-            axes.plot([size / 1e6 for size in sizes], values, marker="o", label=engine)
+        found = [
+            (size / 1e6, figures[f"{engine}_{size}_cpu_s"]) for size in sizes if f"{engine}_{size}_cpu_s" in figures
+        ]
+        if found:
+            slope = figures.get(f"{engine}_cpu_s_slope")
+            told = engine if slope is None else f"{engine}: slope {slope:.2f}"
+            axes.loglog(*zip(*found, strict=True), marker="o", label=told)
     axes.set(xlabel="million events", ylabel="CPU seconds, one thread, imports included")
+    axes.set_xticks([size / 1e6 for size in sizes], [f"{size / 1e6:g}" for size in sizes])
+    axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend()
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=100)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int64] | NDArray[np.object_]
 """Ids of users or items: whole numbers, or texts."""
-Keys = NDArray[np.int64]
+Keys = NDArray[np.int64] | NDArray[np.int32]
+"""Keys of items, or ids that are whole numbers; places in a list of texts have 32 bits on their way into buckets."""
 Places = NDArray[np.int64]
+_DENSE = 4
+"""Keys that spread over no more than so many times their number are counted, not hashed."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,26 @@ def by_user(user: NDArray[np.integer], n_users: int, events: Events) -> tuple[Pl
 
 def coded(keys: Keys) -> tuple[Keys, NDArray[np.int32]]:
     """Return the different keys, ascending, and which of them each one is."""
+    least, span = (int(keys.min()), int(keys.max()) - int(keys.min()) + 1) if len(keys) else (0, 0)
+    if span <= _DENSE * len(keys):
+        place = keys - least
+        is_there = np.zeros(span, dtype=np.bool_)
+        is_there[place] = True
+        ranks = np.cumsum(is_there, dtype=np.int32)
+        ranks -= 1
+        return np.flatnonzero(is_there) + least, ranks[place]
     encoded = pa.array(keys).dictionary_encode()
     found: Keys = encoded.dictionary.to_numpy()
     order = np.argsort(found)
-    rank = np.empty(len(found), dtype=np.int32)
-    rank[order] = np.arange(len(found), dtype=np.int32)
-    return found[order], rank[encoded.indices.to_numpy()]
+    return found[order], ranks_in(order, encoded)
+
+
+def ranks_in(order: Places, encoded: pa.DictionaryArray) -> NDArray[np.int32]:
+    """Return which value of a dictionary, sorted in this order, each entry is."""
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    of_each: NDArray[np.int32] = ranks[encoded.indices.to_numpy()]
+    return of_each
 
 
 def stable_order(code: NDArray[np.integer], n_codes: int) -> Places:
@@ -71,4 +88,4 @@ def stable_order(code: NDArray[np.integer], n_codes: int) -> Places:
 
 def bounds_of(counts: NDArray[np.integer]) -> Places:
     """Return where each part begins and, in the next entry, ends."""
-    return np.append(0, np.cumsum(counts)).astype(np.int64)
+    return np.append(0, np.cumsum(counts, dtype=np.int64))

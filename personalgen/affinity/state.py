@@ -219,8 +219,10 @@ class AffinityState:
 
     def item_ids(self, keys: NDArray[np.int64]) -> Ids:
         """Return the ids behind keys of items."""
-        texts = self._item_keys().texts
-        return keys if texts is None else texts.take(pa.array(keys)).to_numpy(zero_copy_only=False)
+        if not self.items:
+            return keys
+        ids: Ids = self._item_keys().texts.take(pa.array(keys)).to_numpy(zero_copy_only=False)
+        return ids
 
     def known_items(self) -> Ids:
         """Return the texts of items by their key; nothing for items that are whole numbers, which are their keys."""
@@ -239,14 +241,20 @@ class AffinityState:
         made, n_events, options, kinds = self._new_folder(), 0, self.options, self.kinds
         if replaced is not None:
             self._require_kind(replaced)
+
+        def known() -> Iterator[pa.RecordBatch]:
+            nonlocal kinds
+            for batch in batches:
+                kinds = _checked(batch, kinds)
+                in_time = pc.less(batch["timestamp"], now)
+                yield batch if pc.all(in_time).as_py() else batch.filter(in_time)
+
         with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self.folder) as spilled:
             with Spill(Path(spilled), options.n_buckets) as spill:
-                for batch in batches:
-                    kinds = _checked(batch, kinds)
-                    known = batch.filter(pc.less(batch["timestamp"], now))
-                    seconds = seconds_after(self.landmark, known["timestamp"].to_numpy())
-                    weight = known["weight"].cast(pa.float32()).to_numpy()
-                    spill.add(known["user_id"], Events(items.of(known["item_id"]), seconds, weight))
+                for batch, item in items.of(known()):
+                    seconds = seconds_after(self.landmark, batch["timestamp"].to_numpy())
+                    weight = batch["weight"].cast(pa.float32()).to_numpy()
+                    spill.add(batch["user_id"], Events(item, seconds, weight))
             for bucket, users, user, events in spill.buckets():
                 rows = AffinityRows.of_events(
                     users, user, events, half_life_days=options.half_life_days, n_recent=options.n_recent
@@ -256,7 +264,7 @@ class AffinityState:
         if replaced is not None:
             _save_ids(made / REPLACED, replaced)
         file = self.items
-        if items.texts is not None and items.n_new:
+        if items.n_new:
             file = f"{_ITEMS}{made.name}.parquet"
             _save_ids(self.folder / file, items.texts)
         part = Part(made.name, (night,), n_events, replaces=replaced is not None)

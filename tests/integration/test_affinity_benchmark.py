@@ -23,3 +23,10 @@ def test_all_engines_run_at_toy_size(tmp_path, capsys):
     assert (tmp_path / "plot.png").stat().st_size > 1000
     told = capsys.readouterr().out
     assert all(f"\n{engine} " in told for engine in affinity.ENGINES)
+
+
+def test_the_slope_is_the_power_of_the_events():
+    """Of what costs twice as much with four times the events it is a half; two sizes are not enough."""
+    sizes = [100, 400, 1600]
+    figures = {f"ours_{size}_cpu_s": 3 * size**0.5 for size in sizes} | {"read_100_cpu_s": 1.0, "read_400_cpu_s": 2.0}
+    assert dict(affinity._slopes(sizes, figures)) == {"ours": pytest.approx(0.5)}

@@ -128,6 +128,53 @@ def test_night_by_night_is_all_at_once(tmp_path, text):
         sums(state)
 
 
+def test_how_texts_are_cut_on_their_way_changes_no_file(tmp_path, monkeypatch):
+    """Looked up batch by batch and hashed three by three, items get the same keys and users the same buckets."""
+    batches = events(2000, text=True).to_batches(max_chunksize=150)
+    found = {}
+    for name in ("at once", "cut"):
+        state = AffinityState.build(tmp_path / name, batches, as_of=at(90), options=OPTIONS)
+        paths = [*(tmp_path / name).glob("part-*/*"), tmp_path / name / state.items]
+        found[name] = {path.name.partition("part-")[0]: path.read_bytes() for path in paths}
+        monkeypatch.setattr("personalgen.affinity.spill._SEARCHED", 1)
+        monkeypatch.setattr("personalgen.affinity.spill._SLICE", 3)
+    assert len(found["cut"]) == OPTIONS.n_buckets + 1
+    assert found["at once"] == found["cut"]
+
+
+@pytest.mark.parametrize("step", [1, 10**15], ids=["dense", "sparse"])
+def test_items_may_have_any_numbers(tmp_path, step):
+    """Close together or far apart, below and above zero: sums are those of an independent engine."""
+    table = events(800)
+    items = pa.compute.multiply(pa.compute.subtract(table["item_id"], 300), step)
+    table = table.set_column(1, "item_id", items)
+    state = AffinityState.build(tmp_path, table.to_batches(), as_of=at(90), options=OPTIONS)
+    assert_equal(sums(state), oracle(table, at(90)))
+
+
+def test_any_text_is_an_id(tmp_path):
+    """An empty one, one of more than 255 bytes, one beyond the basic plane; users stand in Python's order of texts."""
+    users = ["", "u" * 300, "u" * 299 + "v", "\uffee", "\U0001f600", "é", "e", "u12345678", "u1234567"]
+    table = pa.table({"user_id": users, "item_id": users[::-1], "timestamp": [T0] * 9, "weight": [1.0] * 9})
+    options = dataclasses.replace(OPTIONS, n_buckets=1)
+    state = AffinityState.build(tmp_path, table.to_batches(), as_of=at(90), options=options)
+    (rows,) = state.rows()
+    assert rows.users.tolist() == sorted(users)
+    assert_equal(sums(state), oracle(table, at(90)))
+
+
+def test_batches_of_nothing_known_add_nothing(tmp_path):
+    """Neither an empty batch nor one of events that are yet to come, which are texts."""
+    table = events(40, text=True)
+    late = events(10, days=(91, 92), text=True)
+    nothing = [pa.RecordBatch.from_pylist([], table.schema), *late.to_batches()]
+    empty = AffinityState.build(tmp_path / "empty", nothing, as_of=at(90), options=OPTIONS)
+    assert list(empty.rows()) == []
+    batches = [nothing[0], *table.to_batches(), *nothing]
+    state = AffinityState.build(tmp_path / "full", batches, as_of=at(90), options=OPTIONS)
+    assert_equal(without_order(sums(state)), without_order(oracle(table, at(90))))
+
+
 def test_time_passing_changes_no_file(tmp_path):
     """Sums at a later moment are those of now, each times the same factor."""
     state = AffinityState.build(tmp_path, events(500).to_batches(), as_of=at(90), options=OPTIONS)
