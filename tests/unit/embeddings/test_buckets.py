@@ -1,5 +1,6 @@
 """What an affinity state knows of people gives the preferences that their whole histories give."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from personalgen.affinity import AffinityOptions, AffinityState
-from personalgen.embeddings import Foresight, PreferenceTable, embed_users
+from personalgen.embeddings import Foresight, PreferenceTable, embed_users, fit_basis
 from personalgen.embeddings.buckets import embed_rows, recent_history
 from personalgen.embeddings.fields import KNOWN_EVENTS
 from personalgen.histories import HistoryChange
@@ -15,7 +16,7 @@ from personalgen.recommenders import NextItemOptions
 
 DAY = 86_400
 NOW = 400 * DAY
-ASKED = {"behaviour": 7, "confidence": 1, "dislikes": 1, "expected": 1, "interests": 3}
+ASKED = {"behaviour": 7, "collaborative": 1, "confidence": 1, "dislikes": 1, "expected": 1, "interests": 3}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,17 @@ def history(make_history):
         count = int(rng.choice([1, 3, 40, KNOWN_EVENTS + 60]))
         days = np.sort(rng.choice(2000, count, replace=False)) / 10 + (200 if user % 2 else 0)
         rows += [(user, int(rng.integers(12)), float(day), float(rng.choice([1, 2, -1]))) for day in days]
-    return make_history(rows)
+    return dataclasses.replace(
+        make_history(rows), segments=tuple([None, "one", "other"][user % 3] for user in range(30))
+    )
+
+
+@pytest.fixture(scope="module")
+def basis(history, features, options):
+    """Return a basis with maps, estimated pseudo-events and a prior for each segment."""
+    options = dataclasses.replace(options, estimate_shrinkage=True, segment_prior=True)
+    everything = np.ones(len(history.item_ids), dtype=bool)
+    return fit_basis(history, features, everything, options, next_item=NextItemOptions())
 
 
 def batches(history, chosen):
@@ -44,7 +55,8 @@ def from_state(state, history, basis, features):
     recommender = Foresight.of(history, NextItemOptions()).fitted(0)
     tables = []
     for rows in state.rows():
-        recent = recent_history(rows, item_of_key, history.item_ids, landmark=state.landmark)
+        segments = dict(zip(history.user_ids, history.segments, strict=True))
+        recent = recent_history(rows, item_of_key, history.item_ids, landmark=state.landmark, segment_of=segments)
         foresight = Foresight.by(recommender, len(rows.users))
         tables.append(embed_rows(rows, recent, basis, items, item_of_key, ASKED, now=NOW, foresight=foresight))
     return PreferenceTable.joined(tables)
