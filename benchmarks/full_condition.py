@@ -19,7 +19,7 @@ from benchmarks import world
 from personalgen.artifacts import write_json
 from personalgen.cli.terminal import quiet_environment
 from personalgen.config import load_settings
-from personalgen.embeddings.fields import CONFIDENCE, DISLIKES, EXPECTED, INTERESTS, PREFERENCE
+from personalgen.embeddings.fields import CONFIDENCE, CURRENT, DISLIKES, EXPECTED, INTERESTS, PREFERENCE
 from personalgen.evaluation import Interval, true_utility_scores
 from personalgen.evaluation.paired import fit_difference
 
@@ -33,7 +33,9 @@ _FULL = ", ".join(f'"{name}"' for name in (PREFERENCE, DISLIKES, EXPECTED, INTER
 ROWS: dict[str, list[str]] = {
     "content mean": _MEAN,
     "preference": [],
-    "full condition": [f"condition.fields=[{_FULL}]"],
+    "current": [f'condition.fields=["{CURRENT}"]'],
+    "preference + expected": [f'condition.fields=["{PREFERENCE}", "{EXPECTED}"]'],
+    "all fields": [f"condition.fields=[{_FULL}]"],
 }
 """What each row sets: the decayed mean of what was liked alone; with shrinkage and factors; with all that is known."""
 _MOVED = ["world.history.moved_share=0.5", "world.folder=data/moved"]

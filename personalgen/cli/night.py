@@ -163,6 +163,13 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         yield "evaluation", "missing: see the gate"
     else:
         yield from _evaluation_rows(shown, summary)
+    yield (
+        "users",
+        "state {state}; {new_events} new events, {users_replaced} users with other events than before".format(**shown),
+    )
+    if summary["vectors_kept"]:
+        yield "", "what was known last night is kept: {vectors_kept}".format(**shown)
+    yield "next likes", _next_likes(shown, summary)
     aside = f": {summary['quarantine']}" if summary["rows_quarantined"] else ""
     yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown) + aside
     yield (
@@ -173,6 +180,15 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         yield "", "not read: {events_unlisted} events of users who are not in the users table".format(**shown)
     yield "report", shown["report"]
     yield "sheet", summary["sheet"] or "none: no model may draw yet"
+
+
+def _next_likes(shown: dict[str, str], summary: dict[str, Any]) -> str:
+    """Return what is recommended, and how well the newest likes were foretold."""
+    made = (
+        "last night's stand, as popularity is far better" if summary["tables_kept"] else "{recommendations} recommended"
+    )
+    told = "" if summary["ndcg"] is None else "; NDCG@10 {ndcg}, what is popular {ndcg_of_popularity}"
+    return (made + told).format(**shown)
 
 
 def _evaluation_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:

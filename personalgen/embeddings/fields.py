@@ -20,8 +20,9 @@ from personalgen.errors import ConditionError
 
 PREFERENCE, BEHAVIOUR, DISLIKES = "preference", "behaviour", "dislikes"
 EXPECTED, COLLABORATIVE, INTERESTS, CONFIDENCE = "expected", "collaborative", "interests", "confidence"
+CURRENT = "current"
 LABELS, TEXT = "labels", "text"
-OF_USER = (PREFERENCE, BEHAVIOUR, DISLIKES, EXPECTED, COLLABORATIVE, INTERESTS, CONFIDENCE)
+OF_USER = (PREFERENCE, CURRENT, BEHAVIOUR, DISLIKES, EXPECTED, COLLABORATIVE, INTERESTS, CONFIDENCE)
 OF_PICTURE = (LABELS, TEXT)
 FIELDS = OF_USER + OF_PICTURE
 LABEL_SEPARATOR = "|"
@@ -43,10 +44,10 @@ class ConditionOptions:
     """What tonight's model is told; a model keeps the fields that it was trained with."""
 
     fields: tuple[str, ...] = (PREFERENCE,)
-    """Any of "preference" (the user's vector), "behaviour" (the newest events, one by one), "dislikes" (a vector),
-    "expected" (content of what a recommender foretells), "collaborative" (what the order of likes says of the next
-    ones, frozen with the basis), "interests" (centroids of what was liked), "confidence" (how much stands behind it),
-    "labels" and "text" (of the picture); none makes an unconditional model."""
+    """Any of "preference" (the user's vector), "current" (likewise, of what is liked now), "behaviour" (the newest
+    events, one by one), "dislikes" (a vector), "expected" (content of what a recommender foretells), "collaborative"
+    (what the order of likes says of the next ones, frozen with the basis), "interests" (centroids of what was liked),
+    "confidence" (how much stands behind it), "labels" and "text" (of the picture); none: an unconditional model."""
     behaviour_events: int = 16
     """Most events of a user that `behaviour` holds, the newest."""
     interests: int = 4
@@ -103,6 +104,7 @@ def condition_spec(
         BEHAVIOUR: FieldSpec(BEHAVIOUR, "sequence", dim + EVENT_COLUMNS, options.behaviour_events),
         DISLIKES: FieldSpec(DISLIKES, "vector", dim),
         EXPECTED: FieldSpec(EXPECTED, "vector", dim),
+        CURRENT: FieldSpec(CURRENT, "vector", dim),
         COLLABORATIVE: FieldSpec(COLLABORATIVE, "vector", next_item_dim),
         INTERESTS: FieldSpec(INTERESTS, "set", dim + SHARE_COLUMNS, options.interests),
         CONFIDENCE: FieldSpec(CONFIDENCE, "vector", CONFIDENCE_WIDTH),

@@ -10,11 +10,13 @@ from personalgen.embeddings.basis import Basis, Matrix
 from personalgen.embeddings.behaviour import dislikes_known, newest_events
 from personalgen.embeddings.collaborative import collaborative_known
 from personalgen.embeddings.confidence import confidence_known
+from personalgen.embeddings.current import current_known
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.fields import (
     BEHAVIOUR,
     COLLABORATIVE,
     CONFIDENCE,
+    CURRENT,
     DISLIKES,
     EXPECTED,
     INTERESTS,
@@ -82,6 +84,8 @@ def vectors_known(
     if EXPECTED in asked:
         assert foresight is not None  # noqa: S101 - whoever asks brings it
         found[EXPECTED] = foresight.expected(history, basis, items, start, stop)
+    if CURRENT in asked:
+        found[CURRENT] = current_known(history, basis, items, start, stop)
     if COLLABORATIVE in asked:
         found[COLLABORATIVE] = collaborative_known(history, basis, items, start, stop)
     if INTERESTS in asked:

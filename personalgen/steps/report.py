@@ -21,13 +21,14 @@ from personalgen.steps.evaluate import Evaluated, draw
 from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
+from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
 from personalgen.steps.workspace import Workspace
 from personalgen.tables.prepared import QUARANTINE
 from personalgen.worlds import find_world
 
-_FIGURES = ("kid", "fit_", "npg", "before_")
+_FIGURES = ("kid", "fit_", "npg", "before_", "ndcg")
 """How the facts begin that the page shows as figures, with their controls, in a table of their own."""
 _SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
 
@@ -72,7 +73,9 @@ def _report(
 ) -> Reported:
     folder = workspace.data / "reports" / f"{night.day}-{night.key[:8]}"
     sheet = _sheet(workspace, night, embedded, decided, folder) if decided.model_version_id else None
-    summary = _summary(workspace, night, evaluated, decided, generated, released)
+    recommended = stage_result(night, Recommended)
+    known = _known(recommended, embedded)
+    summary = known | _summary(workspace, night, evaluated, decided, generated, released)
     pictures = (
         []
         if sheet is None
@@ -89,7 +92,7 @@ def _report(
         folder / "report.html",
         title=f"Night of {night.day}",
         subtitle=f"{night.source} · events before {night.as_of}",
-        figures=_figures(Path(evaluated.table)),
+        figures=[*_figures(Path(evaluated.table)), *recommendation_figures(recommended)],
         pictures=pictures,
         counts={name.replace("_", " "): value for name, value in summary.items() if not name.startswith(_FIGURES)},
         simulated=f"Users and events of this source were made up. {find_world(world).licence}" if world else "",
@@ -120,6 +123,32 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
         "report": reported.html,
         "sheet": reported.sheet,
     }
+
+
+def _known(recommended: Recommended, embedded: Embedded) -> dict[str, Any]:
+    """Return what became of the state of users, in numbers."""
+    return {
+        "state": recommended.state,
+        "new_events": recommended.n_new_events,
+        "users_replaced": recommended.n_users_replaced,
+        "recommendations": recommended.n_recommendations,
+        "ndcg": recommended.later_ndcg,
+        "ndcg_of_popularity": recommended.later_ndcg_of_popularity,
+        "vectors_kept": "; ".join(embedded.fell_back),
+        "tables_kept": recommended.tables_kept,
+    }
+
+
+def recommendation_figures(recommended: Recommended) -> tuple[Figure, ...]:
+    """Return how well the night's recommender foretells what people like next, beside what is popular."""
+    rows = (
+        ("the newest likes", recommended.later_ndcg, recommended.later_ndcg_of_popularity),
+        ("everybody's last like", recommended.last_ndcg, recommended.last_ndcg_of_popularity),
+    )
+    reading = "Of all items, fitted without these likes; above the control it knows more than what is popular."
+    return tuple(
+        Figure(f"NDCG@10 on {what}", value, control, "what is popular", reading) for what, value, control in rows
+    )
 
 
 def _summary(

@@ -28,7 +28,7 @@ from personalgen.worlds import ShapesWorld, add_days
 
 pytestmark = pytest.mark.timeout(200, func_only=True)  # the nights run once, while the first test is set up
 
-FIELDS = ["behaviour", "dislikes", "expected", "collaborative", "interests", "confidence", "labels"]
+FIELDS = ["current", "behaviour", "dislikes", "expected", "collaborative", "interests", "confidence", "labels"]
 TOLD = (f"condition.fields={FIELDS}", "condition.behaviour_events=3", "condition.interests=2")
 AT_STRENGTH = (*TOLD, "generation.strengths.behaviour=1.5")
 UNCONDITIONAL = ("condition.fields=[]",)
@@ -183,7 +183,15 @@ def test_tables_hold_what_tonights_models_ask_for(home, nights, tmp_path):
     preference, behaviour = nights["preference"], nights["behaviour"]
     embedded = behaviour.result(Embedded)
     path = embedded.folder(behaviour.night, embedded.train_basis) / HELD_BACK
-    lengths = {"behaviour": 3, "dislikes": 1, "expected": 1, "collaborative": 1, "interests": 2, "confidence": 1}
+    lengths = {
+        "behaviour": 3,
+        "dislikes": 1,
+        "expected": 1,
+        "current": 1,
+        "collaborative": 1,
+        "interests": 2,
+        "confidence": 1,
+    }
     assert fields_in(path) == lengths
     embedded = preference.result(Embedded)
     folder = embedded.folder(preference.night, embedded.train_basis)

@@ -7,6 +7,8 @@ SUMMARY = {
     "users_unchanged": 0, "shards": "/s", "live_version": 1, "promoted": True, "model_name": "gan", "version": 2,
     "gate": "good", "kid": 0.5, "kid_floor": 0.1, "kid_before": None, "fit_gain": 0.1, "fit_gain_low": 0.05,
     "fit_gain_high": 0.2, "fit_gain_before": None, "fit_generated": 0.1, "fit_shuffled": 0.0, "fit_real_gain": 0.2,
+    "state": "updated", "new_events": 12, "users_replaced": 1, "vectors_kept": "", "tables_kept": False,
+    "recommendations": 40, "ndcg": 0.125, "ndcg_of_popularity": 0.0625,
     "npg": 0.5, "npg_before": None, "before_is": "", "events": 1234, "rows_quarantined": 0, "quarantine": "/q.parquet",
     "events_after_as_of": 0, "events_opted_out": 3, "events_unlisted": 0, "report": "/r.html", "sheet": "/s.png",
 }  # fmt: skip
@@ -50,3 +52,11 @@ def test_events_of_unlisted_people_are_told_where_there_are_some():
     """A users table of other ids would otherwise go unnoticed."""
     assert not any("not in the users table" in line for line in lines())
     assert "not read: 7 events of users who are not in the users table" in lines(events_unlisted=7)
+
+
+def test_what_is_known_of_users_is_told():
+    """What the state did, how well next likes are foretold, and what is kept from last night."""
+    assert "users state updated; 12 new events, 1 users with other events than before" in lines()
+    assert "next likes 40 recommended; NDCG@10 0.125, what is popular 0.0625" in lines()
+    assert "next likes last night's stand, as popularity is far better" in lines(tables_kept=True, ndcg=None)
+    assert "what was known last night is kept: vectors moved" in lines(vectors_kept="vectors moved")

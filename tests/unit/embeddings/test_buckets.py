@@ -16,7 +16,15 @@ from personalgen.recommenders import NextItemOptions
 
 DAY = 86_400
 NOW = 400 * DAY
-ASKED = {"behaviour": 7, "collaborative": 1, "confidence": 1, "dislikes": 1, "expected": 1, "interests": 3}
+ASKED = {
+    "behaviour": 7,
+    "collaborative": 1,
+    "confidence": 1,
+    "current": 1,
+    "dislikes": 1,
+    "expected": 1,
+    "interests": 3,
+}
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ def test_a_specification_has_the_fields_that_are_set_in_their_order():
     shapes = {entry.name: (entry.kind, entry.shape) for entry in MIXED.fields}
     assert shapes == {
         "preference": ("vector", (4,)),
+        "current": ("vector", (4,)),
         "behaviour": ("sequence", (3, 6)),
         "dislikes": ("vector", (4,)),
         "expected": ("vector", (4,)),
@@ -86,6 +87,7 @@ def test_what_models_ask_of_users_is_joined():
         "behaviour": 3,
         "dislikes": 1,
         "expected": 1,
+        "current": 1,
         "collaborative": 1,
         "interests": 4,
         "confidence": 1,

@@ -64,6 +64,7 @@ def full(table):
         "behaviour": FieldRows(events, mask),
         "dislikes": FieldRows(dislikes, np.array([True, False, True])),
         "expected": FieldRows(dislikes / 2, np.array([True, False, True])),
+        "current": FieldRows(dislikes / 4, np.array([True, False, True])),
         "collaborative": FieldRows(3 * dislikes, np.array([True, False, True])),
         "interests": FieldRows((np.arange(60, dtype=np.float32).reshape(3, 4, 5) + 1) * TASTES[..., None], TASTES),
         "confidence": FieldRows(np.arange(12, dtype=np.float32).reshape(3, 4), np.ones(3, dtype=bool)),
@@ -82,7 +83,15 @@ def test_further_fields_come_back_as_they_were(tmp_path, full):
     """Shapes, values and masks of every field; which ones a file has can be asked without reading it."""
     path = save_preferences(tmp_path / "p.parquet", full)
     assert same(load_preferences(path), full)
-    lengths = {"behaviour": 3, "dislikes": 1, "expected": 1, "collaborative": 1, "interests": 4, "confidence": 1}
+    lengths = {
+        "behaviour": 3,
+        "dislikes": 1,
+        "expected": 1,
+        "collaborative": 1,
+        "interests": 4,
+        "confidence": 1,
+        "current": 1,
+    }
     assert fields_in(path) == lengths
     nobody = full.rows(np.empty(0, dtype=np.int64))
     assert same(load_preferences(save_preferences(tmp_path / "n.parquet", nobody)), nobody)
@@ -207,7 +216,7 @@ def test_the_row_of_a_preference_is_its_vector(full):
 def test_a_row_holds_all_that_the_model_is_told_of_the_user(full):
     """Any value and any mask of a user's fields changes the row; a model told nothing has one zero."""
     rows = full.condition_rows(MIXED)
-    assert rows.shape == (3, 4 + (2 * 6 + 2) + 3 * (4 + 1) + (4 * 5 + 4) + (4 + 1))
+    assert rows.shape == (3, 4 + (2 * 6 + 2) + 4 * (4 + 1) + (4 * 5 + 4) + (4 + 1))
     assert rows[0, 4:16].tolist() == full.fields["behaviour"].values[0, :2].ravel().tolist()
     assert rows[1, 18:23].tolist() == [0, 0, 0, 0, 0]
     assert rows[2, 18:23].tolist() == [5, 6, 7, 8, 1]
@@ -220,9 +229,10 @@ def test_a_row_holds_all_that_the_model_is_told_of_the_user(full):
 
 def test_rows_are_compared_field_by_field(full):
     """Vectors of all fields; weights, ages, shares, masks and the days since the newest event alone are no change."""
-    preference, items, dislikes, expected, collaborative, interests, confidence = compared_columns(MIXED)
+    preference, current, items, dislikes, expected, collaborative, interests, confidence = compared_columns(MIXED)
     rows = full.condition_rows(MIXED)
     assert np.array_equal(rows[:, preference], full.vectors)
+    assert np.array_equal(rows[:, current], full.fields["current"].values)
     assert np.array_equal(rows[:, items], full.fields["behaviour"].values[:, :2, :4].reshape(3, 8))
     assert np.array_equal(rows[:, dislikes], full.fields["dislikes"].values)
     assert np.array_equal(rows[:, expected], full.fields["expected"].values)
