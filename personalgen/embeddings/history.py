@@ -223,7 +223,7 @@ def _with_population(basis: Basis, likes: History, features: Matrix) -> Basis:
         basis = with_segments(basis, raw, [likes.segments[user] for user in people])
     shrunk = raw_user_vectors(likes, vectors, basis.options, prior=basis.priors_of(likes))[people]
     scale = np.ones(basis.options.dim, dtype=np.float32)
-    for half in basis.halves:
+    for half in (half for half in basis.halves if half.stop > half.start):
         scale[half] = max(float(shrunk[:, half].std(0).mean()), 1e-6)
     return replace(basis, scale=scale)
 

@@ -217,10 +217,10 @@ def test_a_row_holds_all_that_the_model_is_told_of_the_user(full):
     """Any value and any mask of a user's fields changes the row; a model told nothing has one zero."""
     rows = full.condition_rows(MIXED)
     assert rows.shape == (3, 4 + (2 * 6 + 2) + 4 * (4 + 1) + (4 * 5 + 4) + (4 + 1))
-    assert rows[0, 4:16].tolist() == full.fields["behaviour"].values[0, :2].ravel().tolist()
-    assert rows[1, 18:23].tolist() == [0, 0, 0, 0, 0]
-    assert rows[2, 18:23].tolist() == [5, 6, 7, 8, 1]
-    assert rows[0, 53:57].tolist() == [1, 1, 0, 0]
+    assert rows[0, 9:21].tolist() == full.fields["behaviour"].values[0, :2].ravel().tolist()
+    assert rows[1, 23:28].tolist() == [0, 0, 0, 0, 0]
+    assert rows[2, 23:28].tolist() == [5, 6, 7, 8, 1]
+    assert rows[0, 58:62].tolist() == [1, 1, 0, 0]
     assert rows[1, -5:].tolist() == [4, 5, 6, 7, 1]
     assert full.condition_rows(ConditionSpec(())).tolist() == [[0], [0], [0]]
     only_pictures = condition_spec(ConditionOptions(fields=("labels",)), 4, ("a=1",))

@@ -595,3 +595,18 @@ def test_as_of_never_lies_before_the_floor(shop):
     assert shop.prepare(not_before=floor).as_of == floor
     assert shop.prepare(not_before=datetime.fromtimestamp(T0, UTC)).as_of.timestamp() == T0 + 31
     assert shop.prepare(not_before=floor, as_of=datetime.fromtimestamp(T0 + 5, UTC)).as_of.timestamp() == T0 + 5
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["without a users table", "with one"])
+def test_nothing_is_read_of_who_is_forgotten(shop, listed):
+    """No row of any table holds the id, not even a bad one; the events count with those who opted out."""
+    if listed:
+        shop.users = {"user_id": ["u1", "u2", "u1"], "opted_out": ["no", "no", "perhaps"]}
+    shop.interactions["timestamp"] = [T0, "yesterday", T0 + 20, T0 + 30]
+    shop.interactions["timestamp"] = [str(one) for one in shop.interactions["timestamp"]]
+    prepared = shop.load(forgotten=frozenset({"u1", "somebody else"}))
+    assert prepared.users["user_id"].tolist() == ["u2"]
+    assert prepared.interactions().user_ids == ["u2"]
+    assert prepared.tables.n_opted_out_events == 2
+    assert len(prepared.quarantine) == 0
+    assert prepared.tables.source_digest != shop.prepare().source_digest
