@@ -14,6 +14,7 @@ from personalgen.embeddings.fields import (
     label_vocabulary,
     picture_condition,
     preference_spec,
+    sentence_rows,
     text_rows,
     usual_dropout,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "rebased",
     "save_basis",
     "save_preferences",
+    "sentence_rows",
     "text_features",
     "text_rows",
     "usual_dropout",

@@ -17,7 +17,8 @@ from safetensors.numpy import load, save
 
 from personalgen.artifacts import digest_of, read_json, sha256_file, write_bytes, write_json
 from personalgen.embeddings.content import CONTENT_ENCODER
-from personalgen.embeddings.options import EmbeddingOptions
+from personalgen.embeddings.options import SENTENCES, EmbeddingOptions
+from personalgen.embeddings.text import TEXT_ENCODER
 from personalgen.errors import ArtifactError
 from personalgen.histories import History
 
@@ -153,12 +154,23 @@ class Basis:
 
 def fit_content(features: Matrix, options: EmbeddingOptions) -> tuple[Matrix, Matrix]:
     """Return (mean, whitening map) of item features by PCA; components beyond the rank stay zero."""
-    mean = features.mean(0)
-    _, singular, components = np.linalg.svd(features - mean, full_matrices=False)
+    mean, scale = features.mean(0), _scales(features, options)
+    _, singular, components = np.linalg.svd((features - mean) * scale, full_matrices=False)
     kept = min(options.content_dim, int((singular > singular[0] * 1e-6).sum()))
     content_map = np.zeros((features.shape[1], options.content_dim), dtype=np.float32)
-    content_map[:, :kept] = components[:kept].T * (np.sqrt(len(features)) / singular[:kept])
+    content_map[:, :kept] = scale[:, None] * components[:kept].T * (np.sqrt(len(features)) / singular[:kept])
     return mean.astype(np.float32), content_map
+
+
+def _scales(features: Matrix, options: EmbeddingOptions) -> Matrix:
+    """Return (n_features,) factors that give the texts' columns their set share of the pictures' variance."""
+    scale = np.ones(features.shape[1], dtype=np.float32)
+    columns = slice(features.shape[1] - options.text_columns, None)
+    if options.text_weight and options.text_columns:
+        variance = features.var(0, dtype=np.float64)
+        of_texts = max(float(variance[columns].sum()), 1e-12)
+        scale[columns] = np.sqrt(options.text_weight * (variance.sum() - of_texts) / of_texts)
+    return scale
 
 
 def fit_factors(likes: sp.csr_matrix, dim: int) -> Matrix:
@@ -229,7 +241,8 @@ def load_basis(folder: Path) -> Basis:
 
 def encoder_name(options: EmbeddingOptions) -> str:
     """Return the identity of the content features: net, input size and text width."""
-    return f"{CONTENT_ENCODER}@{options.feature_px}+text{options.text_dim}"
+    texts = TEXT_ENCODER if options.text == SENTENCES else f"text{options.text_dim}"
+    return f"{CONTENT_ENCODER}@{options.feature_px}+{texts}"
 
 
 def _named(holder: object, names: tuple[str, ...]) -> dict[str, Matrix]:

@@ -170,7 +170,11 @@ def text_rows(texts: Sequence[str], *, progress: Callable[[int, int], None] | No
     Raises:
         ConfigError: the extra `text` is missing.
     """
-    rows = TextEncoder().encode(texts, progress=progress)
+    return sentence_rows(TextEncoder().encode(texts, progress=progress))
+
+
+def sentence_rows(rows: NDArray[np.float32]) -> FieldRows:
+    """Return (n, 384) vectors of unit length as a field of unit variance; a row of zeros is absent."""
     return FieldRows(np.asarray(rows * TEXT_DIM**0.5, dtype=np.float32), np.asarray(rows.any(axis=1)))
 
 

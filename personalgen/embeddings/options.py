@@ -5,8 +5,10 @@ from typing import Any
 
 from personalgen.bounds import check_options
 
-_LATER = ("next_item_dim", "estimate_shrinkage", "segment_prior")
+WORDS, SENTENCES = "words", "sentences"
+_LATER = ("next_item_dim", "estimate_shrinkage", "segment_prior", "text", "text_weight")
 """Settings that older bases do not know: at their default they are no part of a basis's identity."""
+_SENTENCE_COLUMNS = 384
 _BESIDE = ("epoch_days",)
 """Settings that never are."""
 
@@ -32,8 +34,13 @@ class EmbeddingOptions:
     """How strongly the mean of disliked items is subtracted."""
     next_item_dim: int = 64
     """Columns of the field `collaborative`, which is frozen with a basis that is fitted where a model asks for it."""
+    text: str = WORDS
+    """What of title and text joins the pictures' features before whitening: hashed "words", or "sentences", vectors by
+    the offline encoder (extra `text`)."""
     text_dim: int = 64
-    """Hashed words of title and text that join the image features before whitening; 0 leaves text out."""
+    """Columns of hashed words; 0 leaves text out. Sentences have 384."""
+    text_weight: float = 0.0
+    """Variance of the texts' columns over that of the pictures'; 0 leaves both as they come: mostly pictures."""
     feature_px: int = 64
     """Edge to which pictures are brought before the content net sees them."""
     n_top_events: int = 5
@@ -41,6 +48,11 @@ class EmbeddingOptions:
     epoch_days: int = 0
     """Days after which a basis is fitted anew and turned onto the old one, before training goes on; 0 is never. It is
     no part of what a basis is: a champion of another value is a start."""
+
+    @property
+    def text_columns(self) -> int:
+        """Columns of an item's features that are of its text: the last ones."""
+        return _SENTENCE_COLUMNS if self.text == SENTENCES else self.text_dim
 
     @property
     def dim(self) -> int:
@@ -58,4 +70,6 @@ class EmbeddingOptions:
         """Refuse settings that give no vector, all in one message."""
         sizes = {"content_dim": 1, "next_item_dim": 1, "feature_px": 32}
         least = {"collaborative_dim": 0, "text_dim": 0, "n_top_events": 0, "epoch_days": 0, "shrinkage": 0}
-        check_options("embeddings", self, least=sizes | least | {"dislike_weight": 0}, above={"half_life_days": 0})
+        least |= {"dislike_weight": 0, "text_weight": 0}
+        choices = {"text": (WORDS, SENTENCES)}
+        check_options("embeddings", self, least=sizes | least, above={"half_life_days": 0}, choices=choices)

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, digest_of
 from personalgen.config import SplitOptions
-from personalgen.embeddings import EmbeddingOptions, image_features, label_values, text_features
+from personalgen.embeddings import EmbeddingOptions, label_values
 from personalgen.embeddings.basis import encoder_name
 from personalgen.histories import History
+from personalgen.steps.features import content_features
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import TRAIN, Prepared, item_splits, later_events, load_prepared, user_splits
 
+_KEPT_CATALOGUES = 4
+"""Files of features for a catalogue as a whole; rows of items are kept beside them for ever."""
 SEEN = np.int8(-1)
 """Stands in `NightData.item_split` for items that are held out by their id, but not by their picture."""
 
@@ -120,23 +123,20 @@ class NightData:
         return [label_values(json.loads(cells)) for cells in self.prepared.items["labels"]]
 
     def features(self, workspace: Workspace, options: EmbeddingOptions) -> NDArray[np.float32]:
-        """Return (n_items, 1280 + text_dim) content features, computed once per catalogue content and cached."""
+        """Return (n_items, 1280 + text columns) content features, computed once for each picture and text."""
         features: NDArray[np.float32] = np.load(self.features_file(workspace, options), allow_pickle=False)
         return features
 
     def features_file(self, workspace: Workspace, options: EmbeddingOptions) -> Path:
-        """Return the file that holds the content features, after making it where it is not there yet."""
-        pictures_sha256, texts = list(self.prepared.items["image_sha256"]), self.texts
-        name = digest_of([encoder_name(options), self.prepared.images.shape[1], pictures_sha256, texts])
-        path = workspace.data / "features" / f"{name}.npy"
+        """Return the file with the content features of tonight's items, after making it where it is not there yet."""
+        pictures_sha256, folder = list(self.prepared.items["image_sha256"]), workspace.data / "features"
+        name = digest_of([encoder_name(options), self.prepared.images.shape[1], pictures_sha256, self.texts])
+        path = folder / f"{name}.npy"
         if not path.is_file():
-            pictures = image_features(
-                np.asarray(self.prepared.images),
-                feature_px=options.feature_px,
-                progress=workspace.report("item features"),
-            )
-            matrix = np.concatenate([pictures, text_features(texts, options.text_dim)], axis=1)
-            save_array(path, matrix)
+            images, report = self.prepared.images, workspace.report
+            save_array(path, content_features(folder, images, pictures_sha256, self.texts, options, report))
+            for old in sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)[:-_KEPT_CATALOGUES]:
+                old.unlink()
         return path
 
 

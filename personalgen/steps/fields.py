@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from personalgen.artifacts import digest_of
 from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
     Basis,
@@ -17,18 +16,18 @@ from personalgen.embeddings import (
     condition_spec,
     label_rows,
     label_vocabulary,
-    text_rows,
+    sentence_rows,
     vectors_before_events,
     vectors_known,
 )
 from personalgen.embeddings.basis import Matrix
 from personalgen.embeddings.fields import BEHAVIOUR, EXPECTED, LABELS, PREFERENCE, TEXT
-from personalgen.embeddings.text import TEXT_ENCODER
 from personalgen.errors import ConfigError
 from personalgen.histories import DAY_SEC, History
 from personalgen.models import load_card
 from personalgen.recommenders import NextItemOptions
-from personalgen.steps.data import NightData, save_array
+from personalgen.steps.data import NightData
+from personalgen.steps.features import sentence_features
 from personalgen.steps.workspace import Workspace
 from personalgen.training import Behaviour
 
@@ -126,11 +125,5 @@ def picture_fields(
 
 
 def _texts(workspace: Workspace, data: NightData) -> FieldRows:
-    """Return the vectors of all items' texts, computed once per catalogue content and cached."""
-    path = workspace.data / "features" / f"text-{digest_of([TEXT_ENCODER, data.texts])}.npy"
-    if path.is_file():
-        values: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return FieldRows(values, np.asarray(values.any(axis=1)))
-    rows = text_rows(data.texts, progress=workspace.report("item texts"))
-    save_array(path, rows.values)
-    return rows
+    """Return the vectors of all items' texts, computed once for each text."""
+    return sentence_rows(sentence_features(workspace.data / "features", data.texts, workspace.report))

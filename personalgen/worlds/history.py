@@ -144,8 +144,7 @@ def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) 
     cold = rng.random(options.n_users) < options.cold_share
     counts[cold] = rng.integers(1, _COLD_EVENTS + 1, int(cold.sum()))
     start, end = options.end_timestamp - options.days * DAY_SEC, options.end_timestamp
-    moved = np.random.default_rng([options.seed, 3]).random(options.n_users) < options.moved_share
-    moved &= counts > _COLD_EVENTS
+    moved = moved_users(options) & (counts > _COLD_EVENTS)
     if not moved.any():
         return _draw(world, users, counts, (start, end), options.dislike_share, rng)
     earlier = PlantedUsers(users.user_ids, world.sample_users(options.n_users, options.seed + 1).tastes)
@@ -155,6 +154,11 @@ def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) 
         (users, np.where(moved, counts - counts // 2, 0), ((start + end) // 2, end)),
     ]
     return _joined([_draw(world, *part, options.dislike_share, rng) for part in parts])
+
+
+def moved_users(options: HistoryOptions) -> NDArray[np.bool_]:
+    """Return (n_users,) who moves, if they have events enough."""
+    return np.random.default_rng([options.seed, 3]).random(options.n_users) < options.moved_share
 
 
 def _joined(parts: Sequence[Events]) -> Events:

@@ -276,3 +276,26 @@ def test_a_prior_is_the_segments_or_the_populations(basis, with_priors, past):
     for found in (with_priors.priors_of(past), basis.priors_of(dataclasses.replace(past, segments=segments))):
         assert (found[0] == basis.center).all()
     assert basis.priors_of(past)[1].tolist() == [1] * 6
+
+
+def test_texts_have_the_set_share_of_the_variance():
+    """Whitened as if their columns had been scaled before; 0 leaves them as they come, and tiny ones count for nothing."""
+    rng = np.random.default_rng(0)
+    features = np.concatenate([10 * rng.normal(size=(200, 6)), 0.1 * rng.normal(size=(200, 3))], axis=1)
+    features = features.astype(np.float32)
+    plain, weighed = (
+        EmbeddingOptions(content_dim=4, text_dim=3, text_weight=weight, collaborative_dim=0) for weight in (0.0, 2.0)
+    )
+    assert np.abs(fit_content(features, plain)[1][6:]).max() < 1e-3
+    variance = features.var(0)
+    scaled = features.copy()
+    scaled[:, 6:] *= np.sqrt(2 * variance[:6].sum() / variance[6:].sum())
+    one, other = ((x - x.mean(0)) @ fit_content(x, o)[1] for x, o in ((features, weighed), (scaled, plain)))
+    assert np.allclose(np.abs(one), np.abs(other), atol=1e-3)
+
+
+def test_sentences_are_another_encoder():
+    """Features of words are not taken for those of sentences; settings of before keep their identity."""
+    assert encoder_name(EmbeddingOptions(text="sentences")) != encoder_name(EmbeddingOptions())
+    assert EmbeddingOptions(text="sentences").text_columns == 384
+    assert "text_weight" not in EmbeddingOptions().identity()
