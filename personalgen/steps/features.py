@@ -34,7 +34,7 @@ def content_features(
 ) -> Matrix:
     """Return (n_items, 1280 + text columns) features of pictures beside those of texts.
 
-    `images_sha256` are the digests of the pictures as the source has them; `report` gives a progress callback by a name.
+    `images_sha256` are the digests of the pictures in the source; `report` gives a progress callback by a name.
 
     Raises:
         ConfigError: a package is missing that the options ask for.

@@ -19,7 +19,7 @@ class Tables:
     def __init__(self):
         rng = np.random.default_rng(0)
         ids = [f"user-{k}" for k in range(N_USERS)]
-        self.users = {"user_id": np.array(ids), "opted_out": np.arange(N_USERS) == 7}
+        self.users = {"user_id": np.array(ids), "opted_out": np.arange(N_USERS) == 7, "segment": [None] * N_USERS}
         self.images = np.arange(N_ITEMS, dtype=np.uint16).view(np.uint8).reshape(N_ITEMS, 2)
         self._events = SimpleNamespace(
             user_ids=ids,

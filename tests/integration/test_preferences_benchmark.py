@@ -66,7 +66,7 @@ def test_conditions_are_probed_at_toy_size(tmp_path, capsys):
     """A row for each condition, with all likes and with some of the newest; the preference tells of the taste."""
     assert conditions.main(["--quick", "--json", str(tmp_path / "found.json")]) == 0
     found = json.loads((tmp_path / "found.json").read_text())
-    assert len(found) == 3 * 15 * 2
+    assert len(found) == 3 * 18 * 2
     assert found["all likes_preference_cosine"] > 0.3
     assert "preference + expected" in capsys.readouterr().out
 

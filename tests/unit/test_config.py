@@ -53,6 +53,7 @@ OTHER = {
     "split.later_share": 0.4,
     "recommend.later_share": 0.4,
     "drift.min_cosine": 0.9,
+    "embeddings.text": "sentences",
     "buckets.runner": "threads",
     "limits.max_quarantine_share": 0.5,
     "generation.encoder": "png/zlib",

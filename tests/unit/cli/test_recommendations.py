@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_the_ledger_is_listed_without_names(tell):
     assert oldest["removed"] == newest["removed"] | {"neighbours": 1}
     assert (newest["coefficients_day"], newest["statistics_exact"], newest["actor"]) == ("2026-03-01", True, "ops")
     forms = [tell("forgotten", *form)[1] for form in ((), ("--json",), ("--csv",))]
-    assert all("asked" in out and "eve" not in out for out in forms)
+    assert all("asked" in out and not re.search(r"\beve\b", out) for out in forms)
     assert len(list(csv.DictReader(io.StringIO(forms[2])))) == 2
 
 

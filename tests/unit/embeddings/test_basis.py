@@ -279,7 +279,7 @@ def test_a_prior_is_the_segments_or_the_populations(basis, with_priors, past):
 
 
 def test_texts_have_the_set_share_of_the_variance():
-    """Whitened as if their columns had been scaled before; 0 leaves them as they come, and tiny ones count for nothing."""
+    """Whitened as if their columns had been scaled before; 0 leaves them as they come, which may be nothing."""
     rng = np.random.default_rng(0)
     features = np.concatenate([10 * rng.normal(size=(200, 6)), 0.1 * rng.normal(size=(200, 3))], axis=1)
     features = features.astype(np.float32)
