@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-# Before anything imports mlflow or prefect: both read these once.
+# Before anything imports mlflow, prefect or numpy: they read these once.
 _HOME = Path(tempfile.mkdtemp(prefix="personalgen-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ.update(
@@ -23,6 +23,8 @@ os.environ.update(
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",  # threads of linear algebra wait for each other where cores are shared, ten times over
+        "OPENBLAS_NUM_THREADS": "1",
         "PREFECT_HOME": str(_HOME / "prefect"),
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
