@@ -191,7 +191,7 @@ class AffinityState:
         Raises:
             ArtifactError: a part is gone.
         """
-        self._require_parts()
+        self.require_whole()
         files = (path.stem for part in self.parts for path in (self.folder / part.folder).glob("[0-9]*.parquet"))
         return tuple(sorted(set(map(int, files))))
 
@@ -201,7 +201,7 @@ class AffinityState:
         Raises:
             ArtifactError: a part is gone.
         """
-        self._require_parts()
+        self.require_whole()
         found: list[AffinityRows] = []
         for part in self.parts:
             if part.replaces:
@@ -274,8 +274,12 @@ class AffinityState:
         """Return the users whose earlier rows a part replaces."""
         return _ids_in(self.folder / part.folder / REPLACED)
 
-    def _require_parts(self) -> None:
-        """Refuse to read what is not whole."""
+    def require_whole(self) -> None:
+        """Return if all parts are there.
+
+        Raises:
+            ArtifactError: one is gone.
+        """
         for part in self.parts:
             if not (self.folder / part.folder).is_dir():
                 raise ArtifactError(

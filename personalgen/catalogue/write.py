@@ -213,7 +213,7 @@ def _delete_known(connection: Connection, user_key: int) -> dict[str, int]:
     generators = select(model_version.c.generator_digest)  # names the index's first column
     own = asset.c.generator_digest.in_(generators) & (asset.c.user_key == user_key)
     events = connection.execute(update(asset).where(own).values(top_events=[]))
-    return {"conditions": conditions.rowcount, "assets' events": events.rowcount}
+    return {"conditions": conditions.rowcount, "assets' events in SQL": events.rowcount}
 
 
 def complete_forgotten(engine: Engine, night_id: int, *, at: datetime) -> int:

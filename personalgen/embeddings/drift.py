@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.bounds import check_options
-from personalgen.embeddings.fields import FieldRows
+from personalgen.embeddings.fields import CONFIDENCE, FieldRows
 from personalgen.embeddings.preference import PreferenceTable
 
 MIN_PEOPLE = 20
@@ -81,28 +81,44 @@ def measure_drift(
 def held_at(before: PreferenceTable, tonight: PreferenceTable) -> PreferenceTable:
     """Return tonight's users with last night's vectors and fields.
 
-    Who was not there last night is nobody yet: the mean of all people, without an event, every other field absent.
+    Who was not there last night is nobody yet: the mean of all people, without an event. Who has fewer events than
+    then, because some were withdrawn, stands by tonight's.
     """
     mine, theirs = _common(tonight, before)
+    as_before = tonight.n_events[mine] >= before.n_events[theirs]
+    fewer, mine, theirs = mine[~as_before], mine[as_before], theirs[as_before]
     n_users = len(tonight.user_ids)
     vectors, counts = np.zeros_like(tonight.vectors), np.zeros(n_users, dtype=np.int32)
     vectors[mine], counts[mine] = before.vectors[theirs], before.n_events[theirs]
-    events = [before.top_events[k] for k in theirs.tolist()]
-    own = dict(zip(mine.tolist(), events, strict=True))
+    vectors[fewer], counts[fewer] = tonight.vectors[fewer], tonight.n_events[fewer]
+    events = [before.top_events[k] for k in theirs.tolist()] + [tonight.top_events[k] for k in fewer.tolist()]
+    own = dict(zip([*mine.tolist(), *fewer.tolist()], events, strict=True))
     return PreferenceTable(
         tonight.user_ids,
         vectors,
         counts,
         tuple(own.get(k, ()) for k in range(n_users)),
         tonight.basis_version,
-        {name: _held(before.fields[name], n_users, mine, theirs) for name in tonight.fields},
+        {
+            name: _held(before.fields[name], rows, mine, theirs, fewer, is_told_of_nobody=name == CONFIDENCE)
+            for name, rows in tonight.fields.items()
+        },
     )
 
 
-def _held(rows: FieldRows, n_users: int, mine: NDArray[np.int64], theirs: NDArray[np.int64]) -> FieldRows:
-    values = np.zeros((n_users, *rows.values.shape[1:]), dtype=np.float32)
-    mask = np.zeros((n_users, *rows.mask.shape[1:]), dtype=np.bool_)
-    values[mine], mask[mine] = rows.values[theirs], rows.mask[theirs]
+def _held(
+    before: FieldRows,
+    tonight: FieldRows,
+    mine: NDArray[np.int64],
+    theirs: NDArray[np.int64],
+    fewer: NDArray[np.int64],
+    *,
+    is_told_of_nobody: bool,
+) -> FieldRows:
+    """Return last night's rows; of who was not there zeros, absent but for a field that says how little is known."""
+    values, mask = np.zeros_like(tonight.values), np.full_like(tonight.mask, is_told_of_nobody)
+    values[mine], mask[mine] = before.values[theirs], before.mask[theirs]
+    values[fewer], mask[fewer] = tonight.values[fewer], tonight.mask[fewer]
     return FieldRows(values, mask)
 
 

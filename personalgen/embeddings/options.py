@@ -15,7 +15,7 @@ _BESIDE = ("epoch_days",)
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
-    """Settings of the first embedder; a frozen basis keeps the values it was fitted with."""
+    """Settings of preferences; a frozen basis keeps the values it was fitted with."""
 
     content_dim: int = 48
     """Columns of whitened image (and text) content."""

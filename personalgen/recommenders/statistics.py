@@ -40,6 +40,10 @@ class NextItemOptions:
     most_items: int = 15_000
     """Items above which sums for every pair of them are not kept: a night takes the model of low rank then."""
 
+    def identity(self) -> dict[str, float | bool]:
+        """Return the settings that decide what is learnt; how many items there is place for is none of them."""
+        return {name: value for name, value in vars(self).items() if name != "most_items"}
+
     def __post_init__(self) -> None:
         """Refuse settings that give no model, all in one message."""
         check_options("recommender", self, least={"window": 1, "most_items": 1}, above={"half_life": 0, "ridge": 0})

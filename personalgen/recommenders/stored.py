@@ -4,7 +4,6 @@ A card, the items' ids, and a file for each array that was learnt. Files are map
 asks for scores reads nothing else, and several processes share them.
 """
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,8 +23,7 @@ _FORMAT = 1
 
 
 def save_recommender(folder: Path, model: NextItemModel) -> Path:
-    """Write a model whole, in place of what is in the folder; return the folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write a model to an empty folder, its card last; return the folder."""
     arrays = model.to_arrays()
     for name, array in arrays.items():
         with atomic_path(folder / f"{name}.npy") as temporary, temporary.open("wb") as stream:

@@ -80,7 +80,7 @@ def recommend_bucket(job: str, bucket: int) -> str:
     items, scores = _best(model, rows, recent, item_of_key, told.top_items)
     found: dict[str, NDArray[Any]] = {"items": items, "scores": scores, "vector": model.user_vectors(recent)}
     users = {"user_id": pa.array(recent.user_ids, type=pa.string())}
-    table = pa.table(users | {name: _lists(array) for name, array in found.items()})
+    table = pa.table(users | {name: _lists(array) for name, array in found.items() if array.shape[1]})
     path = Path(told.out) / f"{bucket:04d}.parquet"
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
@@ -90,11 +90,8 @@ def recommend_bucket(job: str, bucket: int) -> str:
 def recommended_in(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], Matrix, Matrix]:
     """Return what `recommend_bucket` wrote: ids, (n, k) items and scores, and (n, dim) vectors."""
     table = pq.read_table(path)
-    items, scores, vectors = (
-        lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
-        for lists in (table[name].combine_chunks() for name in ("items", "scores", "vector"))
-    )
-    return tuple(table["user_id"].to_pylist()), items, scores, vectors
+    items, scores, vectors = (_array(table, name) for name in ("items", "scores", "vector"))
+    return tuple(table["user_id"].to_pylist()), items.astype(np.int64), scores, vectors
 
 
 def embed_bucket(job: str, bucket: int) -> str:
@@ -152,6 +149,15 @@ def _best(
         value = np.take_along_axis(scores, top, axis=1)
         items[start:stop], best[start:stop] = top, np.where(value > 0, value, np.nan)
     return items, best
+
+
+def _array(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return the (n, width) array that `_lists` wrote; a column of no width is not written."""
+    if name not in table.column_names:
+        return np.zeros((len(table), 0), dtype=np.float32)
+    lists = table[name].combine_chunks()
+    found: NDArray[Any] = lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
+    return found
 
 
 def _lists(array: NDArray[Any]) -> pa.Array:

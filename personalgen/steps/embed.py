@@ -85,7 +85,7 @@ def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Ru
         write_tables(workspace, night, each, asked, recommender)
         drift, why = keep_or_fall_back(workspace, basis_folder(night, each.version), recommended)
         reasons += [reason for reason in why if reason not in reasons]
-        run.log_metrics({f"drift_{name}": value for name, value in drift.items()})
+        run.log_metrics({f"drift_{each.version[:8]}_{name}": value for name, value in drift.items()})
     run.set_tags({"basis_version": basis.version, "fell_back": "; ".join(reasons)[:500]})
     return Embedded(
         train_basis=basis.version,
@@ -160,7 +160,7 @@ def start_folder(workspace: Workspace) -> Path | None:
     card = load_card(folder)
     same_nets = card.options == settings.model or card.options.grows_into(settings.model)
     fits = same_nets and load_basis(folder).options.identity() == settings.embeddings.identity()
-    fits = fits and recommender_of(workspace, folder) == settings.recommender
+    fits = fits and recommender_of(workspace, folder).identity() == settings.recommender.identity()
     return folder if fits and has_set_fields(workspace, card.spec) else None
 
 

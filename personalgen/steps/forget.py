@@ -1,7 +1,7 @@
 """Forgets a person: subtracted from what was learnt, taken out of every table that nights keep, with a ledger line."""
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,36 +9,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from personalgen.affinity import AffinityState
 from personalgen.artifacts import atomic_path, digest_of, read_manifest, seal_folder
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import ForgottenFacts
+from personalgen.errors import ArtifactError
+from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting
-from personalgen.recommenders.stored import load_recommender, save_recommender
-from personalgen.steps.recommend import RECOMMENDATIONS, UNCHANGED, USER_NEIGHBOURS
-from personalgen.steps.state import AFFINITY, history_of, kept_state, publish, state_folder
+from personalgen.recommenders.stored import load_recommender
+from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
+from personalgen.steps.state import AFFINITY, history_of, kept_state, publish, save_new, state_folder
 from personalgen.steps.workspace import Workspace
 from personalgen.training.job import PAIRS
 
-_NAMES, _KEY = ("user_id", "id", "found"), "user_key"
-"""Columns in which a table of a night may name a person, by the id or by the catalogue's key."""
-_TABLES = (
-    "embed/*/*.parquet",
-    f"recommend/{RECOMMENDATIONS}",
-    f"recommend/{UNCHANGED}",
-    f"recommend/{USER_NEIGHBOURS}",
-    "plan-*.parquet",
-)
-"""Where nights keep what they know of users."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who is to be forgotten."""
-
-    user_id: str
-    user_key: int
+_TABLES = {
+    "embed/**/*.parquet": ("user_id",),
+    "recommend/**/*.parquet": ("user_id",),
+    f"recommend/{RECOMMENDATIONS}": ("id",),
+    f"recommend/{USER_NEIGHBOURS}": ("id", "found"),
+}
+"""Tables below a night's folder, and the columns in which they may name a person."""
+_MADE_AGAIN = (f"train/{PAIRS}", "plan-*.parquet", "manual-*.parquet", "embed/*/recommender")
+"""What a night makes again if it is needed: what to train on, whom to draw for, and what a model was told by."""
+_MARK = "forgetting.tmp"
+"""Stands in a prepared folder while it is rewritten: its seal does not fit then."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +57,24 @@ def forget(workspace: Workspace, user_id: str, *, reason: str, actor: str) -> Fo
         NotFoundError: the catalogue knows no such user.
     """
     engine = workspace.engine
-    person = Person(user_id, read.user_key(engine, user_id))
-    when = _from_state(workspace, user_id)
-    removed = Counter({"affinity state": 1} if when else {})
-    removed["prepared tables"] = sum(_from_prepared(folder, person) for folder in _prepared(workspace))
-    removed["tables of nights"] = sum(_from_table(path, person) for path in _tables(workspace))
-    removed["training pairs"] = sum(_deleted(path) for path in (workspace.data / "nights").glob(f"*/train/{PAIRS}"))
+    read.user_key(engine, user_id)  # raises for whom nobody knows
+    removed: Counter[str] = Counter()
+    when = _from_state(workspace, user_id, removed)
+    for path in sorted((workspace.data / "prepared").glob("*/manifest.json")):
+        removed["prepared tables"] += _from_prepared(path.parent, user_id)
+    for pattern, columns in _TABLES.items():
+        for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
+            removed["tables of nights"] += _from_table(path, user_id, columns)
+    for pattern in _MADE_AGAIN:
+        for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed["files that are made again"] += 1
+    kept = kept_state(workspace)
     facts = ForgottenFacts(
         user_id=user_id,
         actor=actor,
         reason=reason,
-        statistics_exact=when is Forgetting.NEXT_SOLVE,
+        statistics_exact=kept is not None and digest_of(user_id) in kept.subtracted and when is not Forgetting.NEXT_FIT,
         removed={kind: count for kind, count in removed.items() if count},
     )
     ledger_id = write.record_forgotten(engine, facts, at=workspace.now())
@@ -79,67 +82,68 @@ def forget(workspace: Workspace, user_id: str, *, reason: str, actor: str) -> Fo
     return ForgottenPerson(ledger_id, dict(line.removed), when or "", read.count_assets(engine, user_id))
 
 
-def _from_state(workspace: Workspace, user_id: str) -> Forgetting | None:
-    """Take a person out of the state; return when the recommender will have forgotten, None where it knew nothing."""
-    kept = kept_state(workspace)
-    if kept is None or not Path(kept.prepared).is_dir():
+def _from_state(workspace: Workspace, user_id: str, removed: "Counter[str]") -> Forgetting | None:
+    """Take a person out of the state; return when the recommender will have forgotten, None where it knew nothing.
+
+    A state that no night would go on from is deleted: the next one builds it without the person.
+    """
+    folder, kept = state_folder(workspace), kept_state(workspace)
+    if not folder.is_dir():
         return None
-    history = history_of(workspace, kept)
-    if user_id not in history.user_ids:
-        return None
-    person = history.where(history.user_index == history.user_ids.index(user_id))
-    if not len(person.weight):
-        return None
-    folder = state_folder(workspace)
-    model = load_recommender(folder / kept.recommender)
-    when = model.forget(person)
-    name = f"next-item-{digest_of([kept.recommender, user_id])[:16]}"
-    save_recommender(folder / name, model)
-    affinity = AffinityState.open(folder / AFFINITY).forget([user_id])
-    parts = tuple(part.folder for part in affinity.parts)
-    subtracted = (*kept.subtracted, digest_of(user_id))
+    try:
+        affinity = AffinityState.open(folder / AFFINITY)
+        if kept is None or tuple(part.folder for part in affinity.parts) != kept.parts:
+            raise ArtifactError("the state is not that of its manifest")
+        affinity.require_whole()
+        history, model = history_of(workspace, kept), load_recommender(folder / kept.recommender)
+    except (ArtifactError, OSError):
+        shutil.rmtree(folder)
+        removed["state, which the next night builds"] = 1
+        return Forgetting.NEXT_FIT
+    when, name, subtracted = None, kept.recommender, kept.subtracted
+    person = history.where(history.user_index == _place(history, user_id))
+    if len(person.weight):
+        when = model.forget(person)
+        name, subtracted = save_new(folder, model), (*subtracted, digest_of(user_id))
+    parts = tuple(part.folder for part in affinity.forget([user_id]).parts)
     publish(workspace, replace(kept, recommender=name, parts=parts, subtracted=subtracted), None)
+    removed["affinity state"] = 1
     return when
 
 
-def _prepared(workspace: Workspace) -> Iterator[Path]:
-    """Yield the sealed folders of validated tables."""
-    for path in sorted((workspace.data / "prepared").glob("*/manifest.json")):
-        yield path.parent
+def _place(history: History, user_id: str) -> int:
+    return history.user_ids.index(user_id) if user_id in history.user_ids else -1
 
 
-def _from_prepared(folder: Path, person: Person) -> bool:
+def _from_prepared(folder: Path, user_id: str) -> bool:
     """Rewrite a sealed folder without the person, and seal it again; return whether the person was there."""
-    facts = read_manifest(folder)
-    found = [_from_table(path, person) for path in sorted(folder.glob("*.parquet"))]
-    if any(found) and facts is not None:
-        seal_folder(folder, facts)
-    return any(found)
+    mark = folder / _MARK
+    was_cut, found = mark.exists(), False
+    for path in sorted(folder.glob("*.parquet")):
+        if _names(path, user_id, ("user_id",)).any():
+            mark.touch()
+            found = _from_table(path, user_id, ("user_id",))
+    if mark.exists():
+        seal_folder(folder, read_manifest(folder) or {})
+        mark.unlink()
+    return found or was_cut
 
 
-def _tables(workspace: Workspace) -> Iterator[Path]:
-    """Yield the tables in which nights keep what they know of users."""
-    for pattern in _TABLES:
-        yield from sorted((workspace.data / "nights").glob(f"*/{pattern}"))
+def _names(path: Path, user_id: str, columns: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Return which rows of a table name the person."""
+    table = pq.read_table(path, columns=[name for name in columns if name in pq.read_schema(path).names])
+    own = np.zeros(len(table) if table.column_names else 0, dtype=np.bool_)
+    for name in table.column_names:
+        own |= pc.fill_null(pc.equal(table[name].cast(pa.string()), user_id), fill_value=False).to_numpy()
+    return own
 
 
-def _from_table(path: Path, person: Person) -> bool:
+def _from_table(path: Path, user_id: str, columns: tuple[str, ...]) -> bool:
     """Rewrite a table without the rows that name the person; return whether there were any."""
-    table = pq.read_table(path)
-    own = np.zeros(len(table), dtype=np.bool_)
-    for name in (*_NAMES, _KEY):
-        if name in table.column_names:
-            value = person.user_key if name == _KEY else person.user_id
-            column = table[name] if name == _KEY else table[name].cast(pa.string())
-            own |= pc.fill_null(pc.equal(column, value), fill_value=False).to_numpy()
+    own = _names(path, user_id, columns)
     if not own.any():
         return False
+    table = pq.read_table(path)
     with atomic_path(path) as temporary:
         pq.write_table(table.filter(pa.array(~own)), temporary, compression="zstd")
     return True
-
-
-def _deleted(path: Path) -> int:
-    """Delete a file: what was trained on is in its training's result, and pairs do not say whose they are."""
-    path.unlink()
-    return 1

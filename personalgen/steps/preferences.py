@@ -33,7 +33,8 @@ from personalgen.steps.workspace import Workspace
 from personalgen.tables.prepared import USERS
 
 TONIGHT, HELD_BACK = "preferences.parquet", "held_back.parquet"
-DRIFT = "drift.json"
+COMPUTED, DRIFT = "computed.parquet", "drift.json"
+"""What tonight's vectors would have been, where last night's are used; and why, with the figures."""
 
 
 def basis_folder(night: Night, version: str) -> Path:
@@ -66,17 +67,23 @@ def keep_or_fall_back(
 
     Returns the figures, and why users keep last night's; both empty where that night had no vectors in this basis.
     """
-    earlier = Path(recommended.night_before or folder) / "embed" / folder.name / TONIGHT
+    served = Path(recommended.night_before or folder) / "embed" / folder.name / TONIGHT
     tonight = load_preferences(folder / TONIGHT)
-    if not recommended.night_before or not earlier.is_file() or fields_in(earlier) != fields_in(folder / TONIGHT):
+    if not recommended.night_before or not served.is_file() or fields_in(served) != fields_in(folder / TONIGHT):
         write_json(folder / DRIFT, {"figures": {}, "fell_back": []})
         return {}, ()
-    before = load_preferences(earlier)
-    share = float("nan") if recommended.ndcg_share is None else recommended.ndcg_share
+    # A night that fell back is compared by what it computed: what it used is older than what was known then.
+    computed = served.with_name(COMPUTED)
+    before = load_preferences(computed if computed.is_file() else served)
+    tells = EXPECTED in tonight.fields and recommended.ndcg_share is not None
+    share = float(recommended.ndcg_share or 0) if tells else float("nan")
     drift = measure_drift(before, tonight, unchanged_users(recommended), ndcg_share=share)
     reasons = drift.reasons(workspace.settings.drift)
     if reasons:
-        save_preferences(folder / TONIGHT, held_at(before, tonight))
+        save_preferences(folder / COMPUTED, tonight)
+        save_preferences(folder / TONIGHT, held_at(load_preferences(served), tonight))
+    else:
+        (folder / COMPUTED).unlink(missing_ok=True)
     write_json(folder / DRIFT, {"figures": drift.metrics(), "fell_back": reasons})
     return drift.metrics(), reasons
 
@@ -100,7 +107,9 @@ def _tonight(
         return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight)
     folder = basis_folder(night, basis.version)
     recommender = str(state_folder(workspace) / kept.recommender)
-    if EXPECTED in asked and options != workspace.settings.recommender:  # what the state keeps is of other settings
+    if (
+        EXPECTED in asked and options.identity() != workspace.settings.recommender.identity()
+    ):  # what the state keeps is of other settings
         recommender = str(save_recommender(folder / "recommender", next_item_model(history, options)))
     job = EmbedJob(
         affinity=str(affinity.folder),

@@ -88,7 +88,7 @@ def _recommend(workspace: Workspace, night: Night, run: Run) -> Recommended:
     figures = _rankings(workspace, data, tonight, folder, run)
     share = _ndcg_share(figures)
     tables = _tables(workspace, tonight, folder)
-    is_kept = share < workspace.settings.drift.min_ndcg_share
+    is_kept = tonight.before is not None and share < workspace.settings.drift.min_ndcg_share
     n_recommendations = 0 if is_kept else _catalogue(workspace, night, tables)
     run.set_tags({"state": tonight.how[:500]})
     return Recommended(

@@ -6,6 +6,7 @@ withdrawn events count exactly. Where the state cannot be gone on from it is bui
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -24,7 +25,7 @@ from personalgen.errors import ArtifactError
 from personalgen.histories import History, HistoryChange
 from personalgen.recommenders.by_size import NextItemModel, next_item_model
 from personalgen.recommenders.next_item import LinearNextItem
-from personalgen.recommenders.stored import CARD, load_recommender, save_recommender
+from personalgen.recommenders.stored import load_recommender, save_recommender
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
@@ -32,6 +33,7 @@ from personalgen.tables import load_prepared
 
 MANIFEST, AFFINITY = "state.json", "affinity"
 _FORMAT, _MOST_PARTS, _MOST_BUCKETS, _BATCH = 1, 30, 4096, 1 << 20
+_RECOMMENDER = "next-item-"
 _OTHER_SIZE = 4
 """How many times more, or fewer, buckets than the state has would be needed to build it again."""
 
@@ -89,7 +91,7 @@ def bring_up(workspace: Workspace, night: Night, data: NightData) -> Tonight:
     earlier = history_of(workspace, before) if before else _nobody(data.history)
     change = HistoryChange.between(earlier, data.history)
     affinity = _affinity(workspace, night, change, is_new=before is None)
-    name = _recommender(workspace, night, change, before)
+    name = _recommender(workspace, change, before)
     kept = Kept(
         night.key, night.folder, night.as_of, night.prepared, name, tuple(part.folder for part in affinity.parts)
     )
@@ -103,7 +105,7 @@ def publish(workspace: Workspace, kept: Kept, before: Kept | None) -> None:
     """Write the manifest, and remove recommenders that it does not name."""
     folder = state_folder(workspace)
     write_json(folder / MANIFEST, {"format": _FORMAT, **asdict(kept), "before": before and asdict(before)})
-    for path in folder.glob("next-item-*"):
+    for path in folder.glob(f"{_RECOMMENDER}*"):
         if path.name != kept.recommender:
             shutil.rmtree(path)
 
@@ -138,8 +140,10 @@ def _gone_on_from(workspace: Workspace, night: Night, data: NightData) -> tuple[
         kept = _kept(raw["before"])
     if datetime.fromisoformat(kept.as_of) > datetime.fromisoformat(night.as_of):
         return None, f"it was of a later night, up to {kept.as_of}"
-    if not (Path(kept.prepared) / "manifest.json").is_file():
-        return None, f"the tables it was made of are gone: {kept.prepared}"
+    try:
+        history_of(workspace, kept)
+    except (ArtifactError, OSError) as error:
+        return None, f"the tables it was made of cannot be read: {error}"
     return _fitting(workspace, night, data, kept)
 
 
@@ -147,6 +151,7 @@ def _fitting(workspace: Workspace, night: Night, data: NightData, kept: Kept) ->
     """Return the night again if the affinity state is its own, and has the layout that is needed now."""
     try:
         affinity = AffinityState.open(state_folder(workspace) / AFFINITY)
+        affinity.require_whole()
     except ArtifactError as error:
         return None, str(error)
     parts = [part for part in affinity.parts if night.key not in part.nights]
@@ -184,18 +189,28 @@ def _affinity(workspace: Workspace, night: Night, change: HistoryChange, *, is_n
     return state.compacted() if len(state.parts) > _MOST_PARTS else state
 
 
-def _recommender(workspace: Workspace, night: Night, change: HistoryChange, before: Kept | None) -> str:
+def _recommender(workspace: Workspace, change: HistoryChange, before: Kept | None) -> str:
     """Return the name of the folder with the recommender that has learnt what changed."""
     folder, options = state_folder(workspace), workspace.settings.recommender
-    name = f"next-item-{night.key[:16]}"
-    old = load_recommender(folder / before.recommender) if before and _is_there(folder / before.recommender) else None
-    if not isinstance(old, LinearNextItem) or old.options != options or len(change.now.item_ids) > options.most_items:
-        save_recommender(folder / name, next_item_model(change.now, options))
-    elif before and _is_same(old, change) and not before.subtracted:
+    old = _loaded(folder / before.recommender) if before else None
+    if (
+        not isinstance(old, LinearNextItem)
+        or old.options.identity() != options.identity()
+        or len(change.now.item_ids) > options.most_items
+    ):
+        return save_new(folder, next_item_model(change.now, options))
+    if before and _is_same(old, change) and not before.subtracted:
         return before.recommender
-    else:
-        save_recommender(folder / name, old.follow(change).solve())
-    return name
+    old.options = options
+    return save_new(folder, old.follow(change).solve())
+
+
+def save_new(folder: Path, model: NextItemModel) -> str:
+    """Write a recommender to a folder of its own below that of the state, which counts once the manifest names it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=_RECOMMENDER, dir=folder))
+    save_recommender(made, model)
+    return made.name
 
 
 def _is_same(old: LinearNextItem, change: HistoryChange) -> bool:
@@ -203,8 +218,12 @@ def _is_same(old: LinearNextItem, change: HistoryChange) -> bool:
     return old.item_ids == change.now.item_ids and not change.is_new.any() and not change.withdrawn_users
 
 
-def _is_there(recommender: Path) -> bool:
-    return (recommender / CARD).is_file()
+def _loaded(folder: Path) -> NextItemModel | None:
+    """Return the recommender of a folder, or None where there is none that this version reads."""
+    try:
+        return load_recommender(folder)
+    except (ArtifactError, OSError):
+        return None
 
 
 def history_of(workspace: Workspace, kept: Kept) -> History:

@@ -14,7 +14,7 @@ import pytest
 from personalgen.affinity import AffinityState
 from personalgen.artifacts import read_json, write_json
 from personalgen.catalogue import read
-from personalgen.embeddings import load_basis, load_preferences
+from personalgen.embeddings import load_basis, load_preferences, save_preferences
 from personalgen.errors import NotFoundError
 from personalgen.recommenders.next_item import LinearNextItem
 from personalgen.recommenders.stored import load_recommender
@@ -173,7 +173,21 @@ def test_vectors_that_moved_by_themselves_are_not_used(two_nights):
     before = preferences(first, embedded, basis.version)
     held = load_preferences(folder / "preferences.parquet")
     place = {user: k for k, user in enumerate(before.user_ids)}
-    assert all(np.array_equal(held.vectors[k], before.vectors[place[user]]) for k, user in enumerate(held.user_ids))
+    kept = [k for k, user in enumerate(held.user_ids) if held.n_events[k] >= before.n_events[place[user]]]
+    assert len(kept) >= len(held.user_ids) - 1
+    assert all(np.array_equal(held.vectors[k], before.vectors[place[held.user_ids[k]]]) for k in kept)
+    # The night after compares with what was computed, not with what was held.
+    computed = load_preferences(folder / "computed.parquet")
+    assert not np.array_equal(computed.vectors, held.vectors)
+    source = embedded.folder(first, basis.version)
+    save_preferences(source / "computed.parquet", before)
+    save_preferences(source / "preferences.parquet", dataclasses.replace(before, vectors=before.vectors[::-1].copy()))
+    write_tables(later, second, basis, {}, later.settings.recommender)
+    figures, reasons = keep_or_fall_back(later, folder, updated)
+    assert (figures["cosine"] > 0.999999, reasons) == (True, ())
+    assert not (folder / "computed.parquet").exists()
+    save_preferences(source / "preferences.parquet", before)
+    (source / "computed.parquet").unlink()
 
 
 def test_the_same_night_again_changes_nothing(two_nights):
@@ -237,7 +251,7 @@ def test_a_state_whose_tables_are_gone_is_built(home):
     let_a_day_pass(home)
     shutil.rmtree(first.prepared)
     _, _, updated, _ = night(home)
-    assert updated.state == f"built: the tables it was made of are gone: {first.prepared}"
+    assert updated.state.startswith(f"built: the tables it was made of cannot be read: {first.prepared}")
 
 
 def test_a_state_of_another_version_is_built(home):
@@ -247,6 +261,42 @@ def test_a_state_of_another_version_is_built(home):
     write_json(manifest, read_json(manifest) | {"format": 0})
     let_a_day_pass(home)
     assert night(home)[2].state == "built: another version wrote the state (format 0, this one reads 1)"
+
+
+def spoil_tables(workspace, first):
+    """Delete one of the tables that the state was made of."""
+    (Path(first.prepared) / "interactions.parquet").unlink()
+
+
+def spoil_parts(workspace, first):
+    """Delete a part of the affinity state."""
+    shutil.rmtree(next((state_folder(workspace) / "affinity").glob("part-*")))
+
+
+def spoil_recommender(workspace, first):
+    """Let the recommender be of another version."""
+    card = state_folder(workspace) / kept_state(workspace).recommender / "recommender.json"
+    write_json(card, read_json(card) | {"format": 0})
+
+
+@pytest.mark.parametrize("spoil", [spoil_tables, spoil_parts, spoil_recommender])
+def test_a_broken_state_stops_no_night(home, spoil):
+    """What cannot be gone on from is built, and tonight's is right."""
+    workspace, first, _, _ = night(home)
+    spoil(workspace, first)
+    let_a_day_pass(home)
+    later, second, updated, _ = night(home)
+    assert updated.state.startswith("updated" if spoil is spoil_recommender else "built: ")
+    assert built_anew(later, second) == []
+    assert sum(count for count, *_ in rows_of(later).values()) == len(NightData.of(later, second).history.weight)
+
+
+def test_tables_may_be_left_out(home):
+    """Without items, neighbours and rankings a night does the rest."""
+    workspace, _, found, _ = night(home, "recommend.top_items=0", "recommend.neighbours=0", "recommend.ranked_people=0")
+    assert (found.n_recommendations, found.later_ndcg, found.tables_kept) == (0, None, False)
+    assert home.ask("select count(*) as n from user_neighbour")[0]["n"] == 0
+    assert len(rows_of(workspace)) > 100
 
 
 def everywhere(home, user_id):
@@ -309,3 +359,46 @@ def test_nobody_is_forgotten_by_mistake(home):
     with pytest.raises(NotFoundError, match="no user 'nobody'"):
         forget(workspace, "nobody", reason="a slip", actor="test")
     assert read.forgotten(workspace.engine) == ()
+
+
+def test_who_left_before_is_forgotten_too(home):
+    """Somebody whom the source does not name any more is masked in the state, and then taken out of its files."""
+    night(home)
+    source(home, ("delete from users where user_id = ?", GONE))
+    workspace, *_ = night(home)
+    assert any("affinity" in str(path) for path in everywhere(home, GONE))
+    with workspace.only_night():
+        done = forget(workspace, GONE, reason="asked for it", actor="test")
+    assert everywhere(home, GONE) == []
+    assert (done.recommender, done.removed["affinity state"]) == ("", 1)
+    let_a_day_pass(home)
+    later, second, updated, _ = night(home)
+    assert updated.state == "updated"
+    assert built_anew(later, second) == []
+
+
+def test_forgetting_after_a_cut_night_counts_nothing_twice(home):
+    """A state that is not its manifest's is deleted, and the next night builds it."""
+    workspace, *_ = night(home)
+    state = AffinityState.open(state_folder(workspace) / "affinity")
+    state.add([], as_of=workspace.now(), night="another night")
+    with workspace.only_night():
+        done = forget(workspace, LATE, reason="asked for it", actor="test")
+    assert done.removed["state, which the next night builds"] == 1
+    assert everywhere(home, LATE) == []
+    later, second, updated, _ = night(home)
+    assert updated.state == "built: there was none"
+    assert sum(count for count, *_ in rows_of(later).values()) == len(NightData.of(later, second).history.weight)
+
+
+def test_an_item_with_the_person_s_id_stays(home):
+    """In recommendations a person is who gets them, not what is found."""
+    workspace, prepared, *_ = night(home)
+    path = Path(prepared.folder) / "recommend" / "recommendations.parquet"
+    table = pq.read_table(path).to_pandas()
+    table.loc[table.index[:50], "found"] = LATE
+    others = (table["id"] != LATE).sum()
+    table.to_parquet(path)
+    with workspace.only_night():
+        forget(workspace, LATE, reason="asked for it", actor="test")
+    assert len(pq.read_table(path)) == others

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -86,7 +87,8 @@ def test_last_night_s_rows_are_taken_on():
     fields = {"interests": FieldRows(np.ones((3, 2, 5), dtype=np.float32), np.ones((3, 2), dtype=bool))}
     before = table(np.eye(3, 4), ("a", "b", "d"), fields)
     more = {"interests": FieldRows(np.full((3, 2, 5), 9, dtype=np.float32), np.ones((3, 2), dtype=bool))}
-    held = held_at(before, table(np.full((3, 4), 7.0), ("b", "c", "d"), more))
+    tonight = table(np.full((3, 4), 7.0), ("b", "c", "d"), more)
+    held = held_at(before, dataclasses.replace(tonight, n_events=np.array([2, 5, 3], dtype=np.int32)))
     assert held.user_ids == ("b", "c", "d")
     assert held.vectors.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
     assert held.n_events.tolist() == [2, 0, 3]
@@ -100,3 +102,25 @@ def test_bounds_that_nothing_meets_are_refused():
     """All in one message."""
     with pytest.raises(OptionsError, match=r"max_norm_ratio must be at least 1.*min_cosine must be in \[0, 1\]"):
         DriftOptions(min_cosine=1.5, max_norm_ratio=0.5)
+
+
+def test_what_was_withdrawn_does_not_come_back():
+    """Who has fewer events than last night stands by tonight's row, also of a field."""
+    fields = {"dislikes": FieldRows(np.ones((2, 4), dtype=np.float32), np.ones(2, dtype=bool))}
+    none = {"dislikes": FieldRows(np.zeros((2, 4), dtype=np.float32), np.zeros(2, dtype=bool))}
+    before = dataclasses.replace(table(np.eye(2, 4), ("a", "b"), fields), n_events=np.array([9, 9], dtype=np.int32))
+    tonight = dataclasses.replace(table(np.full((2, 4), 7.0), ("a", "b"), none), n_events=np.array([9, 0], np.int32))
+    held = held_at(before, tonight)
+    assert held.vectors.tolist() == [[1, 0, 0, 0], [7, 7, 7, 7]]
+    assert held.n_events.tolist() == [9, 0]
+    assert held.fields["dislikes"].mask.tolist() == [True, False]
+    assert held.top_events[1] == tonight.top_events[1]
+
+
+def test_a_newcomer_s_confidence_says_that_nothing_is_known():
+    """As in training it is never absent."""
+    one = {"confidence": FieldRows(np.ones((1, 4), dtype=np.float32), np.ones(1, dtype=bool))}
+    two = {"confidence": FieldRows(np.ones((2, 4), dtype=np.float32), np.ones(2, dtype=bool))}
+    held = held_at(table(np.eye(1, 4), ("a",), one), table(np.eye(2, 4), ("a", "b"), two))
+    assert held.fields["confidence"].mask.tolist() == [True, True]
+    assert held.fields["confidence"].values[1].tolist() == [0, 0, 0, 0]
