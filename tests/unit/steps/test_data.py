@@ -8,6 +8,7 @@ import pytest
 from personalgen.config import SplitOptions
 from personalgen.embeddings import EmbeddingOptions
 from personalgen.steps import data as module
+from personalgen.steps import features
 from personalgen.steps.data import SEEN, NightData
 from personalgen.tables import JUDGE, TEST, TRAIN
 
@@ -44,7 +45,7 @@ def test_items_with_pictures_of_their_own_keep_their_split(night_data):
 def test_features_are_kept_apart_by_picture_size(tmp_path, monkeypatch):
     """The same files, prepared at another size, are other pictures to the net."""
     monkeypatch.setattr(
-        module, "image_features", lambda images, **_: np.full((len(images), 4), images.shape[1], dtype=np.float32)
+        features, "image_features", lambda images, **_: np.full((len(images), 1280), images.shape[1], dtype=np.float32)
     )
     workspace = SimpleNamespace(data=tmp_path, report=lambda _: None)
     items = pd.DataFrame({"image_sha256": ["a", "b"], "title": ["x", None], "text": [None, None]})
@@ -52,7 +53,7 @@ def test_features_are_kept_apart_by_picture_size(tmp_path, monkeypatch):
         prepared = SimpleNamespace(images=np.zeros((2, px, px, 3), dtype=np.uint8), items=items)
         found = NightData(prepared, SplitOptions()).features(workspace, EmbeddingOptions(text_dim=0))
         assert (found[:, :4] == px).all()
-    assert len(list((tmp_path / "features").iterdir())) == 2
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
 
 
 def test_people_are_asked_about_tonight_or_when_their_later_events_begin():

@@ -12,6 +12,7 @@ from personalgen.errors import ConfigError
 from personalgen.histories import History
 from personalgen.models import ModelOptions, build_generator, save_generator
 from personalgen.recommenders import NextItemOptions
+from personalgen.steps import features
 from personalgen.steps import fields as module
 from personalgen.steps.data import NightData
 from personalgen.steps.fields import has_set_fields, spec_to_train
@@ -57,11 +58,11 @@ def data():
 def encoder(monkeypatch):
     """Put a stand-in in the place of the sentence encoder: the number of letters."""
 
-    def rows(texts, **_):
-        lengths = np.array([[len(text)] * 384 for text in texts], dtype=np.float32)
-        return FieldRows(lengths, lengths.any(axis=1))
+    class Letters:
+        def encode(self, texts, **_):
+            return np.array([[len(text) / 384**0.5] * 384 for text in texts], dtype=np.float32)
 
-    monkeypatch.setattr(module, "text_rows", rows)
+    monkeypatch.setattr(features, "TextEncoder", Letters)
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_texts_are_encoded_once(workspace, data, folder, history, monkeypatch):
     """The second time they are read from the cache, with their absences."""
     space = workspace(fields=["text"])
     first = training_pairs(space, data(history), folder)
-    monkeypatch.setattr(module, "text_rows", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(features, "TextEncoder", lambda: pytest.fail("encoded again"))
     again = training_pairs(space, data(history), folder)
     assert first.digest() == again.digest()
 
