@@ -172,7 +172,7 @@ def test_pairs_have_the_fields_of_the_settings(workspace, data, folder, history)
     assert set(pairs.of_image.values) == {"labels", "text"}
     assert spec.find("labels").values == ("colour=0", "colour=1", "colour=2", "shape=star")
     shown = np.unique(history.item_index[history.weight > 0])
-    assert pairs.of_image.values["text"][:, 0].tolist() == [len(made.texts[k]) for k in shown]
+    assert pairs.of_image.values["text"][:, 0].tolist() == pytest.approx([len(made.texts[k]) for k in shown])
     assert pairs.of_image.masks["text"].tolist() == [k != 5 for k in shown]
     assert pairs.of_image.values["labels"][0].tolist() == [1, 0, 0, 0]
 
