@@ -30,8 +30,8 @@ def forget(
     typer.echo(f"recommender: {done.recommender or 'it had learnt nothing of this person'}")
     typer.echo(
         f"left: {done.n_assets:,} images in shards, with their rows, which nobody is shown; reports, and MLflow's "
-        "copies of them; what generators learnt; and the id in the catalogue, by which the source's rows of this person "
-        "are not read any more"
+        "copies of them; what generators learnt; and the id in the catalogue, by which the source's rows of this "
+        "person are not read any more"
     )
 
 

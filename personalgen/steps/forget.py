@@ -18,9 +18,10 @@ from personalgen.catalogue.facts import ForgottenFacts
 from personalgen.errors import ArtifactError
 from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting
+from personalgen.recommenders.by_size import NextItemModel
 from personalgen.recommenders.stored import load_recommender
 from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
-from personalgen.steps.state import AFFINITY, history_of, kept_state, publish, save_new, state_folder
+from personalgen.steps.state import AFFINITY, Kept, history_of, kept_state, publish, save_new, state_folder
 from personalgen.steps.workspace import Workspace
 from personalgen.training.job import PAIRS
 
@@ -90,16 +91,12 @@ def _from_state(workspace: Workspace, user_id: str, removed: "Counter[str]") -> 
     folder, kept = state_folder(workspace), kept_state(workspace)
     if not folder.is_dir():
         return None
-    try:
-        affinity = AffinityState.open(folder / AFFINITY)
-        if kept is None or tuple(part.folder for part in affinity.parts) != kept.parts:
-            raise ArtifactError("the state is not that of its manifest")
-        affinity.require_whole()
-        history, model = history_of(workspace, kept), load_recommender(folder / kept.recommender)
-    except (ArtifactError, OSError):
+    found = _whole_state(workspace, kept) if kept else None
+    if kept is None or found is None:
         shutil.rmtree(folder)
         removed["state, which the next night builds"] = 1
         return Forgetting.NEXT_FIT
+    affinity, history, model = found
     when, name, subtracted = None, kept.recommender, kept.subtracted
     person = history.where(history.user_index == _place(history, user_id))
     if len(person.weight):
@@ -109,6 +106,18 @@ def _from_state(workspace: Workspace, user_id: str, removed: "Counter[str]") -> 
     publish(workspace, replace(kept, recommender=name, parts=parts, subtracted=subtracted), None)
     removed["affinity state"] = 1
     return when
+
+
+def _whole_state(workspace: Workspace, kept: Kept) -> tuple[AffinityState, History, NextItemModel] | None:
+    """Return what the manifest names, or None where it is not all there, or a night was cut."""
+    folder = state_folder(workspace)
+    try:
+        affinity = AffinityState.open(folder / AFFINITY)
+        affinity.require_whole()
+        history, model = history_of(workspace, kept), load_recommender(folder / kept.recommender)
+    except (ArtifactError, OSError):
+        return None
+    return (affinity, history, model) if tuple(part.folder for part in affinity.parts) == kept.parts else None
 
 
 def _place(history: History, user_id: str) -> int:

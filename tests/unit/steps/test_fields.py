@@ -6,7 +6,7 @@ import torch
 
 from personalgen.conditions import Condition
 from personalgen.config import build_settings
-from personalgen.embeddings import EmbeddingOptions, FieldRows, Foresight, fit_basis, save_basis
+from personalgen.embeddings import EmbeddingOptions, Foresight, fit_basis, save_basis
 from personalgen.embeddings.fields import FIELDS, OF_USER
 from personalgen.errors import ConfigError
 from personalgen.histories import History
