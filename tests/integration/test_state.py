@@ -48,6 +48,14 @@ def night(home, *overrides):
         return workspace, prepared, recommended, embed(workspace, prepared, recommended)
 
 
+def known(home):
+    """Prepare, and bring the state up, without rankings; return the workspace, the night and what was recommended."""
+    workspace = home.workspace(FIELDS, BUCKETS, "recommend.ranked_people=0")
+    with workspace.only_night():
+        prepared = prepare(workspace)
+        return workspace, prepared, recommend(workspace, prepared)
+
+
 def source(home, *statements):
     """Change the history that the home reads."""
     with closing(sqlite3.connect(home.world / "history.db")) as connection, connection:
@@ -235,11 +243,11 @@ def test_rankings_are_logged(two_nights):
 
 def test_a_night_that_was_cut_while_it_changed_the_state_is_built(home):
     """The parts are not those of the manifest: nothing is counted twice."""
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     let_a_day_pass(home)
     state = AffinityState.open(state_folder(workspace) / "affinity")
     state.add([], as_of=workspace.now(), night="another night")
-    later, second, updated, _ = night(home)
+    later, second, updated = known(home)
     assert updated.state == "built: a night was cut while it changed the state"
     assert built_anew(later, second) == []
     assert sum(count for count, *_ in rows_of(later).values()) == len(NightData.of(later, second).history.weight)
@@ -247,20 +255,20 @@ def test_a_night_that_was_cut_while_it_changed_the_state_is_built(home):
 
 def test_a_state_whose_tables_are_gone_is_built(home):
     """The reason names the folder."""
-    _, first, _, _ = night(home)
+    _, first, _ = known(home)
     let_a_day_pass(home)
     shutil.rmtree(first.prepared)
-    _, _, updated, _ = night(home)
+    _, _, updated = known(home)
     assert updated.state.startswith(f"built: the tables it was made of cannot be read: {first.prepared}")
 
 
 def test_a_state_of_another_version_is_built(home):
     """The reason says which."""
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     manifest = state_folder(workspace) / "state.json"
     write_json(manifest, read_json(manifest) | {"format": 0})
     let_a_day_pass(home)
-    assert night(home)[2].state == "built: another version wrote the state (format 0, this one reads 1)"
+    assert known(home)[2].state == "built: another version wrote the state (format 0, this one reads 1)"
 
 
 def spoil_tables(workspace, first):
@@ -282,10 +290,10 @@ def spoil_recommender(workspace, first):
 @pytest.mark.parametrize("spoil", [spoil_tables, spoil_parts, spoil_recommender])
 def test_a_broken_state_stops_no_night(home, spoil):
     """What cannot be gone on from is built, and tonight's is right."""
-    workspace, first, _, _ = night(home)
+    workspace, first, _ = known(home)
     spoil(workspace, first)
     let_a_day_pass(home)
-    later, second, updated, _ = night(home)
+    later, second, updated = known(home)
     assert updated.state.startswith("updated" if spoil is spoil_recommender else "built: ")
     assert built_anew(later, second) == []
     assert sum(count for count, *_ in rows_of(later).values()) == len(NightData.of(later, second).history.weight)
@@ -342,7 +350,7 @@ def test_a_person_is_forgotten(home):
 
 def test_forgetting_twice_subtracts_once(home):
     """The second time nothing is left to subtract; the ledger has a line for each request."""
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     with workspace.only_night():
         forget(workspace, "sim0-00002", reason="asked for it", actor="test")
         sums = recommender_of(workspace).statistics.sums()
@@ -355,7 +363,7 @@ def test_forgetting_twice_subtracts_once(home):
 
 def test_nobody_is_forgotten_by_mistake(home):
     """An id that the catalogue does not know changes nothing."""
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     with pytest.raises(NotFoundError, match="no user 'nobody'"):
         forget(workspace, "nobody", reason="a slip", actor="test")
     assert read.forgotten(workspace.engine) == ()
@@ -363,37 +371,37 @@ def test_nobody_is_forgotten_by_mistake(home):
 
 def test_who_left_before_is_forgotten_too(home):
     """Somebody whom the source does not name any more is masked in the state, and then taken out of its files."""
-    night(home)
+    known(home)
     source(home, ("delete from users where user_id = ?", GONE))
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     assert any("affinity" in str(path) for path in everywhere(home, GONE))
     with workspace.only_night():
         done = forget(workspace, GONE, reason="asked for it", actor="test")
     assert everywhere(home, GONE) == []
     assert (done.recommender, done.removed["affinity state"]) == ("", 1)
     let_a_day_pass(home)
-    later, second, updated, _ = night(home)
+    later, second, updated = known(home)
     assert updated.state == "updated"
     assert built_anew(later, second) == []
 
 
 def test_forgetting_after_a_cut_night_counts_nothing_twice(home):
     """A state that is not its manifest's is deleted, and the next night builds it."""
-    workspace, *_ = night(home)
+    workspace, *_ = known(home)
     state = AffinityState.open(state_folder(workspace) / "affinity")
     state.add([], as_of=workspace.now(), night="another night")
     with workspace.only_night():
         done = forget(workspace, LATE, reason="asked for it", actor="test")
     assert done.removed["state, which the next night builds"] == 1
     assert everywhere(home, LATE) == []
-    later, second, updated, _ = night(home)
+    later, second, updated = known(home)
     assert updated.state == "built: there was none"
     assert sum(count for count, *_ in rows_of(later).values()) == len(NightData.of(later, second).history.weight)
 
 
 def test_an_item_with_the_person_s_id_stays(home):
     """In recommendations a person is who gets them, not what is found."""
-    workspace, prepared, *_ = night(home)
+    workspace, prepared, _ = known(home)
     path = Path(prepared.folder) / "recommend" / "recommendations.parquet"
     table = pq.read_table(path).to_pandas()
     table.loc[table.index[:50], "found"] = LATE
