@@ -26,6 +26,7 @@ from personalgen.embeddings.fields import (
     FieldRows,
     as_condition,
 )
+from personalgen.embeddings.matrix_columns import from_lists, to_lists
 from personalgen.errors import ArtifactError, ConditionError
 
 FIELD = PREFERENCE
@@ -137,13 +138,13 @@ def save_preferences(path: Path, table: PreferenceTable) -> Path:
     """Write the table as Parquet, atomically."""
     columns = {
         "user_id": pa.array(table.user_ids, type=pa.string()),
-        "vector": _lists(table.vectors, pa.float32()),
+        "vector": to_lists(table.vectors, pa.float32()),
         "n_events": pa.array(table.n_events, type=pa.int32()),
         "top_events": pa.array([canonical_json(list(events)) for events in table.top_events], type=pa.string()),
     }
     meta: dict[str | bytes, str] = {"basis_version": table.basis_version}
     for name, found in table.fields.items():
-        columns |= {name: _lists(found.values, pa.float32()), f"{name}_mask": _lists(found.mask, pa.bool_())}
+        columns |= {name: to_lists(found.values, pa.float32()), f"{name}_mask": to_lists(found.mask, pa.bool_())}
     if table.fields:
         meta[_SHAPES] = canonical_json({name: found.values.shape[1:] for name, found in table.fields.items()})
     with atomic_path(path) as temporary:
@@ -166,7 +167,7 @@ def load_preferences(path: Path) -> PreferenceTable:
         raise ArtifactError(f"{path} is not a preference table: it names no basis. Rerun embed.")
     return PreferenceTable(
         user_ids=tuple(table["user_id"].to_pylist()),
-        vectors=_array(table["vector"], np.float32),
+        vectors=from_lists(table["vector"], np.float32),
         n_events=table["n_events"].to_numpy(),
         top_events=tuple(tuple(json.loads(text)) for text in table["top_events"].to_pylist()),
         basis_version=meta[b"basis_version"].decode(),
@@ -198,19 +199,6 @@ def _shapes(meta: Mapping[bytes, bytes]) -> dict[str, list[int]]:
 
 
 def _field(table: pa.Table, name: str, shape: list[int]) -> FieldRows:
-    values, mask = _array(table[name], np.float32), _array(table[f"{name}_mask"], np.bool_)
+    values, mask = from_lists(table[name], np.float32), from_lists(table[f"{name}_mask"], np.bool_)
     is_vector = len(shape) == 1
     return FieldRows(values.reshape(len(values), *shape), mask[:, 0] if is_vector else mask)
-
-
-def _lists(array: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Return the rows of an array as lists of one length."""
-    flat = pa.array(np.ascontiguousarray(array).ravel(), type=kind)
-    return pa.FixedSizeListArray.from_arrays(flat, math.prod(array.shape[1:]))
-
-
-def _array(column: pa.ChunkedArray, dtype: type[np.generic]) -> NDArray[Any]:
-    """Return the (n, width) array that `_lists` wrote."""
-    lists = column.combine_chunks()
-    flat = lists.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.reshape(len(lists), lists.type.list_size).astype(dtype))

@@ -6,7 +6,6 @@ or absent, and the same however often and wherever it is done.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.embeddings import Foresight, load_basis, save_preferences
 from personalgen.embeddings.buckets import embed_rows, recent_history
 from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.matrix_columns import from_lists, to_lists
 from personalgen.histories import History
 from personalgen.recommenders.base import Matrix
 from personalgen.recommenders.by_size import NextItemModel
@@ -78,20 +78,26 @@ def recommend_bucket(job: str, bucket: int) -> str:
         return ""
     recent = recent_history(rows, item_of_key, model.item_ids, landmark=state.landmark)
     items, scores = _best(model, rows, recent, item_of_key, told.top_items)
-    found: dict[str, NDArray[Any]] = {"items": items, "scores": scores, "vector": model.user_vectors(recent)}
-    users = {"user_id": pa.array(recent.user_ids, type=pa.string())}
-    table = pa.table(users | {name: _lists(array) for name, array in found.items() if array.shape[1]})
+    columns = {
+        "user_id": pa.array(recent.user_ids, type=pa.string()),
+        "vector": to_lists(model.user_vectors(recent), pa.float32()),
+    }
+    if items.shape[1]:  # a list has at least one entry
+        columns |= {"items": to_lists(items, pa.int64()), "scores": to_lists(scores, pa.float32())}
     path = Path(told.out) / f"{bucket:04d}.parquet"
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(pa.table(columns), temporary)
     return str(path)
 
 
 def recommended_in(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64], Matrix, Matrix]:
     """Return what `recommend_bucket` wrote: ids, (n, k) items and scores, and (n, dim) vectors."""
     table = pq.read_table(path)
-    items, scores, vectors = (_array(table, name) for name in ("items", "scores", "vector"))
-    return tuple(table["user_id"].to_pylist()), items.astype(np.int64), scores, vectors
+    items, scores = (
+        from_lists(table[name], kind) if name in table.column_names else np.zeros((len(table), 0), dtype=kind)
+        for name, kind in (("items", np.int64), ("scores", np.float32))
+    )
+    return tuple(table["user_id"].to_pylist()), items, scores, from_lists(table["vector"], np.float32)
 
 
 def embed_bucket(job: str, bucket: int) -> str:
@@ -135,10 +141,8 @@ def _best(
     n_users, n_items = len(recent.user_ids), len(recent.item_ids)
     count = min(count, n_items)
     items, best = np.zeros((n_users, count), dtype=np.int64), np.full((n_users, count), np.nan, dtype=np.float32)
-    chunk, seen = (
-        max(_CHUNK_SCORES // max(n_items, 1), 1),
-        [(side, side.user()) for side in (rows.liked, rows.disliked)],
-    )
+    chunk = max(_CHUNK_SCORES // max(n_items, 1), 1)
+    seen = [(side, side.user()) for side in (rows.liked, rows.disliked)]
     for start in range(0, n_users if count else 0, chunk):
         stop = min(start + chunk, n_users)
         scores = model.scores(recent.of(np.arange(start, stop)))
@@ -149,17 +153,3 @@ def _best(
         value = np.take_along_axis(scores, top, axis=1)
         items[start:stop], best[start:stop] = top, np.where(value > 0, value, np.nan)
     return items, best
-
-
-def _array(table: pa.Table, name: str) -> NDArray[Any]:
-    """Return the (n, width) array that `_lists` wrote; a column of no width is not written."""
-    if name not in table.column_names:
-        return np.zeros((len(table), 0), dtype=np.float32)
-    lists = table[name].combine_chunks()
-    found: NDArray[Any] = lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
-    return found
-
-
-def _lists(array: NDArray[Any]) -> pa.Array:
-    """Return the rows of an array as lists of one length."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).ravel()), array.shape[1])

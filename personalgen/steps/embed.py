@@ -82,7 +82,7 @@ def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Ru
     reasons: list[str] = []
     for each, recommender in {b.version: (b, options) for b, _, options in reversed(told)}.values():
         asked = asked_of_users(*(one for b, one, _ in told if b.version == each.version))
-        write_tables(workspace, night, each, asked, recommender)
+        write_tables(workspace, night, data, each, asked, recommender)
         drift, why = keep_or_fall_back(workspace, basis_folder(night, each.version), recommended)
         reasons += [reason for reason in why if reason not in reasons]
         run.log_metrics({f"drift_{each.version[:8]}_{name}": value for name, value in drift.items()})
@@ -199,6 +199,7 @@ def preferences_for(
     if there is None or any(there.get(name, 0) < rows for name, rows in asked.items()):
         both = {name: max(asked.get(name, 0), (there or {}).get(name, 0)) for name in {*asked, *(there or {})}}
         recommended = stage_result(night, Recommended)
-        write_tables(workspace, night, basis, dict(sorted(both.items())), recommender_of(workspace, model))
+        data, options = NightData.of(workspace, night), recommender_of(workspace, model)
+        write_tables(workspace, night, data, basis, dict(sorted(both.items())), options)
         keep_or_fall_back(workspace, folder, recommended)
     return preferences(night, embedded, basis.version, held_back=held_back)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from personalgen.artifacts import atomic_path, digest_of
 from personalgen.embeddings import TEXT_DIM, EmbeddingOptions, TextEncoder, image_features, text_features
 from personalgen.embeddings.content import CONTENT_ENCODER, FEATURE_DIM
+from personalgen.embeddings.matrix_columns import from_lists, to_lists
 from personalgen.embeddings.options import SENTENCES
 from personalgen.embeddings.text import TEXT_ENCODER
 
@@ -101,14 +102,14 @@ def _compact(folder: Path) -> None:
 def _read(path: Path) -> tuple[list[str], Matrix]:
     """Return the keys and the rows of a part."""
     table = pq.read_table(path)
-    rows = table["row"].combine_chunks()
-    return table["key"].to_pylist(), rows.flatten().to_numpy().reshape(len(table), rows.type.list_size)
+    return table["key"].to_pylist(), from_lists(table["row"], np.float32)
 
 
 def _write(folder: Path, keys: Sequence[str], rows: Matrix) -> Path:
     """Write a part, named by its keys; return its path."""
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).ravel()), rows.shape[1])
     path = folder / f"{digest_of(list(keys))}.parquet"
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table({"key": pa.array(keys, type=pa.string()), "row": lists}), temporary)
+        pq.write_table(
+            pa.table({"key": pa.array(keys, type=pa.string()), "row": to_lists(rows, pa.float32())}), temporary
+        )
     return path

@@ -19,6 +19,7 @@ from personalgen.embeddings import (
     save_basis,
     save_preferences,
 )
+from personalgen.embeddings.basis import Matrix
 from personalgen.embeddings.drift import held_at, measure_drift
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.recommenders import NextItemOptions
@@ -45,17 +46,17 @@ def basis_folder(night: Night, version: str) -> Path:
 def write_tables(
     workspace: Workspace,
     night: Night,
+    data: NightData,
     basis: Basis,
     asked: Mapping[str, int],
     options: NextItemOptions,
 ) -> None:
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
-    data, folder = NightData.of(workspace, night), basis_folder(night, basis.version)
+    folder, features = basis_folder(night, basis.version), data.features(workspace, basis.options)
     save_basis(folder, basis)
-    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, basis, asked, options))
-    history = data.earlier_history()
+    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, features, basis, asked, options))
     foresight = Foresight.of(data.training_history(), options) if EXPECTED in asked else None
-    features, now = data.features(workspace, basis.options), data.held_back_from()
+    history, now = data.earlier_history(), data.held_back_from()
     table = embed_users(history, basis, features, asked, now=now, foresight=foresight)
     save_preferences(folder / HELD_BACK, table)
 
@@ -92,6 +93,7 @@ def _tonight(
     workspace: Workspace,
     night: Night,
     data: NightData,
+    features: Matrix,
     basis: Basis,
     asked: Mapping[str, int],
     options: NextItemOptions,
@@ -103,13 +105,10 @@ def _tonight(
     affinity = AffinityState.open(state_folder(workspace) / AFFINITY) if is_own else None
     if kept is None or affinity is None or affinity.options.half_life_days != basis.options.half_life_days:
         foresight = Foresight.of(history, options) if EXPECTED in asked else None
-        features = data.features(workspace, basis.options)
         return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight)
     folder = basis_folder(night, basis.version)
     recommender = str(state_folder(workspace) / kept.recommender)
-    if (
-        EXPECTED in asked and options.identity() != workspace.settings.recommender.identity()
-    ):  # what the state keeps is of other settings
+    if EXPECTED in asked and options.identity() != workspace.settings.recommender.identity():  # the kept one's settings
         recommender = str(save_recommender(folder / "recommender", next_item_model(history, options)))
     job = EmbedJob(
         affinity=str(affinity.folder),
@@ -127,7 +126,6 @@ def _tonight(
     nobody = history.where(np.zeros(len(history.weight), dtype=np.bool_)).of(silent)
     foresight = Foresight.by(load_recommender(Path(recommender)), len(silent)) if EXPECTED in asked else None
     now_of = np.full(len(silent), now, dtype=np.int64)
-    features = data.features(workspace, basis.options)
     tables.append(embed_users(nobody, basis, features, asked, now=now_of, foresight=foresight))
     shutil.rmtree(job.out, ignore_errors=True)
     return PreferenceTable.joined(tables)

@@ -87,9 +87,10 @@ def kept_state(workspace: Workspace) -> Kept | None:
 def bring_up(workspace: Workspace, night: Night, data: NightData) -> Tonight:
     """Return the state as of tonight; a night that did this before finds it done."""
     folder = state_folder(workspace)
-    before, why = _gone_on_from(workspace, night, data)
-    earlier = history_of(workspace, before) if before else _nobody(data.history)
-    change = HistoryChange.between(earlier, data.history)
+    before, why = _gone_on_from(workspace, night)
+    earlier, why = _earlier(workspace, night, data, before) if before else (None, why)
+    before = before if earlier is not None else None
+    change = HistoryChange.between(_nobody(data.history) if earlier is None else earlier, data.history)
     affinity = _affinity(workspace, night, change, is_new=before is None)
     name = _recommender(workspace, change, before)
     kept = Kept(
@@ -110,10 +111,10 @@ def publish(workspace: Workspace, kept: Kept, before: Kept | None) -> None:
             shutil.rmtree(path)
 
 
-def event_batches(history: History, chosen: NDArray[np.bool_] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the chosen events, or all, as an affinity state takes them."""
+def event_batches(history: History, chosen: NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:
+    """Yield the chosen events as an affinity state takes them."""
     users, items = pa.array(history.user_ids, type=pa.string()), pa.array(history.item_ids, type=pa.string())
-    rows = np.arange(len(history.weight)) if chosen is None else np.flatnonzero(chosen)
+    rows = np.flatnonzero(chosen)
     for start in range(0, len(rows), _BATCH):
         own = rows[start : start + _BATCH]
         columns = {
@@ -125,8 +126,8 @@ def event_batches(history: History, chosen: NDArray[np.bool_] | None = None) -> 
         yield pa.RecordBatch.from_pydict(columns)
 
 
-def _gone_on_from(workspace: Workspace, night: Night, data: NightData) -> tuple[Kept | None, str]:
-    """Return the night whose state tonight goes on from, or None and why it has to be built."""
+def _gone_on_from(workspace: Workspace, night: Night) -> tuple[Kept | None, str]:
+    """Return the night whose state tonight goes on from by the manifest, or None and why it has to be built."""
     path = state_folder(workspace) / MANIFEST
     raw: dict[str, Any] = read_json(path) if path.is_file() else {}
     if not raw:
@@ -140,15 +141,15 @@ def _gone_on_from(workspace: Workspace, night: Night, data: NightData) -> tuple[
         kept = _kept(raw["before"])
     if datetime.fromisoformat(kept.as_of) > datetime.fromisoformat(night.as_of):
         return None, f"it was of a later night, up to {kept.as_of}"
+    return kept, ""
+
+
+def _earlier(workspace: Workspace, night: Night, data: NightData, kept: Kept) -> tuple[History | None, str]:
+    """Return the history that the state holds, or None and why it cannot be gone on from."""
     try:
-        history_of(workspace, kept)
+        earlier = history_of(workspace, kept)
     except (ArtifactError, OSError) as error:
         return None, f"the tables it was made of cannot be read: {error}"
-    return _fitting(workspace, night, data, kept)
-
-
-def _fitting(workspace: Workspace, night: Night, data: NightData, kept: Kept) -> tuple[Kept | None, str]:
-    """Return the night again if the affinity state is its own, and has the layout that is needed now."""
     try:
         affinity = AffinityState.open(state_folder(workspace) / AFFINITY)
         affinity.require_whole()
@@ -162,7 +163,7 @@ def _fitting(workspace: Workspace, night: Night, data: NightData, kept: Kept) ->
         return None, f"embeddings.half_life_days is {wanted.half_life_days:g}, not {affinity.options.half_life_days:g}"
     if not 1 / _OTHER_SIZE < wanted.n_buckets / affinity.options.n_buckets < _OTHER_SIZE:
         return None, f"{len(data.history.user_ids):,} users need {wanted.n_buckets} buckets"
-    return kept, ""
+    return earlier, ""
 
 
 def affinity_options(workspace: Workspace, n_users: int) -> AffinityOptions:

@@ -147,9 +147,9 @@ def test_unchanged_people_keep_their_vectors(two_nights):
     _, (workspace, first, _, embedded), (later, second, updated, _) = two_nights
     basis, asked = load_basis(embedded.folder(first, embedded.train_basis)), {"expected": 1, "interests": 4}
     options = later.settings.recommender
-    write_tables(workspace, first, basis, asked, options)
+    write_tables(workspace, first, NightData.of(workspace, first), basis, asked, options)
     before = preferences(first, embedded, basis.version)
-    write_tables(later, second, basis, asked, options)
+    write_tables(later, second, NightData.of(later, second), basis, asked, options)
     folder = embedded.folder(second, basis.version)
     figures, reasons = keep_or_fall_back(later, folder, updated)
     assert reasons == ()
@@ -170,8 +170,8 @@ def test_vectors_that_moved_by_themselves_are_not_used(two_nights):
     """Another bound that nothing meets: users keep last night's, newcomers are nobody yet, and the reason is said."""
     _, (workspace, first, _, embedded), (later, second, updated, _) = two_nights
     basis = load_basis(embedded.folder(first, embedded.train_basis))
-    write_tables(workspace, first, basis, {}, later.settings.recommender)
-    write_tables(later, second, basis, {}, later.settings.recommender)
+    write_tables(workspace, first, NightData.of(workspace, first), basis, {}, later.settings.recommender)
+    write_tables(later, second, NightData.of(later, second), basis, {}, later.settings.recommender)
     folder = embedded.folder(second, basis.version)
     strict = dataclasses.replace(later.settings, drift=dataclasses.replace(later.settings.drift, max_norm_ratio=1.0))
     _, reasons = keep_or_fall_back(dataclasses.replace(later, settings=strict), folder, updated)
@@ -190,7 +190,7 @@ def test_vectors_that_moved_by_themselves_are_not_used(two_nights):
     source = embedded.folder(first, basis.version)
     save_preferences(source / "computed.parquet", before)
     save_preferences(source / "preferences.parquet", dataclasses.replace(before, vectors=before.vectors[::-1].copy()))
-    write_tables(later, second, basis, {}, later.settings.recommender)
+    write_tables(later, second, NightData.of(later, second), basis, {}, later.settings.recommender)
     figures, reasons = keep_or_fall_back(later, folder, updated)
     assert (figures["cosine"] > 0.999999, reasons) == (True, ())
     assert not (folder / "computed.parquet").exists()
