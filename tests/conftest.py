@@ -230,3 +230,32 @@ def plain_nightly():
             return module.nightly.fn(workspace)
 
     return run
+
+
+@pytest.fixture
+def assert_same_state():
+    """Return a function that fails where counts or newest events of two states differ, or sums by over a millionth."""
+    return _assert_same_state
+
+
+def _assert_same_state(one, other):
+    (people, sums), (other_people, other_sums) = map(_rows_of, (one, other))
+    assert people == other_people
+    assert sums.keys() == other_sums.keys()
+    assert list(sums.values()) == pytest.approx([other_sums[entry] for entry in sums], rel=1e-6)
+
+
+def _rows_of(state):
+    """Return {user: (events, newest second, newest events)} and {(user, item, side): sum} of a state."""
+    people, sums = {}, {}
+    for rows in state.rows():
+        for k, user in enumerate(rows.users.tolist()):
+            for side, own in enumerate((rows.liked, rows.disliked)):
+                here = slice(own.bounds[k], own.bounds[k + 1])
+                items = state.item_ids(own.item[here]).tolist()
+                sums |= {(user, item, side): value for item, value in zip(items, own.value[here], strict=True)}
+            here = slice(rows.recent_bounds[k], rows.recent_bounds[k + 1])
+            items = state.item_ids(rows.recent.item[here]).tolist()
+            newest = zip(items, rows.recent.seconds[here].tolist(), rows.recent.weight[here].tolist(), strict=True)
+            people[user] = (int(rows.n_events[k]), int(rows.newest[k]), list(newest))
+    return people, sums

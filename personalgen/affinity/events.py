@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ _DENSE = 4
 class Events:
     """Columns of one length; who did it is told beside them."""
 
+    kinds: ClassVar[tuple[type[np.generic], ...]] = (np.int32, np.float32)
+    """Of the columns after the item."""
     item: Keys
     seconds: NDArray[np.int32]
     """After the state's landmark."""
@@ -30,13 +33,26 @@ class Events:
         return len(self.item)
 
     @classmethod
-    def joined(cls, parts: Sequence["Events"]) -> "Events":
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the events of all parts, one after another."""
-        return cls(*(np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(cls)))
+        return cls(*map(np.concatenate, zip(*(part.columns() for part in parts), strict=True)))
 
-    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Events":
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
         """Return the chosen events."""
-        return Events(self.item[chosen], self.seconds[chosen], self.weight[chosen])
+        return type(self)(*(column[chosen] for column in self.columns()))
+
+    def columns(self) -> list[NDArray[Any]]:
+        """Return the columns, the item first."""
+        return [getattr(self, entry.name) for entry in fields(self)]
+
+
+@dataclass(frozen=True)
+class SummedEvents(Events):
+    """Events of one user with one item and of one sign, as one: at the time of the newest, with what all weigh then."""
+
+    kinds: ClassVar[tuple[type[np.generic], ...]] = (*Events.kinds, np.int64)
+    n_events: NDArray[np.int64]
+    """How many they are."""
 
 
 def by_user(user: NDArray[np.integer], n_users: int, events: Events) -> tuple[Places, Events]:

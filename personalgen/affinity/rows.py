@@ -11,7 +11,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from personalgen.affinity.events import Events, Ids, Keys, Places, bounds_of, by_user, coded, stable_order
+from personalgen.affinity.events import (
+    Events,
+    Ids,
+    Keys,
+    Places,
+    SummedEvents,
+    bounds_of,
+    by_user,
+    coded,
+    stable_order,
+)
 from personalgen.artifacts import atomic_path
 from personalgen.histories import DAY_SEC
 
@@ -91,6 +101,25 @@ class AffinityRows:
             for chosen in (own.weight > 0, own.weight < 0)
         )
         return cls(users, counts, newest, liked, disliked, *_newest(bounds, own, n_recent))
+
+    @classmethod
+    def of_sums(
+        cls, users: Ids, user: NDArray[np.integer], summed: SummedEvents, *, half_life_days: float
+    ) -> "AffinityRows":
+        """Return the rows of events that are summed already, without the newest ones, which sums do not tell."""
+        events = Events(summed.item, summed.seconds, summed.weight)
+        rows = cls.of_events(users, user, events, half_life_days=half_life_days, n_recent=0)
+        counts = np.zeros(len(users), dtype=np.int64)
+        np.add.at(counts, user, summed.n_events)
+        return replace(rows, n_events=counts)
+
+    @classmethod
+    def of_newest(cls, users: Ids, user: NDArray[np.integer], newest: Events) -> "AffinityRows":
+        """Return rows of newest events alone, which are counted and summed elsewhere."""
+        bounds, own = by_user(user, len(users), newest)
+        nothing = Sums(np.zeros(len(users) + 1, dtype=np.int64), own.item[:0], np.zeros(0))
+        counts = np.zeros(len(users), dtype=np.int64)
+        return cls(users, counts, own.seconds[bounds[1:] - 1], nothing, nothing, bounds, own)
 
     @classmethod
     def joined(cls, parts: Sequence["AffinityRows"], *, half_life_days: float, n_recent: int) -> "AffinityRows":

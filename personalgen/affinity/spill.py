@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,15 +26,16 @@ _SLICE = 1 << 15
 """Texts that are hashed in one go."""
 _SEARCHED = 1 << 20
 """Events at least whose items' texts are looked up in one go."""
+E = TypeVar("E", bound=Events)
 
 
 class ItemKeys:
     """Keys of items. Whole numbers are their own keys; texts are numbered as they come."""
 
-    def __init__(self, texts: "pa.Array | None" = None) -> None:
-        """Go on from the texts that have a key already."""
+    def __init__(self, texts: "pa.Array | None" = None, *, n_new: int = 0) -> None:
+        """Go on from the texts that have a key already, of which the last ones are in no file yet."""
         self.texts = pa.array([], pa.string()) if texts is None else texts
-        self.n_new = 0
+        self.n_new = n_new
 
     def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, Keys]]:
         """Yield each batch and the keys of its items.
@@ -73,12 +74,12 @@ class ItemKeys:
             yield batch, place[start:stop]
 
 
-class Spill:
+class Spill(Generic[E]):
     """One file a bucket, appended to batch by batch; read back bucket by bucket and removed with the folder."""
 
-    def __init__(self, folder: Path, n_buckets: int) -> None:
-        """Open the files in a folder that is there."""
-        self.n_buckets = n_buckets
+    def __init__(self, folder: Path, n_buckets: int, kind: type[E]) -> None:
+        """Open the files in a folder that is there, for events of a kind."""
+        self.n_buckets, self.kind = n_buckets, kind
         self.is_text = False
         self._item_type: np.dtype[Any] = np.dtype(np.int64)
         self._paths = [folder / f"{bucket:04d}" for bucket in range(n_buckets)]
@@ -94,7 +95,7 @@ class Spill:
         for file in self._files:
             file.close()
 
-    def add(self, users: pa.Array, events: Events) -> None:
+    def add(self, users: pa.Array, events: E) -> None:
         """Append the events of a batch to the files of their users."""
         self.is_text, self._item_type = not pa.types.is_integer(users.type), events.item.dtype
         own: Keys | _Texts
@@ -106,8 +107,7 @@ class Spill:
             keys = users.cast(pa.int64()).to_numpy(zero_copy_only=False)
             order, bounds = _by_bucket(_bucket_of(keys.view(np.uint64), self.n_buckets), self.n_buckets)
             own = keys[order]
-        events = events.take(order)
-        columns = (events.item, events.seconds, events.weight)
+        columns = events.take(order).columns()
         for file, start, stop in zip(self._files, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             if stop > start:
                 ids = own.stored(start, stop) if isinstance(own, _Texts) else (own[start:stop].data,)
@@ -116,7 +116,7 @@ class Spill:
                     b"".join((np.int64(stop - start).tobytes(), *ids, *(column[start:stop].data for column in columns)))
                 )
 
-    def buckets(self) -> Iterator[tuple[int, Ids, NDArray[np.int32], Events]]:
+    def buckets(self) -> Iterator[tuple[int, Ids, NDArray[np.int32], E]]:
         """Yield each bucket's number, users (ascending), which of them each event is of, and the events."""
         for bucket, path in enumerate(self._paths):
             data = path.read_bytes()
@@ -124,7 +124,7 @@ class Spill:
             if data:
                 yield (bucket, *self._read(data))
 
-    def _read(self, data: bytes) -> tuple[Ids, NDArray[np.int32], Events]:
+    def _read(self, data: bytes) -> tuple[Ids, NDArray[np.int32], E]:
         users, texts, parts, place = [], [], [], 0
 
         def column(kind: Any, count: int) -> NDArray[Any]:
@@ -142,8 +142,8 @@ class Spill:
             else:
                 users.append(column(np.int64, count))
             item = column(self._item_type, count).astype(np.int64)
-            parts.append(Events(item, column(np.int32, count), column(np.float32, count)))
-        own, events = np.concatenate(users), Events.joined(parts)
+            parts.append(self.kind(item, *(column(kind, count) for kind in self.kind.kinds)))
+        own, events = np.concatenate(users), self.kind.joined(parts)
         return (*(_coded_texts(own, b"".join(part.data for part in texts)) if self.is_text else coded(own)), events)
 
 

@@ -9,6 +9,7 @@ that was corrected replaces what was known of its user. A manifest, written last
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -20,16 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from personalgen.affinity.events import Events, Ids
+from personalgen.affinity.batches import EventKinds, kind_of
+from personalgen.affinity.events import Events, Ids, SummedEvents
 from personalgen.affinity.options import AffinityOptions
 from personalgen.affinity.rows import AffinityRows, load_rows, save_rows
-from personalgen.affinity.spill import ItemKeys, Spill, seconds_after
+from personalgen.affinity.spill import E, ItemKeys, Spill, seconds_after
 from personalgen.artifacts import atomic_path, read_json, write_json
 from personalgen.errors import ArtifactError, DataError
 
 STATE, REPLACED = "state.json", "replaced.parquet"
 _BASE, _FORMAT = "base", 2
-_COLUMNS = ("user_id", "item_id", "timestamp", "weight")
 _PART, _ITEMS, _SPILL = "part-", "items-", ".spill-"
 _OWN = (_PART, _ITEMS, _SPILL)
 """How the names of files and folders begin that the manifest does not name when a run was cut."""
@@ -71,16 +72,54 @@ class AffinityState:
 
     @classmethod
     def build(
-        cls, folder: Path, batches: Iterable[pa.RecordBatch], *, as_of: datetime, options: AffinityOptions | None = None
+        cls,
+        folder: Path,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        as_of: datetime,
+        options: AffinityOptions | None = None,
+        items: Sequence[str] = (),
     ) -> "AffinityState":
         """Return the state of all events before `as_of`, in place of what is in the folder.
+
+        Texts of `items` get their keys in this order before the others: events of one second stand in it.
 
         Raises:
             DataError: an event's time is more than 68 years from `as_of`, a value is missing, or ids are of both kinds.
         """
         now = int(as_of.timestamp())
         state = cls(folder, options or AffinityOptions(), now, now, ())
-        return state._with(batches, now, _BASE, ItemKeys(), None)
+        return state._with(batches, now, _BASE, _keys_of(items), None)
+
+    @classmethod
+    def build_from_sums(
+        cls,
+        folder: Path,
+        sums: Iterable[pa.RecordBatch],
+        newest: Iterable[pa.RecordBatch],
+        *,
+        as_of: datetime,
+        options: AffinityOptions | None = None,
+        items: Sequence[str] = (),
+    ) -> "AffinityState":
+        """Return the state of events before `as_of` that somebody else has summed, in place of what is in the folder.
+
+        A row of `sums` is a user's events with an item, of one sign: the weight is what all of them weigh at the
+        timestamp, that of the newest, and the column n_events says how many they are. `newest` are the newest
+        `options.n_recent` events of each user. Equals what `build` makes of the events, to rounding.
+
+        Raises:
+            DataError: as `build`.
+        """
+        now = int(as_of.timestamp())
+        state, keys = cls(folder, options or AffinityOptions(), now, now, ()), _keys_of(items)
+        made, kinds = state._new_folder(), EventKinds()
+        with (
+            state._spilled(SummedEvents, kinds.checked(sums, now), keys) as summed,
+            state._spilled(Events, kinds.checked(newest, now), keys) as recent,
+        ):
+            n_events = state._saved(made, summed, recent)
+        return state._published_with(Part(made.name, (_BASE,), n_events), keys, kinds.found, now)
 
     @classmethod
     def open(cls, folder: Path) -> "AffinityState":
@@ -238,23 +277,10 @@ class AffinityState:
         replaced: UserIds | None,
     ) -> "AffinityState":
         """Return the state with one part more."""
-        made, n_events, options, kinds = self._new_folder(), 0, self.options, self.kinds
+        made, n_events, options, kinds = self._new_folder(), 0, self.options, EventKinds(self.kinds)
         if replaced is not None:
             self._require_kind(replaced)
-
-        def known() -> Iterator[pa.RecordBatch]:
-            nonlocal kinds
-            for batch in batches:
-                kinds = _checked(batch, kinds)
-                in_time = pc.less(batch["timestamp"], now)
-                yield batch if pc.all(in_time).as_py() else batch.filter(in_time)
-
-        with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self.folder) as spilled:
-            with Spill(Path(spilled), options.n_buckets) as spill:
-                for batch, item in items.of(known()):
-                    seconds = seconds_after(self.landmark, batch["timestamp"].to_numpy())
-                    weight = batch["weight"].cast(pa.float32()).to_numpy()
-                    spill.add(batch["user_id"], Events(item, seconds, weight))
+        with self._spilled(Events, kinds.checked(batches, now), items) as spill:
             for bucket, users, user, events in spill.buckets():
                 rows = AffinityRows.of_events(
                     users, user, events, half_life_days=options.half_life_days, n_recent=options.n_recent
@@ -263,12 +289,45 @@ class AffinityState:
                 save_rows(made / _file_of(bucket), rows)
         if replaced is not None:
             _save_ids(made / REPLACED, replaced)
+        part = Part(made.name, (night,), n_events, replaces=replaced is not None)
+        return self._published_with(part, items, kinds.found, now)
+
+    def _published_with(
+        self, part: Part, items: ItemKeys, kinds: tuple[tuple[str, str], ...], now: int
+    ) -> "AffinityState":
+        """Return the published state with one part more."""
         file = self.items
         if items.n_new:
-            file = f"{_ITEMS}{made.name}.parquet"
+            file = f"{_ITEMS}{part.folder}.parquet"
             _save_ids(self.folder / file, items.texts)
-        part = Part(made.name, (night,), n_events, replaces=replaced is not None)
         return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file, kinds=kinds))
+
+    @contextmanager
+    def _spilled(self, kind: type[E], batches: Iterable[pa.RecordBatch], items: ItemKeys) -> Iterator[Spill[E]]:
+        """Yield the events of all batches, cut into buckets; they are gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix=_SPILL, dir=self.folder) as folder:
+            with Spill(Path(folder), self.options.n_buckets, kind) as spill:
+                for batch, item in items.of(batches):
+                    seconds = seconds_after(self.landmark, batch["timestamp"].to_numpy())
+                    weight = batch["weight"].cast(pa.float32()).to_numpy()
+                    others = [batch["n_events"].to_numpy()] if kind is SummedEvents else []
+                    spill.add(batch["user_id"], kind(item, seconds, weight, *others))
+            yield spill
+
+    def _saved(self, made: Path, summed: Spill[SummedEvents], newest: Spill[Events]) -> int:
+        """Write the rows of each bucket; return of how many events they are."""
+        half_life_days, n_recent, n_events = self.options.half_life_days, self.options.n_recent, 0
+        others = newest.buckets()
+        other = next(others, None)
+        for bucket, users, user, sums in summed.buckets():
+            parts = [AffinityRows.of_sums(users, user, sums, half_life_days=half_life_days)]
+            if other is not None and other[0] == bucket:
+                parts.append(AffinityRows.of_newest(*other[1:]))
+                other = next(others, None)
+            rows = AffinityRows.joined(parts, half_life_days=half_life_days, n_recent=n_recent)
+            n_events += int(rows.n_events.sum())
+            save_rows(made / _file_of(bucket), rows)
+        return n_events
 
     def _replaced(self, part: Part) -> Ids:
         """Return the users whose earlier rows a part replaces."""
@@ -296,7 +355,7 @@ class AffinityState:
 
     def _require_kind(self, user_ids: UserIds) -> None:
         """Refuse ids that could be nobody's here."""
-        found = _kind_of(pa.array(user_ids).type) if len(user_ids) else ""
+        found = kind_of(pa.array(user_ids).type) if len(user_ids) else ""
         if self.kinds and found and found != self.kinds[0][1]:
             raise DataError(f"the users of this state are {self.kinds[0][1]}, found {found}. Nothing was changed.")
 
@@ -337,23 +396,9 @@ def _without(rows: AffinityRows, user_ids: UserIds) -> AffinityRows:
     return rows if gone is None else rows.where(~gone.to_numpy(zero_copy_only=False))
 
 
-def _checked(batch: pa.RecordBatch, kinds: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return which kinds of ids a batch has, which must be those of the batches before; refuse missing values."""
-    missing = [name for name in _COLUMNS if batch[name].null_count]
-    if not pc.all(pc.is_finite(batch["weight"].cast(pa.float64()))).as_py() and batch.num_rows and not missing:
-        missing = ["weight"]
-    if missing:
-        raise DataError(f"events lack a value in {', '.join(missing)}. Leave such events out. Nothing was added.")
-    found = tuple((name, _kind_of(batch[name].type)) for name in _COLUMNS[:2])
-    if kinds and found != kinds:
-        raise DataError(
-            f"ids are {dict(found)} here and were {dict(kinds)} before: one kind is needed. Nothing was added."
-        )
-    return found
-
-
-def _kind_of(kind: pa.DataType) -> str:
-    return "numbers" if pa.types.is_integer(kind) else "texts"
+def _keys_of(items: Sequence[str]) -> ItemKeys:
+    """Return keys of new items, of which some are known beforehand."""
+    return ItemKeys(pa.array(items, pa.string()), n_new=len(items))
 
 
 def _pairs(raw: list[list[str]]) -> tuple[tuple[str, str], ...]:
