@@ -5,6 +5,7 @@
     │   ├── ConfigError          a setting is unknown, missing or out of range
     │   │   └── OptionsError         values of one section are out of range
     │   ├── SourceError          a source cannot be opened or lacks a table or column
+    │   │   └── PushDownError        a database cannot sum the events as they would be read
     │   ├── DataError            rows were read, but too many of them are unusable
     │   ├── ConditionError       a condition does not fit the model's ConditionSpec
     │   ├── QueryError           an SQL query was refused or cut
@@ -47,6 +48,10 @@ class OptionsError(ConfigError, ValueError):
 
 class SourceError(UserError):
     """A source cannot be opened, or lacks a table or a column."""
+
+
+class PushDownError(SourceError):
+    """A database cannot sum the events as they would be read; the message is the reason, a sentence."""
 
 
 class DataError(UserError):

@@ -232,7 +232,7 @@ def plain_nightly():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assert_same_state():
     """Return a function that fails where counts or newest events of two states differ, or sums by over a millionth."""
     return _assert_same_state

@@ -37,6 +37,11 @@ class ItemKeys:
         self.texts = pa.array([], pa.string()) if texts is None else texts
         self.n_new = n_new
 
+    @classmethod
+    def beforehand(cls, texts: Sequence[str]) -> "ItemKeys":
+        """Return keys for texts in an order told before they come."""
+        return cls(pa.array(texts, pa.string()), n_new=len(texts))
+
     def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, Keys]]:
         """Yield each batch and the keys of its items.
 

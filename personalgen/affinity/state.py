@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 
 from personalgen.affinity.batches import EventKinds, kind_of
 from personalgen.affinity.events import Events, Ids, SummedEvents
+from personalgen.affinity.id_files import UserIds, ids_in, save_ids
 from personalgen.affinity.options import AffinityOptions
 from personalgen.affinity.rows import AffinityRows, load_rows, save_rows
 from personalgen.affinity.spill import E, ItemKeys, Spill, seconds_after
-from personalgen.artifacts import atomic_path, read_json, write_json
+from personalgen.artifacts import read_json, write_json
 from personalgen.errors import ArtifactError, DataError
 
 STATE, REPLACED = "state.json", "replaced.parquet"
@@ -34,8 +34,6 @@ _BASE, _FORMAT = "base", 2
 _PART, _ITEMS, _SPILL = "part-", "items-", ".spill-"
 _OWN = (_PART, _ITEMS, _SPILL)
 """How the names of files and folders begin that the manifest does not name when a run was cut."""
-
-UserIds = Sequence[str] | Sequence[int] | Ids
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class AffinityState:
         """
         now = int(as_of.timestamp())
         state = cls(folder, options or AffinityOptions(), now, now, ())
-        return state._with(batches, now, _BASE, _keys_of(items), None)
+        return state._with(batches, now, _BASE, ItemKeys.beforehand(items), None)
 
     @classmethod
     def build_from_sums(
@@ -112,7 +110,7 @@ class AffinityState:
             DataError: as `build`.
         """
         now = int(as_of.timestamp())
-        state, keys = cls(folder, options or AffinityOptions(), now, now, ()), _keys_of(items)
+        state, keys = cls(folder, options or AffinityOptions(), now, now, ()), ItemKeys.beforehand(items)
         made, kinds = state._new_folder(), EventKinds()
         with (
             state._spilled(SummedEvents, kinds.checked(sums, now), keys) as summed,
@@ -191,7 +189,7 @@ class AffinityState:
                     save_rows(made / path.name, rows)
             if part.replaces:
                 replaced = self._replaced(part)
-                _save_ids(made / REPLACED, replaced[~np.isin(replaced, np.asarray(user_ids, dtype=replaced.dtype))])
+                save_ids(made / REPLACED, replaced[~np.isin(replaced, np.asarray(user_ids, dtype=replaced.dtype))])
             parts.append(replace(part, folder=made.name))
         return self._published(replace(self, parts=tuple(parts)))
 
@@ -288,7 +286,7 @@ class AffinityState:
                 n_events += len(events)
                 save_rows(made / _file_of(bucket), rows)
         if replaced is not None:
-            _save_ids(made / REPLACED, replaced)
+            save_ids(made / REPLACED, replaced)
         part = Part(made.name, (night,), n_events, replaces=replaced is not None)
         return self._published_with(part, items, kinds.found, now)
 
@@ -299,7 +297,7 @@ class AffinityState:
         file = self.items
         if items.n_new:
             file = f"{_ITEMS}{part.folder}.parquet"
-            _save_ids(self.folder / file, items.texts)
+            save_ids(self.folder / file, items.texts)
         return self._published(replace(self, as_of=now, parts=(*self.parts, part), items=file, kinds=kinds))
 
     @contextmanager
@@ -331,7 +329,7 @@ class AffinityState:
 
     def _replaced(self, part: Part) -> Ids:
         """Return the users whose earlier rows a part replaces."""
-        return _ids_in(self.folder / part.folder / REPLACED)
+        return ids_in(self.folder / part.folder / REPLACED)
 
     def require_whole(self) -> None:
         """Return if all parts are there.
@@ -396,22 +394,5 @@ def _without(rows: AffinityRows, user_ids: UserIds) -> AffinityRows:
     return rows if gone is None else rows.where(~gone.to_numpy(zero_copy_only=False))
 
 
-def _keys_of(items: Sequence[str]) -> ItemKeys:
-    """Return keys of new items, of which some are known beforehand."""
-    return ItemKeys(pa.array(items, pa.string()), n_new=len(items))
-
-
 def _pairs(raw: list[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, kind) for name, kind in raw)
-
-
-@cache
-def _ids_in(path: Path) -> Ids:
-    """Return the ids of a file; its name is never used again for others."""
-    ids: Ids = pq.read_table(path)["id"].to_numpy()
-    return ids
-
-
-def _save_ids(path: Path, ids: UserIds) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table({"id": ids if isinstance(ids, pa.Array) else pa.array(ids)}), temporary)

@@ -90,12 +90,20 @@ class Known:
     @classmethod
     def of(cls, items: Items, users: Users | None, *, forgotten: frozenset[str] = frozenset()) -> "Known":
         """Return what the items and the users table, where there is one, say, and who is `forgotten`."""
-        item_place = dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of()
+        return cls.listed(dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of(), users, forgotten=forgotten)
+
+    @classmethod
+    def listed(cls, item_place: dict[str, int], users: Users | None, *, forgotten: frozenset[str]) -> "Known":
+        """Return what the users table says beside places of items."""
         silent = dict.fromkeys(forgotten, _SILENT)
         if users is None:
             return cls(item_place, silent, _READ)
         listed = dict.fromkeys(users.by_id, _READ) | dict.fromkeys(users.silent, _SILENT)
         return cls(item_place, listed | silent, _UNLISTED)
+
+    def is_read(self, user_id: str) -> bool:
+        """Return whether a user's events are read."""
+        return self.users.get(user_id, self.other_users) == _READ
 
     def usable_items(self) -> list[str]:
         """Return the usable items in the order of their positions, which is that of their ids."""

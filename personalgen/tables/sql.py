@@ -1,8 +1,9 @@
 """Tables in a database, through a SQLAlchemy URL: table names or SELECTs, streamed, read-only."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,33 +38,55 @@ class SqlSource:
         """How messages name the source."""
         return _shown(self.url)
 
+    @property
+    def dialect(self) -> str:
+        """Which kind of database it is, such as sqlite or postgresql."""
+        return self.connection.dialect.name
+
+    def quoted(self, name: str) -> str:
+        """Return a column's name as SQL."""
+        return self.connection.dialect.identifier_preparer.quote_identifier(name)
+
     def columns(self, table: str) -> list[str]:
         """Return the column names of a table, view or SELECT."""
         try:
             with _explained(self.url, f"{table!r} cannot be read"):
-                return list(self._select("*", f"{self._from(table)} WHERE 1 = 0").keys())
+                return list(self._select("*", f"{self.from_clause(table)} WHERE 1 = 0").keys())
         except SourceError:
             self.connection.rollback()  # else PostgreSQL refuses whatever is asked next
             raise
 
     def batches(self, table: str, columns: Sequence[str], *, chunk_rows: int) -> Iterator[Batch]:
         """Yield the rows of a table, view or SELECT in the order in which the database gives them."""
-        quoted = ", ".join(self.connection.dialect.identifier_preparer.quote_identifier(name) for name in columns)
+        quoted = ", ".join(map(self.quoted, columns))
         first = 0
-        with _explained(self.url, f"{table!r} cannot be read"):
-            result = self._select(quoted, self._from(table), stream_results=True)
+        with (
+            _explained(self.url, f"{table!r} cannot be read"),
+            closing(self._select(quoted, self.from_clause(table), stream_results=True)) as result,
+        ):
             for rows in result.partitions(chunk_rows):
                 values = zip(*rows, strict=True)
                 numbers = np.arange(first, first + len(rows), dtype=np.int64)
                 yield Batch(numbers, {name: _column(list(one)) for name, one in zip(columns, values, strict=True)})
                 first += len(rows)
 
+    def hold_still(self) -> None:
+        """Let all that is read from here on be of one instant, and give SQLite a function exp2.
+
+        PostgreSQL shows one instant anyway; its power of two is `power`.
+        """
+        if self.dialect == "sqlite":
+            raw: Any = self.connection.connection.driver_connection
+            raw.create_function("exp2", 1, math.exp2, deterministic=True)
+            if not raw.in_transaction:
+                self.connection.exec_driver_sql("BEGIN")
+
     def _select(self, columns: str, table: str, **options: Any) -> sa.CursorResult[Any]:
         """Run a SELECT as it stands: a colon or a percent sign in the SELECT of the config is no parameter."""
         statement = f"SELECT {columns} FROM {table}"  # noqa: S608 - names are quoted, a SELECT is the config's own
         return self.connection.exec_driver_sql(statement, execution_options={"no_parameters": True, **options})
 
-    def _from(self, table: str) -> str:
+    def from_clause(self, table: str) -> str:
         """Return what stands after FROM: a quoted name, or a SELECT in brackets.
 
         Raises:

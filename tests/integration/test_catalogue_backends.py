@@ -2,13 +2,9 @@
 
 import os
 import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,47 +33,18 @@ from personalgen.generation.assets import AssetRow
 
 AT = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 POINT, POINT_DIGEST = {"guidance": 1.5}, 77
-INITDB = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) + [
-    Path(found) for found in [shutil.which("initdb")] if found
-]
 
-
-# --- a server that lives for the session, a migrated database for each test ------------------------------------------
-
-
-def as_server_user(*command):
-    """Run a PostgreSQL program, which refuses root."""
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+# --- a migrated database for each test --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def postgresql():
-    """Return the URL of a server that is thrown away, with a migrated database `template_catalogue`."""
-    if not INITDB:
-        pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql/*/bin or on the PATH")
-    programs, folder = INITDB[-1].parent, Path(tempfile.mkdtemp(prefix="personalgen-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = str(folder / "data")
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    as_server_user(
-        str(programs / "initdb"), "-D", data, "-U", "pg", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"
-    )
-    as_server_user(str(programs / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start")
-    try:
-        server = f"postgresql://pg@127.0.0.1:{port}"
-        on_server(server, "CREATE DATABASE template_catalogue")
-        engine = open_catalogue(f"{server}/template_catalogue")
-        upgrade(engine)
-        engine.dispose()
-        yield server
-    finally:
-        as_server_user(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+def postgresql(postgresql_server):
+    """Return the URL of a server with a migrated database `template_catalogue`."""
+    on_server(postgresql_server, "CREATE DATABASE template_catalogue")
+    engine = open_catalogue(f"{postgresql_server}/template_catalogue")
+    upgrade(engine)
+    engine.dispose()
+    return postgresql_server
 
 
 def on_server(server, statement):
