@@ -256,6 +256,11 @@ def _rows_of(state):
                 sums |= {(user, item, side): value for item, value in zip(items, own.value[here], strict=True)}
             here = slice(rows.recent_bounds[k], rows.recent_bounds[k + 1])
             items = state.item_ids(rows.recent.item[here]).tolist()
-            newest = zip(items, rows.recent.seconds[here].tolist(), rows.recent.weight[here].tolist(), strict=True)
-            people[user] = (int(rows.n_events[k]), int(rows.newest[k]), list(newest))
+            newest = zip(
+                items,
+                (rows.recent.seconds[here] + state.landmark).tolist(),
+                rows.recent.weight[here].tolist(),
+                strict=True,
+            )
+            people[user] = (int(rows.n_events[k]), int(rows.newest[k]) + state.landmark, list(newest))
     return people, sums

@@ -8,6 +8,7 @@ from personalgen.cli.forgetting import forget, forgotten
 from personalgen.cli.models import models
 from personalgen.cli.night import add_steps, nightly
 from personalgen.cli.recommendations import recommendations
+from personalgen.cli.state import state
 from personalgen.cli.training import sweep, train
 from personalgen.cli.world import world
 
@@ -26,6 +27,7 @@ app.command()(sweep)
 app.add_typer(assets, name="assets", help="What was made for whom and why.")
 app.add_typer(models, name="models", help="Model versions, and what users see.")
 app.add_typer(recommendations, name="recommendations", help="What people may like next, and who and what is alike.")
+app.add_typer(state, name="state", help="What is known of users, built apart from any night.")
 app.command()(forget)
 app.command()(forgotten)
 app.add_typer(world, name="world", help="The simulated history of a demo.")

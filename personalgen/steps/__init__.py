@@ -7,6 +7,7 @@ from personalgen.steps.generate import Generated, generate
 from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
+from personalgen.steps.rebuild import Rebuilt, rebuild
 from personalgen.steps.recommend import Recommended, recommend
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
@@ -23,6 +24,7 @@ __all__ = [
     "ForgottenPerson",
     "Generated",
     "Night",
+    "Rebuilt",
     "Recommended",
     "Registered",
     "Released",
@@ -39,6 +41,7 @@ __all__ = [
     "is_done",
     "prepare",
     "promote",
+    "rebuild",
     "recommend",
     "register",
     "release",

@@ -50,20 +50,27 @@ def aggregate(
     limits: LimitsOptions,
     half_life_days: float,
     n_recent: int,
+    only_if_less: bool = False,
 ) -> Aggregates:
     """Return sums and the newest `n_recent` events of each user who is read; those of one second by item, then weight.
+
+    With `only_if_less` nothing is asked for where it would hardly be less than the events (docs/adr/0012).
 
     Raises:
         PushDownError: the source cannot make them as they would be read; the message says why.
     """
     if not isinstance(source, SqlSource):
         raise PushDownError("the source is a folder, and only a database makes sums")
+    if only_if_less and source.dialect == "sqlite":
+        raise PushDownError("SQLite works in this process, and reading its events costs less than their sums")
     source.hold_still()
     words = words_of(source, layout, window)
     asked = _Asked(source, words, _rows(source, layout, words, window), known, limits)
     oldest, newest, n_events = _judge(source, layout, words, window)
     if (newest - oldest) / (half_life_days * DAY_SEC) > _MOST_HALF_LIVES:
         raise PushDownError(f"events lie over {_MOST_HALF_LIVES:,} half-lives apart: weights would leave a float64")
+    if only_if_less:
+        asked.require_less(n_events, n_recent)
     asked.require_known_items()
     return Aggregates(n_events, asked.sums((oldest + newest) // 2, half_life_days), asked.newest(n_recent))
 
@@ -78,6 +85,18 @@ class _Asked:
     """SELECT of u, i, s, w and, where it is read, e."""
     known: Known
     limits: LimitsOptions
+
+    def require_less(self, n_events: int, n_recent: int) -> None:
+        """Return if the newest events are less than half of all."""
+        counts = f"(SELECT count(*) AS n FROM {self.rows} GROUP BY u) AS counts"
+        statement = (
+            f"SELECT CAST(sum(CASE WHEN n < {n_recent} THEN n ELSE {n_recent} END) AS bigint) AS n FROM {counts}"
+        )
+        (n_newest,) = one_row(self.source, statement, "n")
+        if n_newest > n_events / 2:
+            raise PushDownError(
+                f"everybody's newest {n_recent} are {n_newest:,} of {n_events:,} events, so sums save little"
+            )
 
     def require_known_items(self) -> None:
         """Return if the items table has every item."""

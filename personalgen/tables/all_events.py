@@ -44,8 +44,8 @@ class AllEvents:
         """All items, ascending."""
         return self.known.usable_items()
 
-    def aggregated(self, *, half_life_days: float, n_recent: int) -> "Aggregates":
-        """Return what the database makes of the events.
+    def aggregated(self, *, half_life_days: float, n_recent: int, only_if_less: bool = False) -> "Aggregates":
+        """Return what the database makes of the events; see `aggregate`.
 
         Raises:
             PushDownError: it cannot make what a reading of every row gives.
@@ -60,6 +60,7 @@ class AllEvents:
             limits=self.reading.limits,
             half_life_days=half_life_days,
             n_recent=n_recent,
+            only_if_less=only_if_less,
         )
 
     def one_by_one(self) -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from personalgen.affinity import AffinityOptions, AffinityState
+from personalgen.config import load_settings
 from personalgen.errors import PushDownError
+from personalgen.steps import Workspace, rebuild
 from personalgen.tables import LimitsOptions, SourceOptions
 from personalgen.tables.all_events import open_all_events
 
@@ -157,3 +159,28 @@ def test_an_empty_table_is_named(database, tmp_path):
     """There is nothing to sum."""
     with pytest.raises(PushDownError, match="the table is empty"):
         both(database(PLAIN, [], items=["1"]), tmp_path)
+
+
+def test_a_server_is_asked_where_less_is_read(database, tmp_path, assert_same_state):
+    """Of deep histories sums are taken; of shallow ones, or where a row is not sound, events, for a reason said."""
+    deep = [(k % 10, k % 7, T0 + k * 600, 1.5) for k in range(5000)]
+    cases = {
+        "sums": (deep, "summed by the database"),
+        "shallow": (
+            deep[:3000],
+            "everybody's newest 200 are 2,000 of 3,000 events, so sums save little",
+        ),
+        "unsound": ([*deep, (1, None, T0, 1)], "read one by one: of 1 events item_id is missing"),
+        "twice": ([*deep, deep[0]], "read one by one: 1 events repeat the user, item, time and kind of another one"),
+    }
+    states = {}
+    for name, (rows, how) in cases.items():
+        source = database(PLAIN, rows, items=map(str, range(7)))
+        options = [f"home={tmp_path}/home", f"source.url={source.url}", f"source.image_root={tmp_path}"]
+        built = rebuild(Workspace(load_settings(None, options)), tmp_path / name, as_of=AS_OF)
+        assert how in built.how
+        assert built.n_rows_read == (70 + 2000 if name == "sums" else built.n_events)
+        assert (built.n_events, built.n_quarantined) == (min(len(rows), 5000), max(len(rows) - 5000, 0))
+        states[name] = AffinityState.open(tmp_path / name)
+    assert_same_state(states["sums"], states["unsound"])
+    assert_same_state(states["sums"], states["twice"])
