@@ -128,7 +128,8 @@ def _faults(
         ("the time lies in the future", f"{instant} >= {window.latest + 1}"),
     ]
     if weight:
-        usable = f"abs({weight}) BETWEEN {_LEAST!r} AND {_LARGEST!r}"
+        # Of a type's least number there is no abs().
+        usable = " OR ".join(f"{weight} BETWEEN {a!r} AND {b!r}" for a, b in ((_LEAST, _LARGEST), (-_LARGEST, -_LEAST)))
         refused = f"{weight} IS NULL OR {weightless.format(weight)} OR NOT ({usable})"
         found.append(("the weight is zero or no number", f"{instant} < {window.as_of} AND ({refused})"))
     return found

@@ -103,8 +103,18 @@ def test_sums_of_the_database_are_those_of_the_events(database, assert_equal, te
 
 
 def test_a_number_and_its_text_are_one_user(database, assert_equal):
-    """SQLite may hold both in a column; times may be fractions of seconds."""
-    assert_equal(database([(7, "a", T0 + 0.5, 1), ("7", "a", T0 + 1.5, 1), ("7", 5, T0 + 9, -2), (8, "5", T0, 1)]))
+    """SQLite may hold both in a column; times may be fractions of seconds, a weight the least of all numbers."""
+    assert_equal(
+        database(
+            [
+                (9, "a", T0, -(2**63)),
+                (7, "a", T0 + 0.5, 1),
+                ("7", "a", T0 + 1.5, 1),
+                ("7", 5, T0 + 9, -2),
+                (8, "5", T0, 1),
+            ]
+        )
+    )
 
 
 def test_a_column_that_ignores_case_changes_nothing(database, assert_equal):
