@@ -167,7 +167,7 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         "users",
         "state {state}; {new_events} new events, {users_replaced} users with other events than before".format(**shown),
     )
-    if summary["vectors_kept"]:
+    if summary.get("vectors_kept"):
         yield "", "what was known last night is kept: {vectors_kept}".format(**shown)
     yield "next likes", _next_likes(shown, summary)
     aside = f": {summary['quarantine']}" if summary["rows_quarantined"] else ""
@@ -185,7 +185,9 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
 def _next_likes(shown: dict[str, str], summary: dict[str, Any]) -> str:
     """Return what is recommended, and how well the newest likes were foretold."""
     made = (
-        "last night's stand, as popularity is far better" if summary["tables_kept"] else "{recommendations} recommended"
+        "last night's stand, as popularity is far better"
+        if summary.get("tables_kept")
+        else "{recommendations} recommended"
     )
     told = "" if summary["ndcg"] is None else "; NDCG@10 {ndcg}, what is popular {ndcg_of_popularity}"
     return (made + told).format(**shown)

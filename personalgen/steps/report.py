@@ -126,7 +126,8 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
 
 
 def _known(recommended: Recommended, embedded: Embedded) -> dict[str, Any]:
-    """Return what became of the state of users, in numbers."""
+    """Return what became of the state of users, in numbers; of what was kept from last night, only what was."""
+    kept = {"vectors_kept": "; ".join(embedded.fell_back), "tables_kept": recommended.tables_kept}
     return {
         "state": recommended.state,
         "new_events": recommended.n_new_events,
@@ -134,8 +135,7 @@ def _known(recommended: Recommended, embedded: Embedded) -> dict[str, Any]:
         "recommendations": recommended.n_recommendations,
         "ndcg": recommended.later_ndcg,
         "ndcg_of_popularity": recommended.later_ndcg_of_popularity,
-        "vectors_kept": "; ".join(embedded.fell_back),
-        "tables_kept": recommended.tables_kept,
+        **{name: value for name, value in kept.items() if value},
     }
 
 

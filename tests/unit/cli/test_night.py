@@ -7,7 +7,7 @@ SUMMARY = {
     "users_unchanged": 0, "shards": "/s", "live_version": 1, "promoted": True, "model_name": "gan", "version": 2,
     "gate": "good", "kid": 0.5, "kid_floor": 0.1, "kid_before": None, "fit_gain": 0.1, "fit_gain_low": 0.05,
     "fit_gain_high": 0.2, "fit_gain_before": None, "fit_generated": 0.1, "fit_shuffled": 0.0, "fit_real_gain": 0.2,
-    "state": "updated", "new_events": 12, "users_replaced": 1, "vectors_kept": "", "tables_kept": False,
+    "state": "updated", "new_events": 12, "users_replaced": 1,
     "recommendations": 40, "ndcg": 0.125, "ndcg_of_popularity": 0.0625,
     "npg": 0.5, "npg_before": None, "before_is": "", "events": 1234, "rows_quarantined": 0, "quarantine": "/q.parquet",
     "events_after_as_of": 0, "events_opted_out": 3, "events_unlisted": 0, "report": "/r.html", "sheet": "/s.png",

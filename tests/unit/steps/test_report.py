@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import numpy as np
 
 from personalgen.histories import History
-from personalgen.steps.report import _shown_users, liked_items
+from personalgen.steps.report import _known, _shown_users, liked_items
 
 
 def history():
@@ -42,3 +44,14 @@ def test_shown_users_may_be_few():
     """Fewer users than places are shown once each; without events, nobody."""
     assert _shown_users(np.array([3, 0, 1], dtype=np.int32)).tolist() == [2, 0]
     assert _shown_users(np.zeros(3, dtype=np.int32)).tolist() == []
+
+
+def test_what_was_not_kept_is_not_told():
+    """A first night has no last one: the report has no line of what was kept of it."""
+    names = ("state", "n_new_events", "n_users_replaced", "n_recommendations", "later_ndcg", "later_ndcg_of_popularity")
+    recommended = SimpleNamespace(**dict.fromkeys(names, 1), tables_kept=False)
+    told = _known(recommended, SimpleNamespace(fell_back=()))
+    assert not {"vectors_kept", "tables_kept"} & told.keys()
+    recommended.tables_kept = True
+    kept = _known(recommended, SimpleNamespace(fell_back=("vectors moved", "lengths too")))
+    assert kept == told | {"vectors_kept": "vectors moved; lengths too", "tables_kept": True}
