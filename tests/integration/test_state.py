@@ -212,6 +212,20 @@ def test_the_same_night_again_changes_nothing(two_nights):
     assert built_anew(workspace, second) == []
 
 
+def test_a_first_night_again_says_that_it_had_built_the_state(new_home):
+    """Its stage's result was lost, not its state: there was one, which is built again, to the same."""
+    workspace, first, built, _ = night(new_home())
+    known = rows_of(workspace)
+    (Path(first.folder) / "recommend.json").unlink()
+    again = recommend(workspace, first)
+    assert (built.state, again.state) == (
+        "built: there was none",
+        "built: an earlier attempt of this night had built it",
+    )
+    assert again.n_new_events == built.n_new_events
+    assert_same_rows(rows_of(workspace), known)
+
+
 def test_recommendations_are_catalogued(two_nights):
     """The best unseen items of everybody with a like; analysts see the newest night's."""
     home, _, (workspace, second, updated, _) = two_nights
