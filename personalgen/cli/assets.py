@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, LimitOption, SetOption, show, workspace
+from personalgen.cli.terminal import (
+    ConfigOption,
+    CsvOption,
+    JsonOption,
+    LimitOption,
+    SetOption,
+    counted,
+    show,
+    workspace,
+)
 
 assets = typer.Typer(no_args_is_help=True)
 
@@ -100,7 +109,7 @@ def export(
 
     with workspace(config, overrides, existing=True) as opened:
         count = export_assets(opened, out, live_only=not everything)
-    typer.echo(f"{count:,} images and assets.parquet written to {out}")
+    typer.echo(f"{counted(count, 'image')} and assets.parquet written to {out}")
 
 
 def lineage_text(facts: dict[str, Any]) -> str:

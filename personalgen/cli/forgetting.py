@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personalgen.cli.recommendations import show_rows
-from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, SetOption, workspace
+from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, SetOption, counted, workspace
 
 
 def forget(
@@ -29,7 +29,7 @@ def forget(
     typer.echo(f"ledger line {done.ledger_id}: " + ", ".join(f"{n} {kind}" for kind, n in done.removed.items()))
     typer.echo(f"recommender: {done.recommender or 'it had learnt nothing of this person'}")
     typer.echo(
-        f"left: {done.n_assets:,} images in shards, with their rows, which nobody is shown; reports, and MLflow's "
+        f"left: {counted(done.n_assets, 'image')} in shards and the catalogue, shown to nobody; reports, and MLflow's "
         "copies of them; what generators learnt; and the id in the catalogue, by which the source's rows of this "
         "person are not read any more"
     )

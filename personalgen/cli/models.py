@@ -14,6 +14,7 @@ from personalgen.cli.terminal import (
     CsvOption,
     JsonOption,
     SetOption,
+    counted,
     options_text,
     parse_instant,
     show,
@@ -46,7 +47,7 @@ def promote(version: int, reason: ReasonOption, config: ConfigOption = None, ove
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
     was = "as before" if moved.before == version else f"was {_version(moved.before)}"
     typer.echo(
-        f"v{moved.live_version} is live ({was}); {moved.n_assets:,} images made first "
+        f"v{moved.live_version} is live ({was}); {counted(moved.n_assets, 'image')} made first "
         f"from the preferences of {moved.day}"
         f"{_without(moved.n_without, version)}"
     )
@@ -114,7 +115,8 @@ def _without(n_users: int, version: int) -> str:
     """Return what to do about users who have no image of the live model."""
     if not n_users:
         return ""
-    return f"; {n_users:,} users have no image of it: `personalgen models promote {version} --reason …` draws them"
+    how = f"`personalgen models promote {version} --reason …` draws them"
+    return f"; {counted(n_users, 'user')} without an image of it: {how}"
 
 
 def _version(version: int) -> str:

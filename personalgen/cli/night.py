@@ -13,6 +13,7 @@ from personalgen.cli.terminal import (
     ConfigOption,
     JsonOption,
     SetOption,
+    counted,
     options_text,
     parse_instant,
     quiet_environment,
@@ -121,6 +122,16 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
 }
 
 
+_NOUNS = {
+    "users_new": "user",
+    "users_unchanged": "user",
+    "new_events": "new event",
+    "users_replaced": "user",
+    "events": "event",
+    "rows_quarantined": "row",
+    "events_after_as_of": "event",
+    "events_unlisted": "event",
+}
 _TRY_NEXT = (
     "personalgen assets latest",
     'personalgen assets sql "SELECT model_version, count(*) AS images FROM v_assets GROUP BY 1"',
@@ -145,7 +156,9 @@ def night_text(summary: dict[str, Any], options: str) -> str:
     lines = ["", f"Night of {summary['day']}, {summary['source']}{again}"]
     lines += [
         f"  {name:<11} {text}"
-        for name, text in _night_rows({key: _shown(value) for key, value in summary.items()}, summary)
+        for name, text in _night_rows(
+            {key: _shown(value) for key, value in summary.items()} | _counts(summary), summary
+        )
     ]
     commands: tuple[str, ...] = _TRY_NEXT
     if not summary["live_version"]:
@@ -153,10 +166,15 @@ def night_text(summary: dict[str, Any], options: str) -> str:
     return "\n".join([*lines, "", "Try next:", *(f"  {command}{options}" for command in commands)])
 
 
+def _counts(summary: dict[str, Any]) -> dict[str, str]:
+    """Return the facts that are told with their noun."""
+    return {name: counted(summary[name], noun) for name, noun in _NOUNS.items()}
+
+
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (heading, text) of each line; `shown` holds every fact as text."""
-    yield "images", "{images_made} made: {users_new} users new to the model, {users_changed} changed".format(**shown)
-    yield "", "{users_unchanged} users keep theirs; in {shards}".format(**shown)
+    yield "images", "{images_made} made: {users_new} new to the model, {users_changed} changed".format(**shown)
+    yield "", "{users_unchanged} kept theirs; in {shards}".format(**shown)
     yield "champion", _champion(summary)
     yield "gate", shown["gate"]
     if summary["kid"] is None:
@@ -165,19 +183,19 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
         yield from _evaluation_rows(shown, summary)
     yield (
         "users",
-        "state {state}; {new_events} new events, {users_replaced} users with other events than before".format(**shown),
+        "state {state}; {new_events}, {users_replaced} with other events than before".format(**shown),
     )
     if summary.get("vectors_kept"):
         yield "", "what was known last night is kept: {vectors_kept}".format(**shown)
     yield "next likes", _next_likes(shown, summary)
     aside = f": {summary['quarantine']}" if summary["rows_quarantined"] else ""
-    yield "rows", "{events} events read, {rows_quarantined} rows quarantined".format(**shown) + aside
+    yield "rows", "{events} read, {rows_quarantined} quarantined".format(**shown) + aside
     yield (
         "",
-        "not read: {events_after_as_of} events after as_of, {events_opted_out} of users who opted out".format(**shown),
+        "not read: {events_after_as_of} after as_of, {events_opted_out} of users who opted out".format(**shown),
     )
     if summary["events_unlisted"]:
-        yield "", "not read: {events_unlisted} events of users who are not in the users table".format(**shown)
+        yield "", "not read: {events_unlisted} of users who are not in the users table".format(**shown)
     yield "report", shown["report"]
     yield "sheet", summary["sheet"] or "none: no model may draw yet"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from personalgen.cli.terminal import AsOfOption, ConfigOption, JsonOption, SetOption, parse_instant, workspace
+from personalgen.cli.terminal import AsOfOption, ConfigOption, JsonOption, SetOption, counted, parse_instant, workspace
 
 state = typer.Typer(no_args_is_help=True)
 
@@ -48,5 +48,5 @@ def build(
     if as_json:
         typer.echo(json.dumps(asdict(built), ensure_ascii=False, indent=2))
         return
-    typer.echo(f"{built.folder}: {built.n_events:,} events before {built.as_of}, {built.how}")
-    typer.echo(f"{built.n_rows_read:,} rows taken, {built.n_quarantined:,} events quarantined")
+    typer.echo(f"{built.folder}: {counted(built.n_events, 'event')} before {built.as_of}, {built.how}")
+    typer.echo(f"{counted(built.n_rows_read, 'row')} taken, {counted(built.n_quarantined, 'event')} quarantined")

@@ -104,6 +104,11 @@ class Progress:
         self._stage = ""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something: "1 image", "2,000 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def progress_line(stage: str, done: int, total: int, elapsed_sec: float) -> str:
     """Return one line: stage, bar, counts, rate and time left."""
     rate = done / elapsed_sec if elapsed_sec > 0 else 0.0

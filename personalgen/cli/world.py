@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, SetOption, workspace
+from personalgen.cli.terminal import ConfigOption, SetOption, counted, workspace
 from personalgen.errors import ConfigError
 
 world = typer.Typer(no_args_is_help=True)
@@ -34,7 +34,7 @@ def add_day(
         _require_world(options.name)
         database = opened.settings.under_home(options.folder) / "history.db"
         count = add_days(find_world(options.name), database, options.history, days=days)
-        typer.echo(f"{count:,} simulated events added to {database}")
+        typer.echo(f"{counted(count, 'simulated event')} added to {database}")
 
 
 def _require_world(name: str) -> None:

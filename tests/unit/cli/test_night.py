@@ -48,6 +48,18 @@ def test_quarantined_rows_can_be_found(n_rows, where):
     assert f"rows 1,234 events read, {n_rows} rows quarantined{where}" in lines(rows_quarantined=n_rows)
 
 
+def test_one_of_something_is_told_as_one():
+    """A night of one new event has no "1 events"."""
+    names = ("users_new", "users_unchanged", "new_events", "users_replaced", "events", "rows_quarantined")
+    told = "\n".join(lines(**dict.fromkeys(names, 1), events_after_as_of=1, events_unlisted=1, images_made=1))
+    assert "1 made: 1 user new to the model, 0 changed" in told
+    assert "1 user kept theirs; in /s" in told
+    assert "1 new event, 1 user with other events than before" in told
+    assert "1 event read, 1 row quarantined: /q.parquet" in told
+    assert "not read: 1 event after as_of, 3 of users who opted out" in told
+    assert "not read: 1 event of users who are not in the users table" in told
+
+
 def test_events_of_unlisted_people_are_told_where_there_are_some():
     """A users table of other ids would otherwise go unnoticed."""
     assert not any("not in the users table" in line for line in lines())
@@ -56,7 +68,7 @@ def test_events_of_unlisted_people_are_told_where_there_are_some():
 
 def test_what_is_known_of_users_is_told():
     """What the state did, how well next likes are foretold, and what is kept from last night."""
-    assert "users state updated; 12 new events, 1 users with other events than before" in lines()
+    assert "users state updated; 12 new events, 1 user with other events than before" in lines()
     assert "next likes 40 recommended; NDCG@10 0.125, what is popular 0.0625" in lines()
     assert "next likes last night's stand, as popularity is far better" in lines(tables_kept=True, ndcg=None)
     assert "what was known last night is kept: vectors moved" in lines(vectors_kept="vectors moved")

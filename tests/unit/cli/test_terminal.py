@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from personalgen.cli import terminal
-from personalgen.cli.terminal import Progress, options_text, parse_instant, progress_line, show, to_csv, to_table
+from personalgen.cli.terminal import (
+    Progress,
+    counted,
+    options_text,
+    parse_instant,
+    progress_line,
+    show,
+    to_csv,
+    to_table,
+)
 from personalgen.errors import ConfigError
 
 
@@ -189,3 +198,8 @@ def test_what_is_no_instant_is_refused(text):
 def test_commands_to_try_carry_the_options_of_the_night(config, overrides, expected):
     """What is shown can be pasted into a shell and looks at the same home."""
     assert options_text(config, overrides) == expected
+
+
+def test_counts_agree_with_their_noun():
+    """One is singular; none and many are not, and have separators."""
+    assert [counted(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
