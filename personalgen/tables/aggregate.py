@@ -103,7 +103,7 @@ class _Asked:
         for batch in self._batches(f"SELECT DISTINCT i FROM {self.rows}", "i"):
             unknown = [item for item in distinct(batch.columns["i"])[0] if self.known.item_place.get(item, -1) < 0]
             if unknown:
-                raise PushDownError(f"{len(unknown):,} items are not in the items table, such as {unknown[0]!r}")
+                raise PushDownError(f"the items table lacks items ({len(unknown):,}), such as {unknown[0]!r}")
 
     def sums(self, origin: int, half_life_days: float) -> Iterator[pa.RecordBatch]:
         """Yield the sums by user, item and sign."""
@@ -111,7 +111,7 @@ class _Asked:
         names = ["u", "i", "again", *(f"{side}{part}" for side, _ in _SIDES for part in ("", "_at", "_n"))]
         for batch in self._batches(self._pairs(origin, half_life), *names):
             if again := pc.sum(batch.columns["again"]).as_py():
-                raise PushDownError(f"{again:,} events repeat the user, item, time and kind of another one")
+                raise PushDownError(f"events repeat the user, item, time and kind of another one ({again:,} at least)")
             is_read = self._is_read(batch.columns["u"])
             for side, _ in _SIDES:
                 own = [batch.columns[name] for name in ("u", "i", f"{side}_at", side, f"{side}_n")]
@@ -174,12 +174,13 @@ def _rows(source: SqlSource, layout: TableLayout, words: Words, window: Window) 
 def _judge(source: SqlSource, layout: TableLayout, words: Words, window: Window) -> tuple[int, int, int]:
     """Return the oldest and the newest second, and how many events there are before as_of; all rows must be sound."""
     inside = f"FILTER (WHERE {words.before(window.as_of)})"
-    ends = f"min({words.second}) {inside} AS oldest, max({words.second}) {inside} AS newest, count(*) {inside} AS n"
+    ends = [f"{end}({words.second}) {inside} AS {name}" for end, name in (("min", "oldest"), ("max", "newest"))]
+    ends += [f"count(*) {inside} AS n", "count(*) AS total"]
     counts = [f"count(*) FILTER (WHERE {sql}) AS fault{k}" for k, (_, sql) in enumerate(words.faults)]
-    statement = f"SELECT {', '.join([ends, *counts])} FROM {source.from_clause(layout.table)}"
-    names = ["oldest", "newest", "n", *(f"fault{k}" for k in range(len(counts)))]
-    oldest, newest, n_events, *found = one_row(source, statement, *names)
-    faults = [f"of {n:,} events {what}" for n, (what, _) in zip(found, words.faults, strict=True) if n]
+    statement = f"SELECT {', '.join([*ends, *counts])} FROM {source.from_clause(layout.table)}"
+    names = ["oldest", "newest", "n", "total", *(f"fault{k}" for k in range(len(counts)))]
+    oldest, newest, n_events, total, *found = one_row(source, statement, *names)
+    faults = [f"{what} ({n:,} of {total:,} rows)" for n, (what, _) in zip(found, words.faults, strict=True) if n]
     if faults:
         raise PushDownError("; ".join(faults))
     if not n_events:

@@ -82,7 +82,7 @@ def test_the_database_or_nobody(build, tmp_path):
     before = AffinityState.open(tmp_path / "state")
     code, _, err = build("--by", "database", further=[("u1", 1, T0, 0)])
     assert code == 2
-    assert "cannot sum these events: of 1 events the weight is zero or no number" in err
+    assert "cannot sum these events: the weight is zero or no number (1 of 3,001 rows)" in err
     assert "--by events. Nothing was built." in err
     assert AffinityState.open(tmp_path / "state") == before
 
