@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows that are asked for; return the exit code."""
     given = _parser().parse_args(arguments)
     rows = {name: ROWS[name] for name in given.row or ROWS}
-    print(f"{'row':<36} {'CPU min':>8}  {'NPG warm, 95 %':<25} {'NPG cold':>8} {'shape read':>11}", flush=True)
+    print(f"{'row':<36} {'CPU min':>8}  {'NPG warm, 95 %':<25} {'NPG cold':>8} {'sure share':>11}", flush=True)
     figures: dict[str, float] = {}
     for number, (name, settings) in enumerate(rows.items()):
         row = measured(settings, given)

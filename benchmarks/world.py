@@ -2,8 +2,8 @@
 
     python -m benchmarks.world --home build/world --max-minutes 30 --json build/world.json
 
-Trains on the world of shapes and measures every snapshot on people and likes that were held out. README.md tells what
-the columns mean.
+Trains on a world (shapes, faces or landscapes) and measures every snapshot on people and likes that were held out.
+README.md tells what the columns mean.
 """
 
 import argparse
@@ -48,13 +48,13 @@ from personalgen.steps.evaluate import draw
 from personalgen.steps.fields import spec_to_train
 from personalgen.steps.train import training_pairs
 from personalgen.training import Job, start_from, train
-from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes
+from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes, taste_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG, QUICK_CONFIG = ROOT / "configs" / "shapes.toml", ROOT / "benchmarks" / "world-quick.toml"
 QUICK_ESTIMATOR = EstimatorOptions(n_renders=1000, n_checked=200, epochs=2)
 _SHEET_USERS, _SHEET_LIKES = 16, 4
-_HEADER = "    kimg   cpu min  wall min   img/s   NPG warm, 95 %            NPG cold  shape read     KID"
+_HEADER = "    kimg   cpu min  wall min   img/s   NPG warm, 95 %            NPG cold  sure share     KID"
 
 Row = dict[str, float]
 
@@ -171,8 +171,7 @@ class Bench:
         rows, people = [], self.yardstick.warm
         for user_id, taste in list(zip(people.user_ids, people.tastes, strict=True))[:_SHEET_USERS]:
             liked = likes.item_index[likes.user_index == place[user_id]][-_SHEET_LIKES:]
-            words = [" or ".join(taste[name]) for name in ("category", "colour", "pattern") if name in taste]
-            rows.append(SheetRow(", ".join(words), list(images[liked]), []))
+            rows.append(SheetRow(taste_in_words(taste, self.estimator.space), list(images[liked]), []))
         return rows
 
     @cached_property

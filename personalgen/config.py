@@ -40,7 +40,7 @@ class WorldOptions:
     """A simulated history that the night writes for itself when it is not there yet."""
 
     name: str = ""
-    """"openmoji" or "shapes"; empty means that the source is real and nothing is simulated."""
+    """"openmoji", "shapes", "faces" or "landscapes"; empty means that the source is real and nothing is simulated."""
     folder: str = "data/demo"
     """Where history.db and images/ are written, relative to home."""
     history: HistoryOptions = field(default_factory=HistoryOptions)

@@ -5,11 +5,13 @@ training item better than a held-out one, and no generated picture, so that no g
 own error is measured on renders that it did not learn from, and travels with it.
 
 A net that has only seen clear pictures is sure of any blotch. So some renders are blurred beyond reading, and there it
-has to say that every value is as likely as the others: what nobody can name is worth the same to everybody.
+has to say that every value is as likely as the others: what nobody can name is worth the same to everybody. A number is
+read as one value, there that in the middle.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,13 @@ from personalgen.threads import torch_threads
 from personalgen.worlds import Attributes, AttributeSpace, AttributeWorld, known_attributes
 
 WEIGHTS, CARD = "estimator.safetensors", "estimator.json"
-_ANGLE_WEIGHT = 2.0
+_ANGLE_WEIGHT, _NUMBER_WEIGHT = 2.0, 4.0
 _BATCH = 500
 """Pictures read in one pass."""
+_VERSION = 1
+"""Raised whenever nets or losses mean something else than before: estimators that were kept are fitted anew."""
+_N_SAMPLE = 64
+"""Fresh renders that stand for how a world draws."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +92,20 @@ class EstimatorError:
     """Share of pictures whose most probable value is the true one, by category."""
     mean_degrees: Mapping[str, float]
     """Mean distance from the true angle, by angle."""
+    mean_absolute: Mapping[str, float] = field(default_factory=dict)
+    """Mean distance from the true value, by number."""
 
     def metrics(self) -> dict[str, float]:
         """Return flat names and numbers."""
         accuracies = {f"{name}_accuracy": value for name, value in self.accuracy.items()}
-        return accuracies | {f"{name}_error_degrees": value for name, value in self.mean_degrees.items()}
+        degrees = {f"{name}_error_degrees": value for name, value in self.mean_degrees.items()}
+        return accuracies | degrees | {f"{name}_error": value for name, value in self.mean_absolute.items()}
 
 
 class AttributeNet(nn.Module):
-    """Three strided convolutions and one layer for all attributes: logits of the categories, a vector for each angle.
+    """Three strided convolutions and one layer for all attributes.
 
+    It gives logits of each category, a vector for each angle, and the logit of each number.
     Where on the 4x4 grid a feature lies is kept: shapes of one outline are told apart by it, and averaging over the
     grid needs twice the time for the same error.
     """
@@ -103,6 +113,7 @@ class AttributeNet(nn.Module):
     def __init__(self, space: AttributeSpace, width: int) -> None:
         super().__init__()
         self.sizes = [len(values) for values in space.categories.values()] + [2] * len(space.angles)
+        self.sizes += [1] * len(space.numbers)
         self.body = nn.Sequential(*_block(3, width, kernel=5), *_block(width, 2 * width), *_block(2 * width, 4 * width))
         self.head = nn.Linear(4 * width * 16, sum(self.sizes))
 
@@ -157,9 +168,11 @@ def reading_error(read: Attributes, known: Attributes) -> EstimatorError:
     """Return how far what was read is from what is known, picture for picture."""
     right = {name: read.categories[name].argmax(1) == value.argmax(1) for name, value in known.categories.items()}
     turned = {name: (read.angles[name] - value + 180) % 360 - 180 for name, value in known.angles.items()}
+    missed = {name: read.numbers[name] - value for name, value in known.numbers.items()}
     return EstimatorError(
         accuracy={name: float(hits.mean()) for name, hits in right.items()},
         mean_degrees={name: float(np.abs(angle).mean()) for name, angle in turned.items()},
+        mean_absolute={name: float(np.abs(distance).mean()) for name, distance in missed.items()},
     )
 
 
@@ -168,11 +181,13 @@ def cached_estimator(
 ) -> AttributeEstimator:
     """Return the estimator that `fit_estimator` gives, from `folder` where it was fitted before, else written there.
 
+    Another size, other options, and a world that draws or labels its pictures otherwise than it did are fitted anew.
+
     Raises:
         ArtifactError: the weights in the folder are not those of its card.
     """
     options = options or EstimatorOptions()
-    made_of = digest_of([type(world).__name__, world.space, image_px, asdict(options)])
+    made_of = digest_of([_VERSION, world.space, _sample_digest(world, image_px), image_px, asdict(options)])
     if (folder / CARD).is_file():
         card = read_json(folder / CARD)
         if card["made_of"] == made_of:
@@ -181,6 +196,13 @@ def cached_estimator(
     path = write_bytes(folder / WEIGHTS, save({k: v.contiguous() for k, v in estimator.net.state_dict().items()}))
     write_json(folder / CARD, {"made_of": made_of, "sha256": sha256_file(path), "error": asdict(estimator.error)})
     return estimator
+
+
+def _sample_digest(world: AttributeWorld, image_px: int) -> str:
+    """Return a digest of how some fresh renders look and what they are labelled."""
+    sample = world.fresh(_N_SAMPLE, 0)
+    pixels = hashlib.blake2b(sample.render(image_px).tobytes()).hexdigest()
+    return digest_of([pixels, sample.items().labels])
 
 
 def _loaded(
@@ -203,6 +225,7 @@ def _train(net: AttributeNet, world: AttributeWorld, image_px: int, options: Est
     images, known = _to_input(world.render(image_px)), known_attributes(world.items(), world.space)
     targets = [torch.from_numpy(value).float() for value in known.categories.values()]
     targets += [_as_vector(value) for value in known.angles.values()]
+    targets += [torch.from_numpy(value).float()[:, None] for value in known.numbers.values()]
     steps, n_lost = len(images) // options.batch_size, round(options.lost_share * options.batch_size)
     optimizer = torch.optim.AdamW(net.parameters(), lr=options.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=options.epochs * steps)
@@ -233,24 +256,37 @@ def _spoilt(images: Tensor, noise: float) -> Tensor:
 
 
 def _loss(outputs: tuple[Tensor, ...], targets: list[Tensor], space: AttributeSpace) -> Tensor:
-    """Return cross entropy of the categories, and one less the cosine of the distance between angles."""
-    n_categories = len(space.categories)
-    total = torch.zeros(())
-    for k, (output, target) in enumerate(zip(outputs, targets, strict=True)):
-        apart = 1 - (F.normalize(output, dim=1) * target).sum(1).mean() if k >= n_categories else None
-        total = total + (F.cross_entropy(output, target) if apart is None else _ANGLE_WEIGHT * apart)
-    return total
+    """Return the sum of what each attribute was missed by."""
+    of_kind: list[Callable[[Tensor, Tensor], Tensor]] = [F.cross_entropy] * len(space.categories)
+    of_kind += [_turned] * len(space.angles) + [_missed] * len(space.numbers)
+    losses = [loss(output, target) for loss, output, target in zip(of_kind, outputs, targets, strict=True)]
+    return torch.stack(losses).sum()
+
+
+def _turned(output: Tensor, target: Tensor) -> Tensor:
+    """Return one less the cosine of the distance between angles, as often as it counts."""
+    return _ANGLE_WEIGHT * (1 - (F.normalize(output, dim=1) * target).sum(1).mean())
+
+
+def _missed(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean distance of a number, as often as it counts."""
+    return _NUMBER_WEIGHT * (output.sigmoid() - target).abs().mean()
 
 
 def _read(net: AttributeNet, space: AttributeSpace, images: NDArray[np.uint8]) -> Attributes:
     passes = [net(_to_input(images[k : k + _BATCH])) for k in range(0, len(images), _BATCH)]
-    outputs = [torch.cat(parts) for parts in zip(*passes, strict=True)]
-    n_categories = len(space.categories)
-    probabilities = [output.double().softmax(1).numpy() for output in outputs[:n_categories]]
-    degrees = [torch.rad2deg(torch.atan2(v[:, 1], v[:, 0])).double().numpy() % 360 for v in outputs[n_categories:]]
+    outputs = iter([torch.cat(parts).double() for parts in zip(*passes, strict=True)])
     return Attributes(
-        dict(zip(space.categories, probabilities, strict=True)), dict(zip(space.angles, degrees, strict=True))
+        {name: next(outputs).softmax(1).numpy() for name in space.categories},
+        {name: _degrees(next(outputs)) for name in space.angles},
+        {name: next(outputs)[:, 0].sigmoid().numpy() for name in space.numbers},
     )
+
+
+def _degrees(vectors: Tensor) -> NDArray[np.float64]:
+    """Return (n,) angles in [0, 360) of (n, 2) vectors."""
+    degrees: NDArray[np.float64] = torch.rad2deg(torch.atan2(vectors[:, 1], vectors[:, 0])).numpy() % 360
+    return degrees
 
 
 def _to_input(images: NDArray[np.uint8]) -> Tensor:

@@ -1,9 +1,17 @@
 """Planted-taste worlds: catalogues and simulated people whose true tastes are known."""
 
 from personalgen.errors import ConfigError
-from personalgen.worlds.attributes import Attributes, AttributeSpace, AttributeWorld, known_attributes
+from personalgen.worlds.attributes import (
+    Attributes,
+    AttributeSpace,
+    AttributeWorld,
+    known_attributes,
+    taste_in_words,
+)
 from personalgen.worlds.base import PlantedUsers, World, WorldItems
+from personalgen.worlds.faces import FacesWorld
 from personalgen.worlds.history import HistoryOptions, add_days, write_history
+from personalgen.worlds.landscapes import LandscapesWorld
 from personalgen.worlds.openmoji import OpenMojiWorld
 from personalgen.worlds.shapes import ShapesWorld
 
@@ -12,7 +20,9 @@ __all__ = [
     "AttributeSpace",
     "AttributeWorld",
     "Attributes",
+    "FacesWorld",
     "HistoryOptions",
+    "LandscapesWorld",
     "OpenMojiWorld",
     "PlantedUsers",
     "ShapesWorld",
@@ -22,10 +32,16 @@ __all__ = [
     "find_attribute_world",
     "find_world",
     "known_attributes",
+    "taste_in_words",
     "write_history",
 ]
 
-WORLDS: dict[str, type[World]] = {"openmoji": OpenMojiWorld, "shapes": ShapesWorld}
+WORLDS: dict[str, type[World]] = {
+    "faces": FacesWorld,
+    "landscapes": LandscapesWorld,
+    "openmoji": OpenMojiWorld,
+    "shapes": ShapesWorld,
+}
 
 
 def find_world(name: str) -> World:
@@ -47,8 +63,9 @@ def find_attribute_world(name: str) -> AttributeWorld:
     """
     world = find_world(name)
     if not isinstance(world, AttributeWorld):
+        known = [other for other, kind in WORLDS.items() if hasattr(kind, "utility_of_attributes")]
         raise ConfigError(
             f"world.name is {name!r}, whose pictures show more than its attributes say: what is drawn for its people "
-            "cannot be read. Take shapes. Nothing was measured."
+            f"cannot be read. Take {' or '.join(known)}. Nothing was measured."
         )
     return world

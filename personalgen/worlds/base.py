@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from personalgen.errors import DataError
 
+Taste = dict[str, tuple[str, ...]]
+"""The attribute values that a person loves, by attribute name."""
+
 
 @dataclass(frozen=True)
 class WorldItems:
@@ -29,8 +32,8 @@ class PlantedUsers:
     """Simulated people and their planted tastes."""
 
     user_ids: tuple[str, ...]
-    tastes: tuple[dict[str, tuple[str, ...]], ...]
-    """Per user: the attribute values that are loved, by attribute name."""
+    tastes: tuple[Taste, ...]
+    """Per user: what is loved; a world may add what is disliked under a name of its own."""
 
     def take(self, user_ids: Sequence[str]) -> "PlantedUsers":
         """Return the named people, in that order.

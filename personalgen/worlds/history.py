@@ -47,6 +47,8 @@ class HistoryOptions:
     """Share of events that are a dislike of something the user does not love."""
     moved_share: float = 0.0
     """Share of users with more than 4 events whose taste became another one halfway through the period."""
+    popularity_nats: float = 0.5
+    """How much items differ in what everybody likes more of them, as a standard deviation; 0 is no popularity."""
     opted_out_share: float = 0.01
     """Share of users who opted out: neither trained on nor generated for."""
     days: int = 60
@@ -63,7 +65,7 @@ class HistoryOptions:
         check_options(
             "world.history",
             self,
-            least={"n_users": 1, "days": 1, "image_px": 1, "end_timestamp": 0, "seed": 0},
+            least={"n_users": 1, "days": 1, "image_px": 1, "end_timestamp": 0, "seed": 0, "popularity_nats": 0},
             above={"mean_events": 0},
             shares=("cold_share", "dislike_share", "moved_share", "opted_out_share"),
         )
@@ -115,7 +117,7 @@ def add_days(world: World, database: Path, options: HistoryOptions, *, active_sh
         users = world.sample_users(options.n_users, options.seed)
         active = rng.random(options.n_users) < active_share
         counts = np.where(active, rng.poisson(4.0, options.n_users) + 1, 0)
-        new = _draw(world, users, counts, (end, end + days * DAY_SEC), options.dislike_share, rng)
+        new = _draw(world, users, counts, (end, end + days * DAY_SEC), options, rng)
         _insert_events(connection, world, users, new)
         connection.execute("update about set value = ? where key = 'end_timestamp'", (str(end + days * DAY_SEC),))
     return len(new.user)
@@ -146,14 +148,14 @@ def simulate_events(world: World, users: PlantedUsers, options: HistoryOptions) 
     start, end = options.end_timestamp - options.days * DAY_SEC, options.end_timestamp
     moved = moved_users(options) & (counts > _COLD_EVENTS)
     if not moved.any():
-        return _draw(world, users, counts, (start, end), options.dislike_share, rng)
+        return _draw(world, users, counts, (start, end), options, rng)
     earlier = PlantedUsers(users.user_ids, world.sample_users(options.n_users, options.seed + 1).tastes)
     parts = [
         (users, np.where(moved, 0, counts), (start, end)),
         (earlier, np.where(moved, counts // 2, 0), (start, (start + end) // 2)),
         (users, np.where(moved, counts - counts // 2, 0), ((start + end) // 2, end)),
     ]
-    return _joined([_draw(world, *part, options.dislike_share, rng) for part in parts])
+    return _joined([_draw(world, *part, options, rng) for part in parts])
 
 
 def moved_users(options: HistoryOptions) -> NDArray[np.bool_]:
@@ -172,16 +174,16 @@ def _draw(
     users: PlantedUsers,
     counts: NDArray[np.int64],
     period: tuple[int, int],
-    dislike_share: float,
+    options: HistoryOptions,
     rng: np.random.Generator,
 ) -> Events:
     """Return counts[u] events of each user u within the period, in time order; nobody likes, or dislikes, one twice."""
     utility = world.true_utility(users)
-    popularity = 0.5 * np.random.default_rng(7).standard_normal(utility.shape[1])
+    popularity = options.popularity_nats * np.random.default_rng(7).standard_normal(utility.shape[1])
     rows: list[tuple[int, int, float]] = []
     for user, count in enumerate(counts):
         if count:
-            disliked = int(rng.binomial(count, dislike_share)) if count > _COLD_EVENTS else 0
+            disliked = int(rng.binomial(count, options.dislike_share)) if count > _COLD_EVENTS else 0
             liked = _choose(utility[user] + popularity, int(count) - disliked, rng)
             rows += [(user, item, 1.0) for item in liked]
             rows += [(user, item, -1.0) for item in _choose(-utility[user], disliked, rng)]

@@ -4,30 +4,29 @@ Shape and pattern are categories, the hue is continuous: liking it falls off wit
 are drawn by numpy from signed distances, which gives smooth edges at any size; nothing is downloaded or installed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from personalgen.errors import ConfigError
-from personalgen.worlds.attributes import Attributes, AttributeSpace, known_attributes, loved_values
-from personalgen.worlds.base import PlantedUsers, WorldItems
+from personalgen.worlds.attributes import Attributes, AttributeSpace, hue_liking, loved_numbers, loved_values
+from personalgen.worlds.base import PlantedUsers, Taste
+from personalgen.worlds.drawing import (
+    Canvas,
+    Distance,
+    Field,
+    Pose,
+    box,
+    disc,
+    hue_name,
+    hue_rgb,
+    spread_evenly,
+)
+from personalgen.worlds.drawn import DrawnWorld, one_of, one_or_two
 
 SHAPE_NATS, HUE_NATS, PATTERN_NATS = 3.0, 2.0, 1.5
 """What a loved shape, exactly the loved hue and a loved pattern add to a true utility."""
-HUE_SPREAD_DEGREES = 40.0
-"""Distance from the loved hue at which liking it has fallen to about 0.6 of its height."""
-_GOLDEN = 0.6180339887498949
-_COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
 _PERIOD = 0.5
-_FRESH_STEP = 1_000_003
-"""Distance between the seeds of a world and of fresh ones: no item has the random numbers, or the hue, of another."""
-
-Field = NDArray[np.float64]
-Distance = Callable[[Field, Field], Field]
-"""From x and y in units of the shape's radius to the signed distance from an edge, negative inside."""
 
 
 @dataclass(frozen=True)
@@ -38,150 +37,69 @@ class _Drawing:
     pattern: str
     hue: float
     """Degrees in [0, 360)."""
-    scale: float
-    """Radius, where the picture reaches from -1 to 1."""
-    turn: float
-    """Radians."""
-    centre: tuple[float, float]
+    pose: Pose
 
 
-class ShapesWorld:
-    """`n_items` pictures that cover shapes, patterns and hues evenly."""
+class ShapesWorld(DrawnWorld[_Drawing]):
+    """Shapes on white; `category` is the shape, `hue` is in degrees, `colour` its nearest name."""
 
-    name = "shapes"
-    licence = "Pictures, users and events: simulated by personalgen, Apache-2.0."
+    name, item = "shapes", "shape"
 
     def __init__(self, n_items: int = 512, *, seed: int = 0) -> None:
-        if n_items < 1:
-            raise ConfigError(f"the world of shapes needs at least 1 item, found {n_items}. Nothing was written.")
-        self._n_items = n_items
-        self._seed = seed
-
-    @cached_property
-    def _drawings(self) -> list[_Drawing]:
-        return [_drawing(index, self._seed) for index in range(self._n_items)]
-
-    @cached_property
-    def _items(self) -> WorldItems:
-        drawings = self._drawings
-        colours = tuple(hue_name(one.hue) for one in drawings)
-        return WorldItems(
-            item_ids=tuple(f"shape-{index:05d}" for index in range(self._n_items)),
-            titles=tuple(f"{c} {d.pattern} {d.shape}".capitalize() for c, d in zip(colours, drawings, strict=True)),
-            labels={
-                "category": tuple(one.shape for one in drawings),
-                "colour": colours,
-                "pattern": tuple(one.pattern for one in drawings),
-                "hue": tuple(f"{one.hue:.1f}" for one in drawings),
-            },
-        )
-
-    def items(self) -> WorldItems:
-        """Return the catalogue; `category` is the shape, `hue` is in degrees, `colour` its nearest name."""
-        return self._items
-
-    def render(self, image_px: int) -> NDArray[np.uint8]:
-        """Return (n_items, image_px, image_px, 3) uint8 shapes on white, with smooth edges."""
-        return np.stack([_draw(one, image_px) for one in self._drawings])
-
-    def sample_users(self, n_users: int, seed: int) -> PlantedUsers:
-        """Return people who love one shape (60 %) or two, one hue and one pattern."""
-        rng = np.random.default_rng([self._seed, seed, 1])
-        tastes = []
-        for _ in range(n_users):
-            shapes = rng.choice(list(SHAPES), size=1 + int(rng.random() < 0.4), replace=False)
-            hue, pattern = rng.uniform(0, 360), rng.choice(list(PATTERNS))
-            tastes.append(
-                {
-                    "category": tuple(sorted(map(str, shapes))),
-                    "hue": (f"{hue:.1f}",),
-                    "colour": (hue_name(hue),),
-                    "pattern": (str(pattern),),
-                }
-            )
-        return PlantedUsers(tuple(f"sim{seed}-{index:05d}" for index in range(n_users)), tuple(tastes))
+        super().__init__(n_items, seed=seed)
 
     @property
     def space(self) -> AttributeSpace:
         """Shape (as `category`), pattern and hue."""
         return AttributeSpace({"category": tuple(SHAPES), "pattern": tuple(PATTERNS)}, ("hue",))
 
-    def fresh(self, n_items: int, seed: int) -> "ShapesWorld":
-        """Return a world of `n_items` other pictures for any `seed` from 0.
+    def drawing(self, index: int, seed: int) -> _Drawing:
+        """Return the drawing of an item; shapes and patterns take turns, hues follow the golden ratio."""
+        shapes, patterns = tuple(SHAPES), tuple(PATTERNS)
+        return _Drawing(
+            shape=shapes[index % len(shapes)],
+            pattern=patterns[index // len(shapes) % len(patterns)],
+            hue=360 * spread_evenly(index + seed),
+            pose=Pose.drawn(np.random.default_rng([seed, index]), scale=(0.65, 0.85), degrees=12, shift=0.1),
+        )
 
-        Raises:
-            ConfigError: the seed is negative, which could give this world's own pictures.
-        """
-        if seed < 0:
-            raise ConfigError(f"fresh pictures need a seed of at least 0, found {seed}. Nothing was drawn.")
-        return ShapesWorld(n_items, seed=self._seed + _FRESH_STEP * (seed + 1))
+    def labels(self, drawing: _Drawing) -> dict[str, str]:
+        """Return shape, colour, pattern and hue."""
+        colour, hue = hue_name(drawing.hue), f"{drawing.hue:.1f}"
+        return {"category": drawing.shape, "colour": colour, "pattern": drawing.pattern, "hue": hue}
 
-    def true_utility(self, users: PlantedUsers) -> NDArray[np.float32]:
-        """Return (n_users, n_items): 3 nats for a loved shape, 1.5 for the loved pattern, up to 2 for the hue."""
-        return self.utility_of_attributes(users, known_attributes(self._items, self.space))
+    def title(self, labels: dict[str, str]) -> str:
+        """Return for example "red striped square"."""
+        return f"{labels['colour']} {labels['pattern']} {labels['category']}"
+
+    def draw(self, drawing: _Drawing, image_px: int) -> NDArray[np.uint8]:
+        """Return one (image_px, image_px, 3) uint8 shape on white."""
+        canvas = Canvas(image_px, (1.0, 1.0, 1.0), drawing.pose)
+        x, y = canvas.x, canvas.y
+        inside, marked = (
+            canvas.coverage(d(x, y))[..., None] for d in (SHAPES[drawing.shape], PATTERNS[drawing.pattern])
+        )
+        ink, tint = (hue_rgb(drawing.hue, saturation=s, value=v) for s, v in ((0.9, 0.85), (0.3, 1.0)))
+        canvas.blend(inside, ink + marked * (tint - ink))
+        return canvas.finished()
+
+    def taste(self, rng: np.random.Generator) -> Taste:
+        """Return one loved shape (60 %) or two, one hue and one pattern."""
+        shapes = one_or_two(rng, tuple(SHAPES))
+        hue, pattern = rng.uniform(0, 360), one_of(rng, tuple(PATTERNS))
+        return {"category": shapes, "hue": (f"{hue:.1f}",), "colour": (hue_name(hue),), "pattern": (pattern,)}
 
     def utility_of_attributes(self, users: PlantedUsers, shown: Attributes) -> NDArray[np.float32]:
-        """Return (n_users, n): the nats of `true_utility`, those of shape and pattern times their probabilities."""
+        """Return (n_users, n): 3 nats for a loved shape, 1.5 for the loved pattern, up to 2 for the hue.
+
+        Those of shape and pattern are times their probabilities.
+        """
         nats = {"category": SHAPE_NATS, "pattern": PATTERN_NATS}
         by_name = np.zeros((len(users.user_ids), len(shown.angles["hue"])))
         for name, values in self.space.categories.items():
             by_name += nats[name] * loved_values(users, name, values) @ shown.categories[name].T
-        loved = np.array([float(taste["hue"][0]) for taste in users.tastes])
-        return (by_name + HUE_NATS * hue_liking(loved[:, None], shown.angles["hue"][None])).astype(np.float32)
-
-
-def hue_liking(loved: NDArray[np.float64], hue: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return in [0, 1] how a hue is liked by who loves another, both in degrees: a von Mises bump of height 1."""
-    concentration = 1 / np.radians(HUE_SPREAD_DEGREES) ** 2
-    liking: NDArray[np.float64] = np.exp(concentration * (np.cos(np.radians(hue - loved)) - 1))
-    return liking
-
-
-def hue_name(hue: float) -> str:
-    """Return the nearest of six colour names to a hue in degrees."""
-    return _COLOURS[round(hue / 60) % len(_COLOURS)]
-
-
-def _drawing(index: int, seed: int) -> _Drawing:
-    """Return the drawing of an item; shapes and patterns take turns, hues follow the golden ratio."""
-    rng = np.random.default_rng([seed, index])
-    shapes, patterns = list(SHAPES), list(PATTERNS)
-    return _Drawing(
-        shape=shapes[index % len(shapes)],
-        pattern=patterns[index // len(shapes) % len(patterns)],
-        hue=360 * ((index + seed) * _GOLDEN % 1),
-        scale=float(rng.uniform(0.65, 0.85)),
-        turn=float(np.radians(rng.uniform(-12, 12))),
-        centre=(float(rng.uniform(-0.1, 0.1)), float(rng.uniform(-0.1, 0.1))),
-    )
-
-
-def _draw(drawing: _Drawing, image_px: int) -> NDArray[np.uint8]:
-    """Return one (image_px, image_px, 3) uint8 picture on white."""
-    axis = (np.arange(image_px) + 0.5) * 2 / image_px - 1
-    x, y = axis[None] - drawing.centre[0], axis[:, None] - drawing.centre[1]
-    cos, sin = np.cos(drawing.turn) / drawing.scale, np.sin(drawing.turn) / drawing.scale
-    x, y = x * cos + y * sin, y * cos - x * sin
-    pixel = 2 / image_px / drawing.scale
-    inside, marked = (_coverage(d(x, y), pixel)[..., None] for d in (SHAPES[drawing.shape], PATTERNS[drawing.pattern]))
-    ink, tint = _rgb(drawing.hue, saturation=0.9, value=0.85), _rgb(drawing.hue, saturation=0.3, value=1.0)
-    picture = 1 + inside * (ink + marked * (tint - ink) - 1)
-    return np.round(255 * picture).astype(np.uint8)
-
-
-def _coverage(distance: Field, pixel: float) -> Field:
-    """Return which share of each pixel lies inside, from the signed distance of its centre."""
-    return np.clip(0.5 - distance / pixel, 0, 1)
-
-
-def _rgb(hue: float, *, saturation: float, value: float) -> NDArray[np.float64]:
-    """Return RGB in [0, 1] of a colour in HSV. Source: A. R. Smith, "Color gamut transform pairs" (1978)."""
-    k = (np.array([5, 3, 1]) + hue / 60) % 6
-    return value * (1 - saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
-
-
-def _box(x: Field, y: Field, width: float, height: float) -> Field:
-    return np.maximum(np.abs(x) - width, np.abs(y) - height)
+        hue = hue_liking(loved_numbers(users, "hue")[:, None], shown.angles["hue"][None])
+        return (by_name + HUE_NATS * hue).astype(np.float32)
 
 
 def _star(x: Field, y: Field) -> Field:
@@ -211,14 +129,14 @@ def _checks(x: Field, y: Field) -> Field:
 
 
 SHAPES: dict[str, Distance] = {
-    "circle": lambda x, y: np.hypot(x, y) - 0.95,
-    "square": lambda x, y: _box(x, y, 0.82, 0.82),
+    "circle": lambda x, y: disc(x, y, 0.95),
+    "square": lambda x, y: box(x, y, 0.82, 0.82),
     "triangle": lambda x, y: np.maximum(np.abs(x) * np.sqrt(0.75) - (y + 0.1) * 0.5, y + 0.1) - 0.5,
     "star": _star,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.68) - 0.27,
-    "cross": lambda x, y: np.minimum(_box(x, y, 0.95, 0.33), _box(x, y, 0.33, 0.95)),
+    "cross": lambda x, y: np.minimum(box(x, y, 0.95, 0.33), box(x, y, 0.33, 0.95)),
     "moon": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.8 - np.hypot(x - 0.5, y)),
-    "bar": lambda x, y: _box(x, y, 1.0, 0.36),
+    "bar": lambda x, y: box(x, y, 1.0, 0.36),
 }
 PATTERNS: dict[str, Distance] = {
     "plain": lambda x, y: np.ones_like(x + y),

@@ -6,7 +6,7 @@ import torch
 
 from personalgen.errors import ArtifactError, DataError, OptionsError
 from personalgen.evaluation.attributes import EstimatorOptions, cached_estimator, fit_estimator, reading_error
-from personalgen.worlds import Attributes, ShapesWorld, known_attributes
+from personalgen.worlds import Attributes, FacesWorld, ShapesWorld, known_attributes
 
 PX = 16
 SMALL = EstimatorOptions(n_renders=2000, n_checked=200, epochs=3)
@@ -15,6 +15,9 @@ TINY = EstimatorOptions(n_renders=64, n_checked=8, epochs=1, width=8)
 
 class Watched(ShapesWorld):
     """A world that must not show its own pictures."""
+
+    def fresh(self, n_items, seed):
+        return ShapesWorld().fresh(n_items, seed)
 
     def render(self, image_px):
         raise AssertionError(f"the catalogue was rendered at {image_px} px")
@@ -88,6 +91,19 @@ def test_errors_go_around_the_circle():
     assert error.metrics() == {"kind_accuracy": 0.5, "hue_error_degrees": pytest.approx(6)}
 
 
+def test_errors_of_numbers_do_not():
+    """0.95 and 0.05 are 0.9 apart; the mean goes by either sign."""
+    read, known = (Attributes({}, {}, {"smile": np.array(values)}) for values in ([0.95, 0.4], [0.05, 0.5]))
+    assert reading_error(read, known).metrics() == {"smile_error": pytest.approx(0.5)}
+
+
+def test_a_number_that_cannot_be_seen_is_in_the_middle():
+    """Of one grey for all, a net fitted on renders with and without a smile says neither."""
+    estimator = fit_estimator(FacesWorld(), image_px=PX, options=SMALL)
+    walls = np.broadcast_to(FacesWorld(50).render(PX)[:, :1, :1], (50, PX, PX, 3))
+    assert estimator.read(walls).numbers["smile"].mean() == pytest.approx(0.5, abs=0.2)
+
+
 def test_a_cached_estimator_is_read_not_fitted(tmp_path, monkeypatch):
     """The second call gives the same readings and error from safetensors and JSON; other options fit anew."""
     world, pictures = ShapesWorld(), ShapesWorld(16).render(8)
@@ -101,6 +117,25 @@ def test_a_cached_estimator_is_read_not_fitted(tmp_path, monkeypatch):
             cached_estimator(tmp_path, world, image_px=8, options=other)
     assert second.error == first.error
     assert (second.read(pictures).angles["hue"] == first.read(pictures).angles["hue"]).all()
+
+
+def test_an_estimator_of_other_drawings_is_fitted_anew(tmp_path):
+    """The space is the same, but the pictures, or what they are labelled, are not."""
+
+    class Inverted(ShapesWorld):
+        def draw(self, drawing, image_px):
+            return 255 - super().draw(drawing, image_px)
+
+    class Turned(ShapesWorld):
+        def labels(self, drawing):
+            return super().labels(drawing) | {"hue": f"{(drawing.hue + 180) % 360:.1f}"}
+
+    made_of = []
+    for world in (ShapesWorld(), Inverted(), Turned(), ShapesWorld(8)):
+        cached_estimator(tmp_path, world, image_px=8, options=TINY)
+        made_of.append(json.loads((tmp_path / "estimator.json").read_text())["made_of"])
+    assert len(set(made_of)) == 3
+    assert made_of[0] == made_of[3]
 
 
 def test_changed_weights_are_refused(tmp_path):

@@ -2,8 +2,18 @@ import numpy as np
 import pytest
 
 from personalgen.errors import ConfigError, DataError
-from personalgen.worlds import Attributes, PlantedUsers, ShapesWorld, find_attribute_world, known_attributes
-from personalgen.worlds.shapes import HUE_NATS, PATTERN_NATS, PATTERNS, SHAPE_NATS, SHAPES, hue_liking
+from personalgen.worlds import (
+    Attributes,
+    AttributeSpace,
+    PlantedUsers,
+    ShapesWorld,
+    WorldItems,
+    find_attribute_world,
+    known_attributes,
+    taste_in_words,
+)
+from personalgen.worlds.attributes import hue_liking
+from personalgen.worlds.shapes import HUE_NATS, PATTERN_NATS, PATTERNS, SHAPE_NATS, SHAPES
 
 
 def test_what_is_known_of_items_is_what_their_labels_say():
@@ -43,25 +53,36 @@ def test_the_utility_is_expected_over_the_probabilities():
     assert world.utility_of_attributes(PlantedUsers(("u",), (loved,)), shown) == pytest.approx(0.75 + 0.75 + 2)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 7])
-def test_fresh_pictures_are_not_those_of_the_catalogue(seed):
-    """No fresh render equals a picture of the world it was asked of, or one of another seed."""
-    world = ShapesWorld(64)
-    own, fresh, other = world.render(16), world.fresh(64, seed).render(16), world.fresh(64, seed + 1).render(16)
-    for one, two in ((own, fresh), (own, other), (fresh, other)):
-        assert not {picture.tobytes() for picture in one} & {picture.tobytes() for picture in two}
+def test_numbers_are_read_from_the_labels():
+    """Beside categories and angles, each as its kind; a space without numbers has none."""
+    items = WorldItems(("a", "b"), ("A", "B"), {"kind": ("x", "y"), "turn": ("0.5", "359.5"), "height": ("0.25", "1")})
+    known = known_attributes(items, AttributeSpace({"kind": ("y", "x")}, ("turn",), ("height",)))
+    assert known.categories["kind"].tolist() == [[0, 1], [1, 0]]
+    assert known.angles["turn"].tolist() == [0.5, 359.5]
+    assert known.numbers["height"].tolist() == [0.25, 1]
+    assert known.n_pictures() == 2
+    assert known_attributes(items, AttributeSpace({}, ("turn",))).numbers == {}
 
 
-def test_a_negative_seed_of_fresh_pictures_is_refused():
-    """Seed -1 would be the world itself."""
-    with pytest.raises(ConfigError, match="seed of at least 0, found -1"):
-        ShapesWorld(4).fresh(4, seed=-1)
+def test_a_taste_is_told_in_words():
+    """Degrees are left out, two values are an `or`, and what is no category has its name before it."""
+    space = AttributeSpace({"category": ("bun", "long", "short")}, ("hue",), ("smile",))
+    taste = {
+        "category": ("bun", "long"),
+        "hue": ("12.0",),
+        "colour": ("red",),
+        "smile": ("0.3",),
+        "disliked": ("short",),
+    }
+    assert taste_in_words(taste, space) == "bun or long, red, smile 0.3, disliked short"
 
 
 def test_only_worlds_whose_attributes_say_all_are_found():
     """The world of shapes is one; stickers show more than category and colour."""
     assert find_attribute_world("shapes").name == "shapes"
-    with pytest.raises(ConfigError, match=r"'openmoji', whose pictures show more .* Take shapes"):
+    with pytest.raises(
+        ConfigError, match=r"'openmoji', whose pictures show more .* Take faces or landscapes or shapes"
+    ):
         find_attribute_world("openmoji")
 
 

@@ -15,7 +15,9 @@ def test_worlds_are_found_by_name():
 @pytest.mark.parametrize("name", ["", "OpenMoji", "atlantis"])
 def test_an_unknown_world_is_refused(name):
     """The message lists the worlds there are and says that nothing was written."""
-    with pytest.raises(ConfigError, match=f"world.name is '{name}'; expected one of openmoji, shapes.*Nothing was"):
+    with pytest.raises(
+        ConfigError, match=f"world.name is '{name}'; expected one of faces, landscapes, openmoji, shapes.*Nothing was"
+    ):
         find_world(name)
 
 

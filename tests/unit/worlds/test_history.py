@@ -269,8 +269,21 @@ def test_a_history_of_an_earlier_version_is_taken_for_one_with_the_defaults(data
     """Settings that came later do not refuse it; where they are not the defaults, they do."""
     with closing(sqlite3.connect(database)) as connection, connection:
         (told,) = connection.execute("select value from about where key = 'options'").fetchone()
-        older = {key: value for key, value in json.loads(told).items() if key != "moved_share"}
+        older = {key: value for key, value in json.loads(told).items() if key not in {"moved_share", "popularity_nats"}}
         connection.execute("update about set value = ? where key = 'options'", (canonical_json(older),))
     assert write_history(world, database.parent, OPTIONS) == database
-    with pytest.raises(SourceError, match=r"moved_share 0\.0 \(now 0\.5\)"):
-        write_history(world, database.parent, dataclasses.replace(OPTIONS, moved_share=0.5))
+    with pytest.raises(SourceError, match=r"moved_share 0\.0 \(now 0\.5\), popularity_nats 0\.5 \(now 1\.0\)"):
+        write_history(world, database.parent, dataclasses.replace(OPTIONS, moved_share=0.5, popularity_nats=1.0))
+
+
+def test_some_items_are_liked_more_by_everybody(world):
+    """The tenth of the items liked most gets a larger share of all likes, the larger `popularity_nats` is."""
+    users, shares = world.sample_users(300, 0), []
+    for nats in (0.0, 0.5, 2.0):
+        options = HistoryOptions(n_users=300, mean_events=12, popularity_nats=nats)
+        events = simulate_events(world, users, options)
+        likes = np.sort(np.bincount(events.item[events.weight > 0], minlength=64))
+        shares.append(likes[-6:].sum() / likes.sum())
+    assert shares[0] < 0.18
+    assert shares[0] + 0.03 < shares[1]
+    assert shares[1] + 0.1 < shares[2]

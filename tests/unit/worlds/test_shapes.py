@@ -1,37 +1,16 @@
 import colorsys
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from personalgen.errors import ConfigError
-from personalgen.tables import ColumnMapping, ItemColumns, LimitsOptions, SourceOptions, load_prepared, prepare_tables
+from personalgen.worlds.attributes import hue_liking
 from personalgen.worlds.base import PlantedUsers
-from personalgen.worlds.history import HistoryOptions, write_history
-from personalgen.worlds.shapes import PATTERNS, SHAPES, ShapesWorld, hue_liking, hue_name
+from personalgen.worlds.drawing import hue_name
+from personalgen.worlds.shapes import PATTERNS, SHAPES, ShapesWorld
 
 
 def one_user(**taste):
     return PlantedUsers(("u",), ({name: (value,) for name, value in taste.items()},))
-
-
-def test_the_world_is_a_function_of_its_size_and_seed():
-    """Two worlds of one seed agree in catalogue, pictures, users and utilities; another seed's users differ."""
-    one, same, other = ShapesWorld(40), ShapesWorld(40), ShapesWorld(40, seed=1)
-    assert one.items() == same.items()
-    assert (one.render(16) == same.render(16)).all()
-    users = one.sample_users(20, seed=3)
-    assert users == same.sample_users(20, seed=3)
-    assert (one.true_utility(users) == same.true_utility(users)).all()
-    assert users.tastes != one.sample_users(20, seed=4).tastes
-    assert (one.render(16) != other.render(16)).any()
-
-
-def test_a_larger_world_begins_with_the_smaller():
-    """Adding items changes neither ids, labels nor pictures of those before."""
-    small, large = ShapesWorld(10), ShapesWorld(30)
-    assert large.items().titles[:10] == small.items().titles
-    assert (large.render(16)[:10] == small.render(16)).all()
 
 
 def test_items_cover_all_attributes_evenly():
@@ -59,15 +38,6 @@ def test_pictures_are_shapes_on_white(image_px):
     corners = pictures[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert corners.min() > 230
     assert ((pictures < 200).any(axis=3).mean(axis=(1, 2)) > 0.05).all()
-
-
-def test_edges_are_smooth():
-    """A small picture is nearly a large one averaged down; hard edges differ by twice as much as is allowed."""
-    world = ShapesWorld(32)
-    large = world.render(128).astype(float).reshape(32, 32, 4, 32, 4, 3).mean(axis=(2, 4))
-    difference = np.abs(world.render(32) - large).mean(axis=(1, 2, 3))
-    assert difference.mean() < 2
-    assert difference.max() < 5
 
 
 def test_a_picture_shows_the_hue_of_its_label():
@@ -130,28 +100,3 @@ def test_hues_have_the_nearest_name():
     assert [hue_name(hue) for hue in (0, 29, 31, 120, 181, 240, 299, 331, 359.9)] == [
         "red", "red", "yellow", "green", "cyan", "blue", "magenta", "red", "red",
     ]  # fmt: skip
-
-
-def test_the_world_is_a_source_like_any_other(tmp_path):
-    """Written as tables it passes the input contract without one refused row."""
-    world = ShapesWorld(48)
-    options = HistoryOptions(n_users=30, mean_events=12, image_px=16)
-    database = write_history(world, tmp_path / "world", options)
-    source = SourceOptions(
-        url=f"sqlite:///{database}",
-        image_root=str(database.parent),
-        users="users",
-        columns=ColumnMapping(items=ItemColumns(labels=("category", "colour"))),
-    )
-    now = datetime.fromtimestamp(options.end_timestamp, UTC)
-    tables = prepare_tables(
-        source, limits=LimitsOptions(), image_px=16, out_root=tmp_path / "prepared", as_of=None, now=now
-    )
-    assert (tables.n_items, tables.n_users, tables.n_quarantined) == (48, 30, 0)
-    assert (load_prepared(tables.folder).images == world.render(16)).all()
-
-
-def test_a_world_without_items_is_refused():
-    """Zero items are a ConfigError, not an empty array later."""
-    with pytest.raises(ConfigError, match="at least 1 item"):
-        ShapesWorld(0)
