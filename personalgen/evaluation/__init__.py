@@ -16,6 +16,7 @@ from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, f
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
 from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
+from personalgen.evaluation.manifold import Manifold, ManifoldWithControl, manifold, manifold_with_control
 from personalgen.evaluation.measure import Evaluation, Yardstick, build_yardstick, measure
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
 from personalgen.evaluation.paired import Comparison, compare
@@ -46,6 +47,8 @@ __all__ = [
     "FrechetDistance",
     "Interval",
     "Judge",
+    "Manifold",
+    "ManifoldWithControl",
     "Pictures",
     "PlantedFit",
     "PlantedSelection",
@@ -68,6 +71,8 @@ __all__ = [
     "judge_features",
     "kid",
     "kid_floor",
+    "manifold",
+    "manifold_with_control",
     "measure",
     "png_bytes",
     "preference_gain",
