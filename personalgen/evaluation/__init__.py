@@ -11,6 +11,7 @@ from personalgen.evaluation.attributes import (
     fit_estimator,
     reading_error,
 )
+from personalgen.evaluation.diversity import Diversity, Spread, diversity
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
@@ -18,6 +19,7 @@ from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
 from personalgen.evaluation.manifold import Manifold, ManifoldWithControl, manifold, manifold_with_control
 from personalgen.evaluation.measure import Evaluation, Yardstick, build_yardstick, measure
+from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisation, mifid_with_control
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
 from personalgen.evaluation.paired import Comparison, compare
 from personalgen.evaluation.planted import (
@@ -29,6 +31,7 @@ from personalgen.evaluation.planted import (
 )
 from personalgen.evaluation.preference import PreferenceGain, preference_gain
 from personalgen.evaluation.report import ReportPicture, write_report
+from personalgen.evaluation.segments import SegmentFigure, segment_figures, user_means
 from personalgen.evaluation.selection import Selection, select_held_out
 from personalgen.evaluation.sheet import SheetRow, contact_sheet, grid, png_bytes, write_png
 
@@ -39,6 +42,7 @@ __all__ = [
     "AttributeEstimator",
     "Comparison",
     "ContentJudge",
+    "Diversity",
     "EstimatorError",
     "EstimatorOptions",
     "Evaluation",
@@ -49,20 +53,25 @@ __all__ = [
     "Judge",
     "Manifold",
     "ManifoldWithControl",
+    "Memorisation",
+    "Mifid",
     "Pictures",
     "PlantedFit",
     "PlantedSelection",
     "PlantedYardstick",
     "PreferenceGain",
     "ReportPicture",
+    "SegmentFigure",
     "Selection",
     "SheetRow",
+    "Spread",
     "Yardstick",
     "build_yardstick",
     "cached_estimator",
     "compare",
     "comparison_figures",
     "contact_sheet",
+    "diversity",
     "evaluation_figures",
     "fit_estimator",
     "frechet_distance",
@@ -74,12 +83,16 @@ __all__ = [
     "manifold",
     "manifold_with_control",
     "measure",
+    "memorisation",
+    "mifid_with_control",
     "png_bytes",
     "preference_gain",
     "reading_error",
+    "segment_figures",
     "select_held_out",
     "select_planted",
     "true_utility_scores",
+    "user_means",
     "write_png",
     "write_report",
 ]

@@ -39,6 +39,13 @@ def normal_interval(value: float, variance: float, confidence: float) -> Interva
     return Interval(value=float(value), low=float(value - reach), high=float(value + reach))
 
 
+def mean_interval(values: FloatArray, confidence: float) -> Interval:
+    """Return the mean of independent values with its jackknife interval; without an interval for a single value."""
+    n = len(values)
+    without = (values.sum() - values) / max(n - 1, 1)
+    return normal_interval(float(values.mean()), jackknife_variance(without), confidence)
+
+
 def resample_counts(n_users: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Return (n_resamples, n_users) float64: how often each user is drawn; every row sums to n_users."""
     return rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=n_resamples).astype(np.float64)

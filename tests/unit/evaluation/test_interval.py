@@ -4,6 +4,7 @@ import pytest
 from personalgen.evaluation.interval import (
     Interval,
     jackknife_variance,
+    mean_interval,
     normal_interval,
     percentile_interval,
     resample_counts,
@@ -34,3 +35,12 @@ def test_resample_counts_draw_as_many_users_as_there_are():
     counts = resample_counts(40, 500, np.random.default_rng(0))
     assert (counts.sum(axis=1) == 40).all()
     assert np.abs(counts.mean(axis=0) - 1).max() < 0.25
+
+
+def test_interval_of_a_mean_is_196_errors_wide():
+    """The mean's interval reaches 1.96 textbook errors to both sides; a single value has no width."""
+    x = np.random.default_rng(0).normal(size=30)
+    interval = mean_interval(x, 0.95)
+    assert interval.value == pytest.approx(x.mean())
+    assert interval.high - interval.value == pytest.approx(1.959964 * x.std(ddof=1) / np.sqrt(30))
+    assert mean_interval(np.array([2.0]), 0.95) == Interval(2.0, 2.0, 2.0)
