@@ -12,7 +12,7 @@ from personalgen.evaluation.attributes import (
     reading_error,
 )
 from personalgen.evaluation.diversity import Diversity, Spread, diversity
-from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, judge_features
+from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, JudgeFeatures, content_and_style, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
 from personalgen.evaluation.interval import Interval
@@ -51,6 +51,7 @@ __all__ = [
     "FrechetDistance",
     "Interval",
     "Judge",
+    "JudgeFeatures",
     "Manifold",
     "ManifoldWithControl",
     "Memorisation",
@@ -71,6 +72,7 @@ __all__ = [
     "compare",
     "comparison_figures",
     "contact_sheet",
+    "content_and_style",
     "diversity",
     "evaluation_figures",
     "fit_estimator",

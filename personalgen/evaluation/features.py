@@ -4,6 +4,7 @@ The net judges and does nothing else: no loss, condition or content vector may s
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from personalgen.threads import torch_threads
 
 JUDGE_NET = "efficientnet-lite2-9656183e"
 FEATURE_DIM = 1280
+STYLE_DIM = 48
 
 FeatureArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
@@ -23,6 +25,19 @@ Progress = Callable[[str, int], None]
 
 # EfficientNet-Lite's own scaling of 0..255 pixels (tensorflow/tpu, efficientnet/lite).
 _MEAN, _STD = 127.0, 128.0
+_STYLE_BLOCK = 3
+"""The last block at a quarter of the resolution: 24 channels that see strokes and colours, and no objects yet."""
+
+
+@dataclass(frozen=True)
+class JudgeFeatures:
+    """What the judge's net makes of pictures, late and early in one pass; row for row."""
+
+    content: FeatureArray
+    """(n, 1280) float32, what `judge_features` returns: what is shown."""
+
+    style: FeatureArray
+    """(n, 48) float32: means over positions of an early map's 24 channels, then their standard deviations."""
 
 
 def judge_features(
@@ -43,18 +58,50 @@ def judge_features(
         ConfigError: the judge's packages are not installed.
         DataError: the images are not uint8 NHWC.
     """
+    return _features(images, px, batch_size, threads, device, progress, style=False).content
+
+
+def content_and_style(
+    images: ImageArray,
+    *,
+    px: int = 64,
+    batch_size: int = 64,
+    threads: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> JudgeFeatures:
+    """Return `judge_features` of the images, to the same bits, and from the same pass what they look like.
+
+    Raises:
+        ConfigError: the judge's packages are not installed.
+        DataError: the images are not uint8 NHWC.
+    """
+    return _features(images, px, batch_size, threads, device, progress, style=True)
+
+
+def _features(
+    images: ImageArray, px: int, batch_size: int, threads: int, device: str, progress: Progress | None, *, style: bool
+) -> JudgeFeatures:
+    """Return both kinds of rows; those of style are empty without `style`."""
     _require_images(images)
-    if not len(images):
-        return np.empty((0, FEATURE_DIM), np.float32)
-    net = _load_net(px).to(device)
-    rows = []
+    content, styles = [np.empty((0, FEATURE_DIM), np.float32)], [np.empty((0, STYLE_DIM), np.float32)]
+    net = _load_net(px).to(device) if len(images) else nn.Identity()
+    if style and len(images):
+        early = net.get_submodule(f"_blocks.{_STYLE_BLOCK}")
+        early.register_forward_hook(lambda _, __, output: styles.append(_mean_and_std(output)))
     with torch_threads(threads), torch.inference_mode():
         for start in range(0, len(images), batch_size):
             batch = _scaled(images[start : start + batch_size], px, device)
-            rows.append(net.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())  # type: ignore[operator]
+            content.append(net.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())  # type: ignore[operator]
             if progress is not None:
-                progress("judge features", len(rows[-1]))
-    return np.concatenate(rows)
+                progress("judge features", len(content[-1]))
+    return JudgeFeatures(np.concatenate(content), np.concatenate(styles))
+
+
+def _mean_and_std(early: Tensor) -> FeatureArray:
+    """Return (n, 2c) of an (n, c, h, w) map: a picture's style without where things are."""
+    deviation, mean = torch.std_mean(early.float(), dim=(2, 3), correction=0)
+    return torch.cat([mean, deviation], dim=1).cpu().numpy()
 
 
 def _require_images(images: ImageArray) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from personalgen.errors import ConfigError, DataError
-from personalgen.evaluation import judge_features
+from personalgen.evaluation import content_and_style, judge_features
 
 
 def _images(n, px=32, seed=0):
@@ -48,6 +48,37 @@ def test_batches_change_nothing():
     assert seen == [("judge features", 2), ("judge features", 2), ("judge features", 1)]
 
 
+def test_content_beside_style_has_the_same_bits():
+    """Asking for style changes no bit of the features, and batches change nothing of the style."""
+    images = _images(5)
+    both = content_and_style(images)
+    assert np.array_equal(both.content, judge_features(images))
+    assert np.allclose(both.style, content_and_style(images, batch_size=2).style, atol=1e-5)
+
+
+def test_style_is_mean_and_deviation_of_an_early_map():
+    """Style equals the statistics of the fourth block's map, taken with the net's own modules one by one."""
+    from personalgen.evaluation.features import _load_net
+
+    images = _images(3, px=64)
+    net, x = _load_net(64), (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.inference_mode():
+        early = net._swish(net._bn0(net._conv_stem(x)))
+        for block in net._blocks[:4]:
+            early = block(early)
+    early = early.numpy()
+    assert early.shape[1:] == (24, 16, 16)
+    expected = np.concatenate([early.mean(axis=(2, 3)), early.std(axis=(2, 3))], axis=1)
+    assert content_and_style(images).style == pytest.approx(expected, abs=1e-4)
+
+
+def test_style_does_not_see_where_things_are():
+    """A mirrored picture moves its style far less than another picture does."""
+    blocks = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    style = content_and_style(np.concatenate([blocks, blocks[:, :, ::-1]])).style
+    assert np.linalg.norm(style[0] - style[2]) < 0.5 * np.linalg.norm(style[0] - style[1])
+
+
 def test_threads_are_restored():
     """The number of torch threads is the caller's again afterwards."""
     before = torch.get_num_threads()
@@ -65,6 +96,7 @@ def test_no_images_need_no_net(monkeypatch):
     """An empty array gives an empty array, even where the net is not installed."""
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     assert judge_features(_images(0)).shape == (0, 1280)
+    assert content_and_style(_images(0)).style.shape == (0, 48)
 
 
 def test_missing_package_names_the_extra(monkeypatch):
