@@ -34,11 +34,29 @@ from personalgen.evaluation.report import ReportPicture, write_report
 from personalgen.evaluation.segments import SegmentFigure, segment_figures, user_means
 from personalgen.evaluation.selection import Selection, select_held_out
 from personalgen.evaluation.sheet import SheetRow, contact_sheet, grid, png_bytes, write_png
+from personalgen.evaluation.similarity import (
+    COLOUR,
+    CONTENT,
+    MS_SSIM,
+    SSIM,
+    STYLE,
+    TEXTURE,
+    HistorySimilarity,
+    OwnAndOthers,
+    PairMeasure,
+    history_similarity,
+)
 
 __all__ = [
+    "COLOUR",
+    "CONTENT",
     "FEATURE_DIM",
     "JUDGE_NET",
     "MIN_USERS",
+    "MS_SSIM",
+    "SSIM",
+    "STYLE",
+    "TEXTURE",
     "AttributeEstimator",
     "Comparison",
     "ContentJudge",
@@ -49,6 +67,7 @@ __all__ = [
     "EvaluationOptions",
     "Figure",
     "FrechetDistance",
+    "HistorySimilarity",
     "Interval",
     "Judge",
     "JudgeFeatures",
@@ -56,6 +75,8 @@ __all__ = [
     "ManifoldWithControl",
     "Memorisation",
     "Mifid",
+    "OwnAndOthers",
+    "PairMeasure",
     "Pictures",
     "PlantedFit",
     "PlantedSelection",
@@ -79,6 +100,7 @@ __all__ = [
     "frechet_distance",
     "frechet_with_floor",
     "grid",
+    "history_similarity",
     "judge_features",
     "kid",
     "kid_floor",
