@@ -1,9 +1,10 @@
 """How much a user's pictures differ among themselves, and how much those of different users do, beside real likes.
 
-The distance between two pictures is the squared Euclidean one between their judge features, unwhitened as for KID and
-precision. Cosines of whitened features, which judge personal taste, would not do here: they forget lengths, so that
-pictures which shrink towards the mean picture would stay as diverse as before. Squares add up, so that what users'
-pictures differ by has two parts: within users, and between them.
+The distance between two pictures is the squared Euclidean one between their judge features, as they are. Directions,
+by which neighbours are found and taste is judged, would not do here: they forget lengths, and with them that pictures
+shrink towards the mean picture. Blurring takes a third of real posters' diversity by distance, and adds to it by
+direction (docs/experiments.md). Squares add up, so that what users' pictures differ by has two parts: within users, and
+between them.
 
 Both means are over pairs of different pictures: unbiased, however many pictures a user has. A resample of users draws
 all pictures of a user, real and generated alike, and a user drawn twice is not its own other.

@@ -46,6 +46,11 @@ def mean_interval(values: FloatArray, confidence: float) -> Interval:
     return normal_interval(float(values.mean()), jackknife_variance(without), confidence)
 
 
+def within_share(interval: Interval) -> Interval:
+    """Return the interval of a share, cut to [0, 1]."""
+    return Interval(interval.value, max(interval.low, 0.0), min(interval.high, 1.0))
+
+
 def resample_counts(n_users: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Return (n_resamples, n_users) float64: how often each user is drawn; every row sums to n_users."""
     return rng.multinomial(n_users, np.full(n_users, 1 / n_users), size=n_resamples).astype(np.float64)

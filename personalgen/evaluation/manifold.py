@@ -6,9 +6,10 @@ Improved precision and recall metric, eq. 1-3). Density counts how many real bal
 coverage is the share of real balls that hold a generated one (Naeem et al. 2020, Reliable fidelity and diversity
 metrics, eq. 3-4): a single outlying real picture with a large ball misleads them less.
 
-Where we differ: a user's pictures ought to be alike, so neighbours within a user do not count for the balls of
-generated pictures, as they do not for KID. Recall and coverage grow with the number of pictures, so the control, real
-pictures in the place of the generated ones, has as many of them, and the same real set on the other side.
+Where we differ: rows are taken at length one, so that noise is not near everything (`unit_rows`). A user's pictures
+ought to be alike, so neighbours within a user do not count for the balls of generated pictures, as they do not for KID.
+Recall and coverage grow with the number of pictures, so the control, real pictures in the place of the generated ones,
+has as many of them, and the same real set on the other side.
 
 Intervals are value ± normal quantile x jackknife error, one user left out at a time. The real pictures and the balls
 are held: they are what all models are measured with.
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from personalgen.errors import DataError
-from personalgen.evaluation.interval import FloatArray, Interval, jackknife_variance, normal_interval
-from personalgen.evaluation.nearest import distance_tiles, neighbour_radii, require_one_width
+from personalgen.evaluation.interval import FloatArray, Interval, jackknife_variance, normal_interval, within_share
+from personalgen.evaluation.nearest import distance_tiles, neighbour_radii, require_one_width, unit_rows
 from personalgen.evaluation.options import MIN_USERS
 
 NEIGHBOURS = 5
@@ -92,10 +93,10 @@ class ManifoldRows:
         """Return the four figures with their jackknife intervals over users."""
         precise, density = (self.balls > 0).astype(np.float64), self.balls / self.k
         return Manifold(
-            precision=_within_share(self._mean_interval(precise, confidence)),
-            recall=_within_share(_any_user_interval(self.recalls, confidence)),
+            precision=within_share(self._mean_interval(precise, confidence)),
+            recall=within_share(_any_user_interval(self.recalls, confidence)),
             density=self._mean_interval(density, confidence),
-            coverage=_within_share(_any_user_interval(self.covers, confidence)),
+            coverage=within_share(_any_user_interval(self.covers, confidence)),
             user_precision=tuple(self._user_means(precise).tolist()),
             user_density=tuple(self._user_means(density).tolist()),
             n_rows=self.n_rows,
@@ -116,16 +117,19 @@ def manifold(
     *,
     groups: NDArray[Any] | None = None,
     k: int = NEIGHBOURS,
+    unit: bool = True,
     confidence: float = 0.95,
     device: str = "cpu",
 ) -> Manifold:
     """Return precision, recall, density and coverage of (n, d) generated rows against (n_real, d) real ones.
 
-    `groups` names the user of each generated row; without it every row stands for itself.
+    `groups` names the user of each generated row; without it every row stands for itself. Rows are brought to length
+    one, but for `unit` False.
 
     Raises:
         DataError: fewer than 8 users, too few neighbours, or the widths differ.
     """
+    real, fake = (unit_rows(rows) if unit else rows for rows in (real, fake))
     radii = neighbour_radii(real, k=k, device=device)
     return manifold_rows(real, radii, fake, groups=groups, k=k, device=device).figures(confidence)
 
@@ -137,6 +141,7 @@ def manifold_with_control(
     *,
     groups: NDArray[Any] | None = None,
     k: int = NEIGHBOURS,
+    unit: bool = True,
     confidence: float = 0.95,
     seed: int = 0,
     device: str = "cpu",
@@ -149,6 +154,7 @@ def manifold_with_control(
     Raises:
         DataError: fewer than 8 users or other real rows, too few neighbours, or the widths differ.
     """
+    real, other_real, fake = (unit_rows(rows) if unit else rows for rows in (real, other_real, fake))
     radii, n_rows = neighbour_radii(real, k=k, device=device), min(len(other_real), len(fake))
     rng = np.random.default_rng(seed)
     counted = [np.isin(np.arange(n), rng.permutation(n)[:n_rows]) for n in (len(fake), len(other_real))]
@@ -213,10 +219,6 @@ def _any_user_interval(reached: NDArray[np.bool_], confidence: float) -> Interva
     total = float((n_users > 0).sum())
     without = (total - lost) / reached.shape[1]
     return normal_interval(total / reached.shape[1], jackknife_variance(without), confidence)
-
-
-def _within_share(interval: Interval) -> Interval:
-    return Interval(interval.value, max(interval.low, 0.0), min(interval.high, 1.0))
 
 
 def _require_users(user: NDArray[np.int64], fake: NDArray[Any]) -> None:

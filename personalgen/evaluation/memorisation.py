@@ -2,8 +2,9 @@
 
 Held-out real pictures say how near to a training picture a picture comes that nobody copied. One half of them sets the
 threshold, below which 1 % of them lie; the share of the other half below it is the control, about 1 %, and the same
-share of generated pictures is the figure. Without copies it is about 1 % as well; pictures that look like no real one
-are far from all of them, so that a bad generator memorises nothing: read it beside precision.
+share of generated pictures is the figure. Without copies it is about 1 % as well. Rows are taken at length one
+(`unit_rows`): pictures that look like no real one are then far from all of them, so that a bad generator memorises
+nothing. Read it beside precision.
 
 MiFID (Bai et al. 2021, On training sample memorization: lessons from a large-scale competition) divides the Fréchet
 distance by how near generated pictures come to training ones on average, in cosine distance; from a threshold on by 1.
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from personalgen.errors import DataError
 from personalgen.evaluation.fidelity import frechet_distance
-from personalgen.evaluation.interval import Interval, mean_interval
-from personalgen.evaluation.nearest import nearest_distances, require_one_width
+from personalgen.evaluation.interval import Interval, mean_interval, within_share
+from personalgen.evaluation.nearest import nearest_distances, require_one_width, unit_rows
 from personalgen.evaluation.options import MIN_USERS
 from personalgen.evaluation.segments import user_means
 
@@ -49,7 +50,7 @@ class Memorisation:
     """What the control is on average: 1 %, or more where there are fewer than 99 pictures to set the threshold."""
 
     threshold: float
-    """Distance in feature space."""
+    """Distance in feature space, between rows of length one unless told otherwise."""
 
     per_user: tuple[float, ...]
     """Share of each user's pictures, users in ascending order."""
@@ -84,6 +85,7 @@ def memorisation(
     fake: NDArray[Any],
     *,
     groups: NDArray[Any] | None = None,
+    unit: bool = True,
     confidence: float = 0.95,
     seed: int = 0,
     device: str = "cpu",
@@ -91,25 +93,28 @@ def memorisation(
     """Return the share of (n, d) generated rows that is as near to a training row as 1 % of held-out rows are.
 
     `groups` names the user of each generated row; without it every row stands for itself. Equal held-out rows count
-    once, so that no picture is in both halves; which half a row falls into follows from `seed`.
+    once, so that no picture is in both halves; which half a row falls into follows from `seed`. Rows are brought to
+    length one, but for `unit` False.
 
     Raises:
         DataError: fewer than 16 different held-out rows or 8 users, or the widths differ.
     """
     different = np.unique(held_out, axis=0)
+    train, fake = (unit_rows(rows) if unit else rows for rows in (train, fake))
     users = np.arange(len(fake)) if groups is None else groups
     _require_enough(len(different), len(np.unique(users)))
     order = np.random.default_rng(seed).permutation(len(different))
     of_threshold, of_control = (
-        nearest_distances(different[rows], train, device=device)[:, 0] for rows in np.array_split(order, 2)
+        nearest_distances(unit_rows(rows) if unit else rows, train, device=device)[:, 0]
+        for rows in np.array_split(different[order], 2)
     )
     place = _place(len(of_threshold))
     threshold = float(np.sort(of_threshold)[place - 1])
     near = (nearest_distances(fake, train, device=device)[:, 0] <= threshold).astype(np.float64)
     per_user = user_means(near, users)
     return Memorisation(
-        share=mean_interval(per_user, confidence),
-        control=mean_interval((of_control <= threshold).astype(np.float64), confidence),
+        share=within_share(mean_interval(per_user, confidence)),
+        control=within_share(mean_interval((of_control <= threshold).astype(np.float64), confidence)),
         expected=place / (len(of_threshold) + 1),
         threshold=threshold,
         per_user=tuple(per_user.tolist()),
@@ -165,8 +170,7 @@ def _penalty(distance: float, far: float) -> float:
 
 
 def _unit(rows: NDArray[Any]) -> Tensor:
-    lengths = np.linalg.norm(np.asarray(rows, np.float64), axis=1)
-    return torch.from_numpy(np.asarray(rows, np.float64)[lengths > 0] / lengths[lengths > 0, None])
+    return torch.from_numpy(unit_rows(rows[np.any(rows, axis=1)]))
 
 
 def _place(n_rows: int) -> int:

@@ -1,11 +1,18 @@
+import functools
+
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from personalgen.errors import DataError
+from personalgen.evaluation import manifold as by_direction
+from personalgen.evaluation import manifold_with_control as with_control_by_direction
 from personalgen.evaluation import nearest
-from personalgen.evaluation.manifold import manifold, manifold_rows, manifold_with_control
+from personalgen.evaluation.manifold import manifold_rows
 from personalgen.evaluation.nearest import neighbour_radii
+
+manifold = functools.partial(by_direction, unit=False)
+manifold_with_control = functools.partial(with_control_by_direction, unit=False)
 
 
 def _rows(n, d=6, *, seed, shift=0.0, scale=1.0):
@@ -73,6 +80,17 @@ def test_noise_loses_precision():
     assert density < 0.05
     assert coverage < 0.05
     assert recall > 0.5
+
+
+def test_short_rows_that_point_elsewhere_are_not_precise():
+    """Noise whose features are short is near to everything by distance, and by direction, the default, to nothing."""
+    real, other = _rows(300, d=20, seed=0, shift=1), _rows(200, d=20, seed=1, shift=1)
+    noise = 0.1 * _rows(200, d=20, seed=2)
+    assert manifold(real, noise).precision.value > 0.9
+    assert by_direction(real, noise).precision.value < 0.1
+    measured = with_control_by_direction(real, other, noise)
+    assert measured.generated.precision.value < 0.1
+    assert measured.real.precision.value > 0.8
 
 
 def test_copies_within_a_user_do_not_shrink_the_user_s_balls():

@@ -1,16 +1,20 @@
+import functools
+import importlib
+
 import numpy as np
 import pytest
 import torch
 
 from personalgen.errors import DataError
-from personalgen.evaluation import memorisation as module
-from personalgen.evaluation.memorisation import mean_nearest_cosine, memorisation, mifid, mifid_with_control
+from personalgen.evaluation import memorisation as by_direction
+from personalgen.evaluation.memorisation import mean_nearest_cosine, mifid, mifid_with_control
 
 
 def _rows(n, d=5, *, seed, shift=0.0):
     return (np.random.default_rng(seed).normal(size=(n, d)) + shift).astype(np.float32)
 
 
+memorisation = functools.partial(by_direction, unit=False)
 TRAIN, HELD_OUT = _rows(500, seed=0), _rows(800, seed=1)
 
 
@@ -47,7 +51,19 @@ def test_half_copies_are_half_and_users_have_their_own_share():
 
 def test_noise_memorises_nothing():
     """Pictures that look like nothing real are far from training pictures too."""
-    assert memorisation(TRAIN, HELD_OUT, _rows(100, seed=2, shift=10)).share.value == 0
+    found = memorisation(TRAIN, HELD_OUT, _rows(100, seed=2, shift=10))
+    assert found.share.value == 0
+    assert found.control.low >= 0
+
+
+def test_short_rows_that_point_elsewhere_memorise_nothing():
+    """One training row near the origin makes all noise of short rows a copy by distance, and none by direction."""
+    train, held_out = (_rows(400, d=20, seed=seed, shift=0.8) for seed in (0, 1))
+    noise = 0.1 * _rows(200, d=20, seed=2)
+    train[0] *= 0.1
+    assert memorisation(train, held_out, noise).share.value == 1
+    assert by_direction(train, held_out, noise).share.value == 0
+    assert by_direction(train, held_out, train[:100]).share.value == 1
 
 
 def test_held_out_duplicates_count_once():
@@ -98,7 +114,7 @@ def test_mean_cosine_distance_equals_the_loop(monkeypatch):
     cosine = rows @ train.T / np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(train, axis=1))
     expected = np.mean([min(1 - abs(value) for value in row) for row in cosine])
     assert mean_nearest_cosine(rows, train) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(importlib.import_module("personalgen.evaluation.memorisation"), "_CHUNK_ROWS", 7)
     with_zero = np.concatenate([rows, np.zeros((1, 5), np.float32)])
     assert mean_nearest_cosine(with_zero, train) == pytest.approx(expected, rel=1e-5)
 
