@@ -31,13 +31,15 @@ def test_every_number_has_a_least_value(name):
 def test_public_names():
     """The package's public names are these: a change is a decision, not an accident."""
     expected = """
-        AttributeEstimator Comparison ContentJudge EstimatorError EstimatorOptions Evaluation
-        EvaluationOptions FEATURE_DIM Figure FrechetDistance Interval JUDGE_NET Judge MIN_USERS Pictures
-        PlantedFit PlantedSelection PlantedYardstick PreferenceGain ReportPicture Selection SheetRow
-        Yardstick build_yardstick cached_estimator compare comparison_figures contact_sheet
-        evaluation_figures fit_estimator frechet_distance frechet_with_floor grid judge_features kid
-        kid_floor measure png_bytes preference_gain reading_error select_held_out select_planted
-        true_utility_scores write_png write_report
+        AttributeEstimator COLOUR CONTENT Comparison ContentJudge Diversity EstimatorError EstimatorOptions Evaluation
+        EvaluationOptions FEATURE_DIM Figure FrechetDistance HistorySimilarity Interval JUDGE_NET Judge JudgeFeatures
+        MIN_USERS MS_SSIM Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers PairMeasure Pictures PlantedFit
+        PlantedSelection PlantedYardstick PreferenceGain ReportPicture SSIM STYLE SegmentFigure Selection SheetRow
+        Spread TEXTURE Yardstick build_yardstick cached_estimator compare comparison_figures contact_sheet
+        content_and_style diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor grid
+        history_similarity judge_features kid kid_floor manifold manifold_with_control measure memorisation
+        mifid_with_control png_bytes preference_gain reading_error segment_figures select_held_out select_planted
+        true_utility_scores user_means write_png write_report
     """
     assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)
