@@ -44,9 +44,9 @@ from personalgen.models import Generator
 from personalgen.steps import Workspace, embed, prepare, recommend
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import preferences
-from personalgen.steps.evaluate import draw
 from personalgen.steps.fields import spec_to_train
 from personalgen.steps.train import training_pairs
+from personalgen.steps.yardstick import draw
 from personalgen.training import Job, start_from, train
 from personalgen.worlds import AttributeWorld, PlantedUsers, find_attribute_world, known_attributes, taste_in_words
 

@@ -3,6 +3,7 @@
 Takes arrays, returns frozen dataclasses. The judge's net is imported here and nowhere else.
 """
 
+from personalgen.evaluation.agreement import Agreement, agreement
 from personalgen.evaluation.attributes import (
     AttributeEstimator,
     EstimatorError,
@@ -11,15 +12,18 @@ from personalgen.evaluation.attributes import (
     fit_estimator,
     reading_error,
 )
+from personalgen.evaluation.descriptor_judge import DescriptorJudge
 from personalgen.evaluation.diversity import Diversity, Spread, diversity
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, JudgeFeatures, content_and_style, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
+from personalgen.evaluation.identification import Identification, identify
 from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
 from personalgen.evaluation.manifold import Manifold, ManifoldWithControl, manifold, manifold_with_control
-from personalgen.evaluation.measure import Evaluation, Yardstick, build_yardstick, measure
+from personalgen.evaluation.measure import Evaluation, SecondOpinion, measure
 from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisation, mifid_with_control
+from personalgen.evaluation.operating_curve import CurvePoint, choose_point
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
 from personalgen.evaluation.paired import Comparison, compare
 from personalgen.evaluation.planted import (
@@ -31,6 +35,7 @@ from personalgen.evaluation.planted import (
 )
 from personalgen.evaluation.preference import PreferenceGain, preference_gain
 from personalgen.evaluation.report import ReportPicture, write_report
+from personalgen.evaluation.retrieval import Retrieval, retrieve
 from personalgen.evaluation.segments import SegmentFigure, segment_figures, user_means
 from personalgen.evaluation.selection import Selection, select_held_out
 from personalgen.evaluation.sheet import SheetRow, contact_sheet, grid, png_bytes, write_png
@@ -46,6 +51,9 @@ from personalgen.evaluation.similarity import (
     PairMeasure,
     history_similarity,
 )
+from personalgen.evaluation.truth import Truth
+from personalgen.evaluation.win_rate import own_scores, win_rate
+from personalgen.evaluation.yardstick import Panel, TrainingSide, Yardstick, build_yardstick
 
 __all__ = [
     "COLOUR",
@@ -57,9 +65,12 @@ __all__ = [
     "SSIM",
     "STYLE",
     "TEXTURE",
+    "Agreement",
     "AttributeEstimator",
     "Comparison",
     "ContentJudge",
+    "CurvePoint",
+    "DescriptorJudge",
     "Diversity",
     "EstimatorError",
     "EstimatorOptions",
@@ -68,6 +79,7 @@ __all__ = [
     "Figure",
     "FrechetDistance",
     "HistorySimilarity",
+    "Identification",
     "Interval",
     "Judge",
     "JudgeFeatures",
@@ -77,19 +89,26 @@ __all__ = [
     "Mifid",
     "OwnAndOthers",
     "PairMeasure",
+    "Panel",
     "Pictures",
     "PlantedFit",
     "PlantedSelection",
     "PlantedYardstick",
     "PreferenceGain",
     "ReportPicture",
+    "Retrieval",
+    "SecondOpinion",
     "SegmentFigure",
     "Selection",
     "SheetRow",
     "Spread",
+    "TrainingSide",
+    "Truth",
     "Yardstick",
+    "agreement",
     "build_yardstick",
     "cached_estimator",
+    "choose_point",
     "compare",
     "comparison_figures",
     "contact_sheet",
@@ -101,6 +120,7 @@ __all__ = [
     "frechet_with_floor",
     "grid",
     "history_similarity",
+    "identify",
     "judge_features",
     "kid",
     "kid_floor",
@@ -109,14 +129,17 @@ __all__ = [
     "measure",
     "memorisation",
     "mifid_with_control",
+    "own_scores",
     "png_bytes",
     "preference_gain",
     "reading_error",
+    "retrieve",
     "segment_figures",
     "select_held_out",
     "select_planted",
     "true_utility_scores",
     "user_means",
+    "win_rate",
     "write_png",
     "write_report",
 ]

@@ -10,6 +10,7 @@ Both means are over pairs of different pictures: unbiased, however many pictures
 all pictures of a user, real and generated alike, and a user drawn twice is not its own other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,14 +78,7 @@ def diversity(
     Raises:
         DataError: fewer than two pictures a user, fewer than 8 users with two likes, or shapes that do not fit.
     """
-    _require_shapes(features, items, user_items)
-    likes = csr_array(user_items > 0, dtype=np.float64)
-    users = np.flatnonzero(np.diff(likes.indptr) >= MIN_PICTURES)
-    _require_users(len(users))
-    counts = resample_counts(len(users), n_resamples, np.random.default_rng(seed))
-    fake, real = (
-        _Resampled(pair_distances(*rows), counts) for rows in (_by_user(features[users]), (items, likes[users]))
-    )
+    users, (fake, real) = _resampled([features], items, user_items, n_resamples, seed)
     return Diversity(
         generated=fake.spread(confidence),
         real=real.spread(confidence),
@@ -92,6 +86,30 @@ def diversity(
         inter_ratio=_ratio(fake.inter, real.inter, confidence),
         users=tuple(users.tolist()),
     )
+
+
+def diversity_difference(
+    features: NDArray[Any],
+    other_features: NDArray[Any],
+    items: NDArray[Any],
+    user_items: csr_array,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Interval | None, Interval | None]:
+    """Return how much more diverse the first pictures are than the second, within and between the same users.
+
+    Both are differences of `intra_ratio` and of `inter_ratio`, which count up to 1: nothing is lost where pictures come
+    down to the diversity of real likes. Users are drawn for both together.
+
+    Raises:
+        DataError: as in `diversity`.
+    """
+    _, (first, second, real) = _resampled([features, other_features], items, user_items, n_resamples, seed)
+    within = _ratio(np.minimum(first.intra, real.intra) - np.minimum(second.intra, real.intra), real.intra, confidence)
+    between = np.minimum(first.inter, real.inter) - np.minimum(second.inter, real.inter)
+    return within, _ratio(between, real.inter, confidence)
 
 
 def pair_distances(rows: NDArray[Any], users_rows: csr_array) -> FloatArray:
@@ -108,6 +126,20 @@ def pair_distances(rows: NDArray[Any], users_rows: csr_array) -> FloatArray:
     within = np.maximum(lengths - np.square(means).sum(axis=1), 0.0)
     np.fill_diagonal(squared, 2 * within * sizes / (sizes - 1))
     return np.asarray(squared)
+
+
+def _resampled(
+    generated: Sequence[NDArray[Any]], items: NDArray[Any], user_items: csr_array, n_resamples: int, seed: int
+) -> "tuple[NDArray[np.int64], list[_Resampled]]":
+    """Return the users with two real likes, and the spreads of each of the generated sets and of these likes."""
+    for features in generated:
+        _require_shapes(features, items, user_items)
+    likes = csr_array(user_items > 0, dtype=np.float64)
+    users = np.flatnonzero(np.diff(likes.indptr) >= MIN_PICTURES)
+    _require_users(len(users))
+    counts = resample_counts(len(users), n_resamples, np.random.default_rng(seed))
+    rows = [*(_by_user(features[users]) for features in generated), (items, likes[users])]
+    return users, [_Resampled(pair_distances(*each), counts) for each in rows]
 
 
 class _Resampled:

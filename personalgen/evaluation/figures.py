@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+from personalgen.evaluation.diversity import Diversity
 from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.measure import Evaluation
 from personalgen.evaluation.paired import Comparison
 
 Number = Interval | float
+_CROWD_READINGS = {
+    "precision": "Share of pictures that lie where real ones do.",
+    "recall": "Share of real pictures that lie where the pictures do.",
+    "density": "How many real pictures are near a picture, over those near a real one.",
+    "coverage": "Share of real pictures with a generated one nearby.",
+}
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,98 @@ def evaluation_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
             "real against real",
             f"Lower is better, never below its floor; both from {evaluation.frechet.n_rows} pictures a side.",
         ),
+        *_second_figures(evaluation),
+        *_naming_figures(evaluation),
+        *_crowd_figures(evaluation),
     )
 
 
 def comparison_figures(comparison: Comparison) -> tuple[Figure, ...]:
     """Return the table of a challenger against what it started from: the champion, or a snapshot."""
-    fit = Interval(comparison.fit_diff, comparison.fit_low, comparison.fit_high)
-    fidelity = Interval(comparison.kid_diff, comparison.kid_low, comparison.kid_high)
     users = f"{comparison.n_users} users, the same latents"
-    return (
-        Figure("Personal fit, challenger less before", fit, 0.0, "no difference", f"Above zero is better; {users}."),
-        Figure("KID, challenger less before", fidelity, 0.0, "no difference", f"Below zero is better; {users}."),
+    told = {
+        "Personal fit": (comparison.fit, "Above zero is better"),
+        "KID": (comparison.kid, "Below zero is better"),
+        "Diversity within users": (comparison.within, "As a share of real likes'; above zero is more"),
+        "Diversity between users": (comparison.between, "As a share of real likes'; above zero is more"),
+        "Too near to training pictures": (comparison.memorised, "Below zero is better"),
+    }
+    return tuple(
+        Figure(f"{name}, challenger less before", interval, 0.0, "no difference", f"{reading}; {users}.")
+        for name, (interval, reading) in told.items()
+        if interval is not None
     )
+
+
+def _second_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
+    """Return what a judge of another make says, or why there is none."""
+    second = evaluation.second
+    if second is None:
+        return (Figure("Normalised preference gain, judge B", None, reading=evaluation.second_missing),)
+    fit, agreed = second.preference, second.agreement
+    told = f"By judge {second.judge}; p = {fit.p_value:.3g} over {fit.n_users} users that it never saw."
+    return (
+        Figure("Normalised preference gain, judge B", fit.npg, 0.0, "not personal", fit.npg_missing or told),
+        Figure("Gain over shuffled users, judge B", fit.gain, fit.real_gain, "held-out real likes", told),
+        Figure(
+            "Both judges prefer the same",
+            agreed.same_winner,
+            0.5,
+            "chance",
+            f"Of pairs of users: whom of the two a picture suits better; over users their fit correlates by "
+            f"{agreed.correlation.value:.2f}.",
+        ),
+    )
+
+
+def _naming_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
+    """Return whether users are named by their pictures, find their likes by them, and resemble their history."""
+    named, found, history = evaluation.identification, evaluation.retrieval, evaluation.history_gain
+    of, looked_at = f"of {named.n_users} users", f"From {named.n_pictures:.2g} pictures each."
+    chance = f"{looked_at} Chance is {named.chance_1:.2g} and {named.chance_16:.2g}."
+    figures = [
+        Figure(f"Named first {of}", named.top_1, named.real_top_1, "as many real likes", chance),
+        Figure(f"Among the first 16 {of}", named.top_16, named.real_top_16, "as many real likes", looked_at),
+    ]
+    if found:
+        told = f"Likes ranked among {found.n_items} items by likeness; real likes reach {found.real_ndcg_at_10:.3g}."
+        control = found.shuffled_ndcg_at_10
+        figures.append(Figure("NDCG@10 of later likes", found.ndcg_at_10, control, "other users' pictures", told))
+    if history:
+        told = "More is nearer to what the user liked; copying the history would give most."
+        figures.append(Figure("Nearer to the own history", history, 0.0, "other users' histories", told))
+    return tuple(figures)
+
+
+def _crowd_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
+    """Return precision, recall and their kin, diversity and memorisation."""
+    generated, real = evaluation.manifold.generated, evaluation.manifold.real
+    return (
+        *(
+            Figure(name.capitalize(), getattr(generated, name), getattr(real, name), "other real pictures", reading)
+            for name, reading in _CROWD_READINGS.items()
+        ),
+        *_diversity_figures(evaluation.diversity),
+        *_memorisation_figures(evaluation),
+    )
+
+
+def _diversity_figures(spread: Diversity | None) -> tuple[Figure, ...]:
+    if spread is None:
+        return ()
+    told = f"Over that of real likes, {len(spread.users)} users; 1 is as diverse."
+    named = (("within", spread.intra_ratio), ("between", spread.inter_ratio))
+    return tuple(Figure(f"Diversity {name} users", ratio, 1.0, "real likes", told) for name, ratio in named)
+
+
+def _memorisation_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
+    copied, mifid = evaluation.memorisation, evaluation.mifid
+    figures = []
+    if copied:
+        told = f"Share nearer to a training picture than {1 - copied.expected:.1%} of new real ones; less is better."
+        name, control = "Too near to training pictures", "new real pictures"
+        figures.append(Figure(name, copied.share, copied.control, control, told))
+    if mifid:
+        told = "Fréchet distance to training pictures, raised where they are copied; lower is better."
+        figures.append(Figure("MiFID", mifid.value, mifid.control, "new real pictures", told))
+    return tuple(figures)

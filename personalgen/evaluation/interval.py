@@ -1,5 +1,6 @@
 """A number with its interval, and the two ways intervals are made here: percentiles of resamples, normal quantiles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -49,6 +50,14 @@ def mean_interval(values: FloatArray, confidence: float) -> Interval:
 def within_share(interval: Interval) -> Interval:
     """Return the interval of a share, cut to [0, 1]."""
     return Interval(interval.value, max(interval.low, 0.0), min(interval.high, 1.0))
+
+
+def flat_intervals(named: Mapping[str, Interval | None]) -> dict[str, float]:
+    """Return values by name, and their ends under the name with `_low` and `_high`; what is missing has no entry."""
+    found = {name: interval for name, interval in named.items() if interval is not None}
+    values = {name: interval.value for name, interval in found.items()}
+    values |= {f"{name}_low": interval.low for name, interval in found.items()}
+    return values | {f"{name}_high": interval.high for name, interval in found.items()}
 
 
 def resample_counts(n_users: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:

@@ -83,7 +83,7 @@ class ContentJudge:
             )
         features = np.asarray(items.features, np.float64)
         self.mean_ = features.mean(axis=0)
-        self.whitening_ = _whitening(features - self.mean_, min(self.dims, len(items) // 4))
+        self.whitening_ = whitening(features - self.mean_, min(self.dims, len(items) // 4))
         return self
 
     def whiten(self, features: NDArray[Any]) -> FloatArray:
@@ -93,7 +93,7 @@ class ContentJudge:
     def score(self, pictures: Pictures, items: Pictures, user_items: csr_array) -> FloatArray:
         """Return (n_pictures, n_users) cosines in [-1, 1]."""
         profiles = weighted_rows(user_items) @ self.whiten(items.features)
-        return _unit(self.whiten(pictures.features)) @ _unit(profiles).T
+        return unit_rows(self.whiten(pictures.features)) @ unit_rows(profiles).T
 
 
 def weighted_rows(user_items: csr_array) -> csr_array:
@@ -113,7 +113,7 @@ def weighted_rows(user_items: csr_array) -> csr_array:
     return likes
 
 
-def _whitening(centred: FloatArray, dims: int) -> FloatArray:
+def whitening(centred: FloatArray, dims: int) -> FloatArray:
     """Return (d, dims): leading principal directions divided by the root of their shrunk variance."""
     from sklearn.covariance import ledoit_wolf_shrinkage
 
@@ -129,6 +129,6 @@ def _whitening(centred: FloatArray, dims: int) -> FloatArray:
     return np.asarray(directions[:dims].T / np.sqrt(shrunk))
 
 
-def _unit(rows: FloatArray) -> FloatArray:
+def unit_rows(rows: FloatArray) -> FloatArray:
     """Return rows of length one; a zero row stays zero."""
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY))

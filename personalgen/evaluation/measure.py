@@ -1,4 +1,4 @@
-"""One model's measurement against held-out rows: the yardstick is built once a night and shared by all models."""
+"""One model's measurement against held-out rows, by a yardstick that all models share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,57 +6,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personalgen.errors import DataError
+from personalgen.evaluation.agreement import Agreement, agreement
+from personalgen.evaluation.diversity import MIN_PICTURES, Diversity, diversity
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_with_floor, kid, kid_floor
-from personalgen.evaluation.interval import FloatArray, Interval
-from personalgen.evaluation.judge import ContentJudge, Judge, Pictures, weighted_rows
-from personalgen.evaluation.options import EvaluationOptions
-from personalgen.evaluation.preference import PreferenceGain, preference_gain
-from personalgen.evaluation.selection import Selection
+from personalgen.evaluation.identification import Identification, identify
+from personalgen.evaluation.interval import FloatArray, Interval, flat_intervals
+from personalgen.evaluation.judge import ContentJudge, Pictures, weighted_rows
+from personalgen.evaluation.manifold import ManifoldWithControl, manifold_with_control
+from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisation, mifid_with_control
+from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
+from personalgen.evaluation.preference import PreferenceGain, gain_interval, preference_gain
+from personalgen.evaluation.retrieval import Retrieval, retrieve
+from personalgen.evaluation.yardstick import Yardstick
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """What models are measured against: held-out rows, their judge features and a fitted judge."""
+class SecondOpinion:
+    """What judge B says, who is of another make, and how far it agrees with the first one."""
 
-    selection: Selection
-    items: Pictures
-    judge: Judge
-    real_scores: FloatArray
-    """(n_users, n_users): held-out real likes of u (rows) judged for v (columns)."""
+    judge: str
+    """Which judge."""
 
-    @property
-    def n_users(self) -> int:
-        """Users whose pictures are judged."""
-        return len(self.selection.user_index)
+    preference: PreferenceGain
+    """Personal fit, for the users it may judge."""
 
-    def real_features(self) -> NDArray[Any]:
-        """Return features of the reference items of the test split."""
-        return np.asarray(self.items.features[self.selection.is_reference & ~self.selection.is_judge])
-
-    def other_real_features(self) -> NDArray[Any]:
-        """Return features of the reference items of the judge split: the other side of the real-vs-real floor."""
-        return np.asarray(self.items.features[self.selection.is_reference & self.selection.is_judge])
-
-    def scores(self, features: NDArray[Any], images: NDArray[np.uint8] | None = None) -> FloatArray:
-        """Return (n_users, n_users) mean scores of u's pictures for v, from (n_users, k, d) features."""
-        self._require_users(features)
-        n_users, k = features.shape[:2]
-        flat = None if images is None else images.reshape(n_users * k, *images.shape[2:])
-        pictures = Pictures(features.reshape(n_users * k, -1), flat)
-        scores = self.judge.score(pictures, self.items, self.selection.profile_likes)
-        return np.asarray(scores.reshape(n_users, k, n_users).mean(axis=1))
-
-    def users_of_rows(self, features: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the user position of each row of `features` flattened to (n_users * k, d)."""
-        return np.repeat(np.arange(len(features)), features.shape[1])
-
-    def _require_users(self, features: NDArray[Any]) -> None:
-        if features.ndim != 3 or len(features) != self.n_users:
-            raise DataError(
-                f"Expected features (n_users={self.n_users}, images_per_user, d) in the order of selection.user_index, "
-                f"found {features.shape}. Generate for exactly these users. Nothing was measured."
-            )
+    agreement: Agreement
+    """With the first judge, over the same users and pictures."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +48,37 @@ class Evaluation:
     """Fréchet distance of generated pictures, with its real-vs-real floor at the same size."""
 
     preference: PreferenceGain
-    """Personal fit by the judge, with control and ceiling."""
+    """Personal fit by the first judge, with control and ceiling."""
 
     judge: str
-    """Which judge."""
+    """Which judge that is."""
+
+    second: SecondOpinion | None
+    """What a judge of another make says; None where there is none."""
+
+    second_missing: str
+    """Why there is none."""
+
+    identification: Identification
+    """How often users are named from their pictures."""
+
+    retrieval: Retrieval | None
+    """How high held-out likes stand by likeness to the pictures; None where the first judge has no space of its own."""
+
+    history_gain: Interval | None
+    """How much more pictures resemble their own user's history than other users'; None where it is not told."""
+
+    manifold: ManifoldWithControl
+    """Precision, recall, density and coverage, beside those of real pictures in the place of the generated ones."""
+
+    diversity: Diversity | None
+    """How much pictures differ within and between users, beside real likes; None where too few users have two."""
+
+    memorisation: Memorisation | None
+    """Pictures nearer to a training picture than new real ones are; None where it is not told what was trained on."""
+
+    mifid: Mifid | None
+    """Fréchet distance to the training pictures, raised where they are copied; None likewise."""
 
     n_images: int
     """Generated pictures measured."""
@@ -85,44 +87,32 @@ class Evaluation:
     """Real pictures they were compared with."""
 
     def metrics(self) -> dict[str, float]:
-        """Return flat names and numbers for a metric logger; an NPG that is missing has no entry."""
-        intervals = {
-            "kid": self.kid,
-            "kid_floor": self.kid_floor,
-            "fit_gain": self.preference.gain,
-            "fit_real_gain": self.preference.real_gain,
-            "npg": self.preference.npg,
-        }
-        named = {name: interval for name, interval in intervals.items() if interval is not None}
-        values = {name: interval.value for name, interval in named.items()}
-        values |= {f"{name}_low": interval.low for name, interval in named.items()}
-        values |= {f"{name}_high": interval.high for name, interval in named.items()}
-        return values | {
-            "fit_generated": self.preference.generated.value,
-            "fit_shuffled": self.preference.shuffled.value,
-            "fit_real": self.preference.real.value,
-            "fit_p_value": self.preference.p_value,
-            "frechet": self.frechet.value,
-            "frechet_floor": self.frechet.floor,
-            "n_users": float(self.preference.n_users),
-        }
-
-
-def build_yardstick(
-    selection: Selection, items: Pictures, *, options: EvaluationOptions, judge: Judge | None = None
-) -> Yardstick:
-    """Return the yardstick from `selection` and the judge features of its rows; without `judge`, judge A is fitted.
-
-    Raises:
-        DataError: features and rows differ in number, a like is of an item of the wrong split, or rows are too few.
-    """
-    _require_apart(selection, items)
-    if judge is None:
-        rows = selection.is_reference & selection.is_judge
-        judge = ContentJudge(dims=options.judge_dims).fit(items.take(rows))
-    item_scores = judge.score(items, items, selection.profile_likes)
-    real_scores = np.asarray(weighted_rows(selection.held_out_likes) @ item_scores)
-    return Yardstick(selection=selection, items=items, judge=judge, real_scores=real_scores)
+        """Return flat names and numbers for a metric logger; what is missing has no entry."""
+        values = flat_intervals(
+            {
+                "kid": self.kid,
+                "kid_floor": self.kid_floor,
+                "fit_gain": self.preference.gain,
+                "fit_real_gain": self.preference.real_gain,
+                "npg": self.preference.npg,
+                "history_gain": self.history_gain,
+            }
+        )
+        values |= self.identification.metrics() | (self.retrieval.metrics() if self.retrieval else {})
+        values |= _crowd_metrics(self.manifold, self.diversity, self.memorisation, self.mifid)
+        return (
+            values
+            | (_second_metrics(self.second) if self.second else {})
+            | {
+                "fit_generated": self.preference.generated.value,
+                "fit_shuffled": self.preference.shuffled.value,
+                "fit_real": self.preference.real.value,
+                "fit_p_value": self.preference.p_value,
+                "frechet": self.frechet.value,
+                "frechet_floor": self.frechet.floor,
+                "n_users": float(self.preference.n_users),
+            }
+        )
 
 
 def measure(
@@ -130,35 +120,130 @@ def measure(
 ) -> Evaluation:
     """Return the measurement of one model from the features (n_users, k, d) of each evaluated user's pictures.
 
-    Deterministic for given inputs and `options.seed`.
+    `images` are their pixels, for judges that look at them. Deterministic for given inputs and `options.seed`.
     """
-    scores = yardstick.scores(features, images)
+    by_picture = yardstick.picture_scores(yardstick.first, features, images)
+    scores = np.asarray(by_picture.mean(axis=1))
     flat, real, other = (
         features.reshape(-1, features.shape[-1]),
         yardstick.real_features(),
         yardstick.other_real_features(),
     )
+    second, missing = _second_opinion(features, yardstick, options, images, scores)
+    likes, groups = yardstick.selection.held_out_likes, yardstick.users_of_rows(features)
+    training = yardstick.training
     return Evaluation(
-        kid=kid(real, flat, groups=yardstick.users_of_rows(features), confidence=options.confidence),
+        kid=kid(real, flat, groups=groups, confidence=options.confidence),
         kid_floor=kid_floor(real, other, confidence=options.confidence),
         frechet=frechet_with_floor(real, other, flat, seed=options.seed),
         preference=preference_gain(scores, yardstick.real_scores, options=options),
         judge=yardstick.judge.name,
+        second=second,
+        second_missing=missing,
+        identification=identify(by_picture, yardstick.first.item_scores, likes, options=options),
+        retrieval=_retrieved(features, yardstick, options),
+        history_gain=_history_gain(features, yardstick, options),
+        manifold=manifold_with_control(
+            real, other, flat, groups=groups, confidence=options.confidence, seed=options.seed
+        ),
+        diversity=spread_of(features, yardstick, options),
+        memorisation=memorised_of(features, yardstick, options),
+        mifid=mifid_with_control(training.items.features, real, flat, seed=options.seed) if training else None,
         n_images=len(flat),
         n_real=len(real),
     )
 
 
-def _require_apart(selection: Selection, items: Pictures) -> None:
-    if len(items) != len(selection.item_index):
-        raise DataError(
-            f"Expected judge features of the {len(selection.item_index)} rows of selection.item_index, found "
-            f"{len(items)}. Compute them for exactly these rows. Nothing was measured."
-        )
-    wrong = int((~selection.is_judge[selection.profile_likes.indices]).sum())
-    wrong += int(selection.is_judge[selection.held_out_likes.indices].sum())
-    if wrong:
-        raise DataError(
-            f"Profiles must be built on judge items and the ceiling on test items, found {wrong} likes of the wrong "
-            "split: the ceiling would contain itself. Mend the selection. Nothing was measured."
-        )
+def spread_of(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Diversity | None:
+    """Return the diversity of users' pictures beside that of their held-out likes; None where too few have two."""
+    likes = yardstick.selection.held_out_likes
+    if (np.diff(likes.indptr) >= MIN_PICTURES).sum() < MIN_USERS or features.shape[1] < MIN_PICTURES:
+        return None
+    return diversity(
+        features,
+        yardstick.items.features,
+        likes,
+        n_resamples=options.bootstrap,
+        confidence=options.confidence,
+        seed=options.seed,
+    )
+
+
+def memorised_of(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Memorisation | None:
+    """Return how many pictures are too near to a training picture.
+
+    None where it is not told what was trained on, or where fewer than 16 different held-out pictures set the threshold.
+    """
+    real = yardstick.real_features()
+    if yardstick.training is None or len(np.unique(real, axis=0)) < 2 * MIN_USERS:
+        return None
+    train = yardstick.training.items.features
+    flat, groups = features.reshape(-1, features.shape[-1]), yardstick.users_of_rows(features)
+    return memorisation(train, real, flat, groups=groups, confidence=options.confidence, seed=options.seed)
+
+
+def _crowd_metrics(
+    found: ManifoldWithControl, spread: Diversity | None, copied: Memorisation | None, mifid: Mifid | None
+) -> dict[str, float]:
+    """Return the figures of pictures as a crowd, each with its control."""
+    named: dict[str, Interval | None] = {}
+    for name in ("precision", "recall", "density", "coverage"):
+        named |= {name: getattr(found.generated, name), f"{name}_real": getattr(found.real, name)}
+    if spread:
+        named |= {"diversity_within": spread.intra_ratio, "diversity_between": spread.inter_ratio}
+    if copied:
+        named |= {"memorised": copied.share, "memorised_real": copied.control}
+    return flat_intervals(named) | ({"mifid": mifid.value, "mifid_real": mifid.control} if mifid else {})
+
+
+def _second_metrics(second: SecondOpinion) -> dict[str, float]:
+    fit = second.preference
+    found = {"b_fit_gain": fit.gain, "b_fit_real_gain": fit.real_gain, "b_npg": fit.npg}
+    agreed = {"judges_agree": second.agreement.same_winner, "judges_correlation": second.agreement.correlation}
+    return flat_intervals(found | agreed) | {"b_fit_p_value": fit.p_value, "b_n_users": float(fit.n_users)}
+
+
+def _second_opinion(
+    features: NDArray[Any],
+    yardstick: Yardstick,
+    options: EvaluationOptions,
+    images: NDArray[np.uint8] | None,
+    first_scores: FloatArray,
+) -> tuple[SecondOpinion | None, str]:
+    """Return what judge B says, or why it says nothing."""
+    panel = yardstick.second
+    if panel is None or images is None:
+        return None, yardstick.second_missing or "The second judge looks at pixels, and was given none."
+    scores = np.asarray(yardstick.picture_scores(panel, features, images).mean(axis=1))
+    agreed = agreement(first_scores[np.ix_(panel.users, panel.users)], scores, options=options)
+    return SecondOpinion(
+        panel.judge.name, preference_gain(scores, panel.real_scores, options=options), agreed
+    ), yardstick.second_missing
+
+
+def _retrieved(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Retrieval | None:
+    """Return how high held-out likes stand among all test rows, by judge A's whitened features."""
+    judge, selection = yardstick.judge, yardstick.selection
+    if not isinstance(judge, ContentJudge):
+        return None
+    rows = judge.whiten(yardstick.items.features)
+    test = np.flatnonzero(~selection.is_judge)
+    pictures = judge.whiten(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:2], -1).mean(axis=1)
+    profiles = np.asarray(weighted_rows(selection.profile_likes) @ rows)
+    return retrieve(pictures, profiles, rows[test], selection.held_out_likes[:, test], options=options)
+
+
+def _history_gain(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Interval | None:
+    """Return how much more pictures resemble the weighted mean of their own user's history than that of others.
+
+    None where fewer than 8 of the users have a history.
+    """
+    training = yardstick.training
+    if training is None:
+        return None
+    users = np.flatnonzero(np.diff(training.history.indptr))
+    if len(users) < MIN_USERS:
+        return None
+    flat = Pictures(features[users].reshape(-1, features.shape[-1]))
+    scores = yardstick.judge.score(flat, training.items, training.history[users])
+    return gain_interval(np.asarray(scores.reshape(len(users), -1, len(users)).mean(axis=1)), options=options)

@@ -1,5 +1,6 @@
 """How much is measured, and how surely."""
 
+import math
 from dataclasses import dataclass
 
 from personalgen.bounds import check_options
@@ -28,6 +29,13 @@ class EvaluationOptions:
 
     judge_dims: int = 16
     """Most whitened dimensions the judge compares in; few dimensions see taste with the least noise."""
+
+    guidances: tuple[float, ...] = ()
+    """Guidances tried tonight beside `generation.guidance`. Where any, or a truncation, is named, the challenger is
+    drawn at the point that the rule chooses (evaluation/operating_curve.py), and released at it."""
+
+    truncations: tuple[float, ...] = ()
+    """Truncations tried tonight beside `generation.truncation_psi`, each with each guidance."""
 
     bootstrap: int = 1000
     """Resamples of the users behind each interval of personal fit."""
@@ -61,5 +69,13 @@ class EvaluationOptions:
                 "permutations": 100,
                 "seed": 0,
             },
-            more=[] if 0.5 <= self.confidence < 1 else [f"confidence must be in [0.5, 1), found {self.confidence}"],
+            more=[
+                *([] if 0.5 <= self.confidence < 1 else [f"confidence must be in [0.5, 1), found {self.confidence}"]),
+                *(
+                    f"{name} must be at least 0, found {value}"
+                    for name in ("guidances", "truncations")
+                    for value in getattr(self, name)
+                    if not (math.isfinite(value) and value >= 0)
+                ),
+            ],
         )

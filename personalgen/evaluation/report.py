@@ -64,15 +64,23 @@ def write_report(
     figures: Sequence[Figure],
     pictures: Sequence[ReportPicture] = (),
     counts: Mapping[str, object] | None = None,
+    card: Mapping[str, object] | None = None,
     subtitle: str = "",
     simulated: str = "",
 ) -> Path:
     """Write the report atomically and return its path.
 
-    `simulated` is shown as a banner above everything: say there what is made up. `counts` are small facts, in order.
+    `simulated` is shown as a banner above everything: say there what is made up. `counts` are small facts, in order,
+    and `card` those of the model.
     """
     page = report_html(
-        title=title, figures=figures, pictures=pictures, counts=counts or {}, subtitle=subtitle, simulated=simulated
+        title=title,
+        figures=figures,
+        pictures=pictures,
+        counts=counts or {},
+        card=card or {},
+        subtitle=subtitle,
+        simulated=simulated,
     )
     return write_bytes(path, page.encode())
 
@@ -83,6 +91,7 @@ def report_html(
     figures: Sequence[Figure],
     pictures: Sequence[ReportPicture],
     counts: Mapping[str, object],
+    card: Mapping[str, object],
     subtitle: str,
     simulated: str,
 ) -> str:
@@ -94,6 +103,7 @@ def report_html(
         _counts(counts),
         _table(figures),
         *(_picture(picture) for picture in pictures),
+        f"<h2>Model card</h2>\n{_counts(card)}" if card else "",
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -22,6 +22,8 @@ from personalgen.tables.split import JUDGE, TEST
 
 IndexArray = NDArray[np.int64]
 MaskArray = NDArray[np.bool_]
+_LIKES_OF_JUDGE_USERS = 2
+"""Fewest likes of somebody a judge learns from: what they have in common is what it learns."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,18 @@ class Selection:
     held_out_likes: csr_array
     """(n_users, n_rows) positive weights of later likes of test items; a zero says nothing."""
 
+    is_judge_user: MaskArray
+    """(n_users,) True for evaluated users of the judge split: a judge that learns from people may not judge them."""
+
+    judge_likes: csr_array
+    """(n_judge_users, n_rows) positive weights of all likes of judge items by users of the judge split."""
+
 
 def select_held_out(
     *,
     user_ids: Sequence[str],
     judged_users: MaskArray,
+    user_split: NDArray[Any],
     item_split: NDArray[Any],
     user_index: NDArray[Any],
     item_index: NDArray[Any],
@@ -60,9 +69,9 @@ def select_held_out(
 ) -> Selection:
     """Return the users and held-out rows to evaluate on, the same for the same inputs and seed.
 
-    `judged_users` marks the users who may be evaluated: those that training never saw. `item_split` holds the code of
-    each item's split (tables.split); `later` marks the interactions that no condition under evaluation has seen.
-    Dislikes (negative weights) are left out.
+    `judged_users` marks the users who may be evaluated. `user_split` and `item_split` hold the codes of splits
+    (tables.split); `later` marks the interactions that no condition under evaluation has seen. Dislikes (negative
+    weights) are left out.
 
     Raises:
         DataError: fewer than 8 held-out users have enough held-out likes on both splits.
@@ -77,7 +86,10 @@ def select_held_out(
     _require_users(len(eligible), options.min_likes)
     users = _first_by_digest(eligible, user_ids, options.n_users)
     profile, held_out = profile[users], held_out[users]
-    rows, is_reference = _rows(item_split, np.concatenate([profile.indices, held_out.indices]), options)
+    of_judges = _likes(shape, user_index, item_index, weight, (weight > 0) & (item_split[item_index] == JUDGE))
+    learnt_from = _judge_users(of_judges, user_ids, user_split, options)
+    liked = np.concatenate([matrix.indices for matrix in (profile, held_out, of_judges[learnt_from])])
+    rows, is_reference = _rows(item_split, liked, options)
     return Selection(
         user_index=users,
         item_index=rows,
@@ -85,6 +97,8 @@ def select_held_out(
         is_reference=is_reference,
         profile_likes=csr_array(profile[:, rows]),
         held_out_likes=csr_array(held_out[:, rows]),
+        is_judge_user=np.asarray(user_split[users] == JUDGE),
+        judge_likes=csr_array(of_judges[learnt_from][:, rows]),
     )
 
 
@@ -94,6 +108,14 @@ def _likes(
     """Return (n_users, n_items) summed weights of the kept interactions."""
     entries = (weight[keep].astype(np.float64), (user_index[keep], item_index[keep]))
     return coo_array(entries, shape=shape).tocsr()
+
+
+def _judge_users(
+    likes: csr_array, user_ids: Sequence[str], user_split: NDArray[Any], options: EvaluationOptions
+) -> IndexArray:
+    """Return the users of the judge split with at least two likes of judge items, as many as are evaluated at most."""
+    eligible = np.flatnonzero((user_split == JUDGE) & (_row_lengths(likes) >= _LIKES_OF_JUDGE_USERS))
+    return _first_by_digest(eligible, user_ids, options.n_users)
 
 
 def _row_lengths(user_items: csr_array) -> IndexArray:

@@ -19,6 +19,11 @@ class GateOptions:
     an untrained generator stands at about 19, coloured blobs at 4 to 6, and shapes one can name below 2."""
     min_gain: float = 0.0
     """First promotion only: the lower end of the preference gain's interval must exceed this."""
+    max_memorised: float = 0.1
+    """First promotion only: the upper end of the share of pictures that are nearer to a training picture than 99 % of
+    new real ones may not exceed this."""
+    min_diversity: float = 0.5
+    """First promotion only: least diversity between users' pictures, as a share of that of their real likes."""
     min_users: int = 8
     """Fewest held-out users an evaluation may stand on."""
 
@@ -44,6 +49,10 @@ class Figures:
     gain_high: float
     n_users: int
     """Held-out users behind the figures."""
+    diversity: float | None = None
+    """Differences between users' pictures over those between their real likes; None where that cannot be measured."""
+    memorised_high: float | None = None
+    """Upper end of the share of pictures too near to a training picture; None where that cannot be measured."""
 
     @classmethod
     def failed(cls) -> "Figures":
@@ -69,6 +78,12 @@ class PairedDifference:
     """Of the personal fit; above 0 the challenger is better."""
     kid: Difference
     """Of KID; below 0 the challenger is better."""
+    between: Difference | None = None
+    """Of the diversity between users' pictures, as a share of real likes'; None where it cannot be measured."""
+    within: Difference | None = None
+    """Of the diversity within users' pictures, likewise."""
+    memorised: Difference | None = None
+    """Of the share of pictures too near to a training picture; None where it cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +111,54 @@ def decide(
 
 
 def _first(challenger: Figures, options: GateOptions) -> Verdict:
-    """Return the verdict by absolute thresholds."""
-    excess = challenger.kid - challenger.kid_floor
-    good_images = excess <= options.max_kid_over_floor
-    good_fit = challenger.gain_low > options.min_gain
-    sign = "<=" if good_images else ">"
-    kid = (
-        f"KID {challenger.kid:.4g} exceeds its floor {challenger.kid_floor:.4g} by {excess:.4g} {sign} "
-        f"{options.max_kid_over_floor:g}"
-    )
-    gain = (
-        f"the preference gain {challenger.gain:.4g} has an interval from {challenger.gain_low:.4g}, "
-        f"{'above' if good_fit else 'not above'} {options.min_gain:g}"
-    )
-    return Verdict(promote=good_images and good_fit, reasons=("no champion: absolute thresholds hold", kid, gain))
+    """Return the verdict by absolute thresholds; what cannot be measured holds nobody."""
+    checks = [_kid_check(challenger, options), _gain_check(challenger, options)]
+    if challenger.diversity is not None:
+        least = options.min_diversity
+        told = f"diversity between users is {challenger.diversity:.3g} of that of real likes"
+        checks.append(_check(told, challenger.diversity >= least, f">= {least:g}", f"< {least:g}"))
+    if challenger.memorised_high is not None:
+        most = options.max_memorised
+        told = f"at most {challenger.memorised_high:.3g} of the pictures are memorised"
+        checks.append(_check(told, challenger.memorised_high <= most, f"<= {most:g}", f"> {most:g}"))
+    words = tuple(text for _, text in checks)
+    return Verdict(promote=all(good for good, _ in checks), reasons=("no champion: absolute thresholds hold", *words))
+
+
+def _kid_check(challenger: Figures, options: GateOptions) -> tuple[bool, str]:
+    excess, most = challenger.kid - challenger.kid_floor, options.max_kid_over_floor
+    told = f"KID {challenger.kid:.4g} exceeds its floor {challenger.kid_floor:.4g} by {excess:.4g}"
+    return _check(told, excess <= most, f"<= {most:g}", f"> {most:g}")
+
+
+def _gain_check(challenger: Figures, options: GateOptions) -> tuple[bool, str]:
+    least = options.min_gain
+    told = f"the preference gain {challenger.gain:.4g} has an interval from {challenger.gain_low:.4g},"
+    return _check(told, challenger.gain_low > least, f"above {least:g}", f"not above {least:g}")
+
+
+def _check(told: str, good: bool, if_good: str, if_bad: str) -> tuple[bool, str]:  # noqa: FBT001 - a check is one
+    """Return whether a threshold is met, and the words."""
+    return good, f"{told} {if_good if good else if_bad}"
 
 
 def _against_champion(paired: PairedDifference) -> Verdict:
-    """Return the verdict by the paired differences."""
-    fit, fit_words = _judge("personal fit", paired.fit, better=1)
-    kid, kid_words = _judge("KID", paired.kid, better=-1)
-    reasons = (fit_words, kid_words)
-    if min(fit, kid) < 0:
+    """Return the verdict by the paired differences: something is better, and nothing worse, beyond its interval."""
+    judged = [_judge("personal fit", paired.fit, better=1), _judge("KID", paired.kid, better=-1)]
+    guarded = [
+        _judge(name, difference, better=better)
+        for name, difference, better in (
+            ("diversity between users", paired.between, 1),
+            ("diversity within users", paired.within, 1),
+            ("the share of memorised pictures", paired.memorised, -1),
+        )
+        if difference is not None
+    ]
+    regressed = [outcome for outcome, _ in (*judged, *guarded) if outcome < 0]
+    reasons = tuple(words for _, words in (*judged, *guarded))
+    if regressed:
         return Verdict(promote=False, reasons=reasons)
-    if max(fit, kid) == 0:
+    if max(outcome for outcome, _ in judged) == 0:
         return Verdict(promote=False, reasons=(*reasons, "no difference beyond its interval"))
     return Verdict(promote=True, reasons=reasons)
 
@@ -145,7 +184,14 @@ def _faults(
         if paired is None:
             faults.append("challenger and champion were not compared in pairs")
     if paired is not None:
-        faults += _difference_faults("personal fit", paired.fit) + _difference_faults("KID", paired.kid)
+        named = {
+            "personal fit": paired.fit,
+            "KID": paired.kid,
+            "diversity between users": paired.between,
+            "diversity within users": paired.within,
+            "memorisation": paired.memorised,
+        }
+        faults += [fault for name, one in named.items() if one is not None for fault in _difference_faults(name, one)]
         if champion is None:
             faults.append("a paired difference came without a champion")
     return tuple(faults)
@@ -153,7 +199,8 @@ def _faults(
 
 def _figure_faults(who: str, figures: Figures, options: GateOptions) -> list[str]:
     """Return what is wrong with one model's figures."""
-    bad = [field.name for field in fields(figures) if not math.isfinite(getattr(figures, field.name))]
+    known = {field.name: value for field in fields(figures) if (value := getattr(figures, field.name)) is not None}
+    bad = [name for name, value in known.items() if not math.isfinite(value)]
     faults = [f"the {who}'s evaluation failed: {', '.join(bad)} not finite"] if bad else []
     if figures.n_users < options.min_users:
         faults.append(f"the {who} was evaluated on {figures.n_users} users, fewer than {options.min_users}")

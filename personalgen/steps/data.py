@@ -82,9 +82,15 @@ class NightData:
         return np.asarray(self.item_split == TRAIN, dtype=np.bool_)
 
     @cached_property
+    def user_split(self) -> NDArray[np.int8]:
+        """(n_users,) codes: 0 train, 1 judge, 2 test; all 0 where nobody is held out."""
+        codes = np.asarray(user_splits(self.history.user_ids), dtype=np.int8)
+        return codes if self.split.hold_out_users else np.zeros_like(codes)
+
+    @property
     def train_users(self) -> NDArray[np.bool_]:
         """(n_users,) True for users whose history may be trained on; the others are evaluated."""
-        return np.asarray(user_splits(self.history.user_ids) == TRAIN) | (not self.split.hold_out_users)
+        return np.asarray(self.user_split == TRAIN, dtype=np.bool_)
 
     @property
     def judged_users(self) -> NDArray[np.bool_]:

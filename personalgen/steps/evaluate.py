@@ -1,40 +1,32 @@
 """Measures tonight's challenger beside the champion (or the snapshot it started from), on people and items held out."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from personalgen.artifacts import write_json
-from personalgen.embeddings import PreferenceTable
 from personalgen.errors import DataError
 from personalgen.evaluation import (
     Comparison,
     Evaluation,
     Figure,
-    Pictures,
-    Yardstick,
-    build_yardstick,
     compare,
     comparison_figures,
     evaluation_figures,
-    judge_features,
     measure,
-    select_held_out,
+    write_png,
 )
-from personalgen.generation.sampler import Sampler
-from personalgen.models import load_generator
+from personalgen.generation.options import OperatingPoint
 from personalgen.registry.run import Run
-from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, preferences_for
+from personalgen.steps.embed import Embedded
+from personalgen.steps.extremes import EXTREMES, extremes_sheet
 from personalgen.steps.night import Night, run_stage
+from personalgen.steps.operating_points import CURVE, curve_numbers, operating_point_of
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
+from personalgen.steps.yardstick import pictures_of, yardstick_of
 
 Numbers = dict[str, float]
 
@@ -60,6 +52,10 @@ class Evaluated:
     """The figures with their controls, as JSON."""
     champion_id: int = 0
     """Catalogue id of the live model that was measured beside the challenger; 0 where nothing was live."""
+    operating_point: dict[str, Any] = field(default_factory=dict)
+    """Where the challenger was drawn, and where it is released if it is promoted; empty where nothing was measured."""
+    point_because: str = ""
+    """Why there; empty where it is the settings' point and no other was tried."""
 
 
 def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained) -> Evaluated:
@@ -76,17 +72,28 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     except DataError as error:
         write_json(table, [])
         return Evaluated({}, {}, "", {}, str(error), "", str(table), champion_id)
-    features = {"challenger": features_of(workspace, night, embedded, Path(trained.folder), yardstick)}
+    point, curve, why = operating_point_of(workspace, night, embedded, Path(trained.folder), yardstick)
+    drawn = {"challenger": pictures_of(workspace, night, embedded, Path(trained.folder), yardstick, point=point)}
     before_is = "champion" if live else "snapshot" if embedded.start else ""
     if before_is:
         start = workspace.model_folder(champion_id) if live else Path(embedded.start)
-        features["before"] = features_of(workspace, night, embedded, start, yardstick)
+        served = OperatingPoint(**live.operating_point) if live else None
+        drawn["before"] = pictures_of(workspace, night, embedded, start, yardstick, point=served)
     options = workspace.settings.evaluation
-    results = {name: measure(found, yardstick, options=options) for name, found in features.items()}
-    paired = compare(features["challenger"], features["before"], yardstick, options=options) if before_is else None
+    results = {
+        name: measure(found.features, yardstick, options=options, images=found.images) for name, found in drawn.items()
+    }
+    paired = None
+    if before_is:
+        paired = compare(drawn["challenger"].features, drawn["before"].features, yardstick, options=options)
     _log(run, results, paired)
+    for step, at in enumerate(curve):
+        run.log_metrics({f"curve_{name}": value for name, value in curve_numbers(at).items()}, step=step)
+    run.set_tags({"operating_point": why[:500]} if why else {})
     write_json(table, _rows(results, paired))
+    write_json(night.path / CURVE, [curve_numbers(at) for at in curve])
     fit = results["challenger"].preference
+    write_png(night.path / EXTREMES, extremes_sheet(data, yardstick, drawn["challenger"], fit.per_user))
     return Evaluated(
         challenger=finite_numbers(results["challenger"]),
         before=finite_numbers(results["before"]) if before_is else {},
@@ -96,59 +103,8 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
         judge=yardstick.judge.name,
         table=str(table),
         champion_id=champion_id,
-    )
-
-
-def yardstick_of(workspace: Workspace, data: NightData) -> Yardstick:
-    """Return the held-out users and items, judged by a net that training never saw."""
-    options, history = workspace.settings.evaluation, data.history
-    selection = select_held_out(
-        user_ids=history.user_ids,
-        judged_users=data.judged_users,
-        item_split=data.item_split,
-        user_index=history.user_index,
-        item_index=history.item_index,
-        weight=history.weight,
-        later=data.later,
-        options=options,
-    )
-    images = np.asarray(data.prepared.images)[selection.item_index]
-    return build_yardstick(selection, Pictures(_judged(workspace, images), images), options=options)
-
-
-def features_of(
-    workspace: Workspace, night: Night, embedded: Embedded, folder: Path, yardstick: Yardstick
-) -> NDArray[np.float32]:
-    """Return (n_users, k, d) judge features of a model's pictures for held-out users; models share users and z.
-
-    Each is told what its own specification asks for, at the settings' operating point as far as it has the fields.
-    """
-    generator, _ = load_generator(folder)
-    users = yardstick.selection.user_index
-    table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
-    k = workspace.settings.evaluation.images_per_user
-    point = workspace.settings.generation.operating_point.among(generator.spec.names)
-    images = draw(Sampler(generator, operating_point=point), table, k)
-    return _judged(workspace, images).reshape(len(users), k, -1)
-
-
-def draw(sampler: Sampler, table: PreferenceTable, per_user: int) -> NDArray[np.uint8]:
-    """Return (n_users * per_user, R, R, 3) pictures, the first `per_user` variants of each user."""
-    rows = torch.arange(len(table.user_ids)).repeat_interleave(per_user)
-    seeds = [derive_seed(user_id, variant) for user_id in table.user_ids for variant in range(per_user)]
-    return sampler.sample(table.to_condition(sampler.generator.spec).take(rows), seeds)
-
-
-def _judged(workspace: Workspace, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    options = workspace.settings.evaluation
-    report, done = workspace.report("judge features"), [0]
-
-    def progress(_stage: str, count: int) -> None:
-        done[0] += count
-        report(done[0], len(images))
-
-    return judge_features(
-        images, px=options.feature_px, batch_size=options.batch_size, threads=options.threads, progress=progress
+        operating_point=asdict(point),
+        point_because=why,
     )
 
 
@@ -158,7 +114,7 @@ def finite_numbers(result: Evaluation) -> Numbers:
 
 
 def _paired_numbers(paired: Comparison | None) -> Numbers:
-    return {name: float(value) for name, value in asdict(paired).items()} if paired else {}
+    return paired.metrics() if paired else {}
 
 
 def _log(run: Run, results: dict[str, Evaluation], paired: Comparison | None) -> None:

@@ -91,11 +91,13 @@ def _repointing(
 
 
 def operating_point(workspace: Workspace, decided: Decided) -> OperatingPoint:
-    """Return where tonight's images are drawn: at the settings' point if the night promotes, else at the live one.
+    """Return where tonight's images are drawn: where the challenger was measured if it is promoted, else the live one.
 
     So the images of a held night are what users see, whatever the settings say by now.
     """
     live = workspace.live()
+    if decided.promote and decided.operating_point:
+        return OperatingPoint(**decided.operating_point)
     if decided.promote or live is None:
         return workspace.settings.generation.operating_point
     return OperatingPoint(**live.operating_point)

@@ -1,8 +1,8 @@
 """Asks the gate whether tonight's challenger may reach users. Nothing moves yet: the release does that."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from personalgen.artifacts import canonical_json
 from personalgen.registry.promotion import Difference, Figures, PairedDifference, Verdict, decide
@@ -26,6 +26,8 @@ class Decided:
     version: int
     live_before: int
     """Version that was live before the verdict; 0 where none was."""
+    operating_point: dict[str, Any] = field(default_factory=dict)
+    """Where the challenger was measured, and is released if it is promoted; empty where it was not measured."""
 
 
 def promote(workspace: Workspace, night: Night, evaluated: Evaluated, registered: Registered) -> Decided:
@@ -47,6 +49,7 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
         model_version_id=chosen[0],
         version=chosen[1],
         live_before=live_version,
+        operating_point=evaluated.operating_point,
     )
 
 
@@ -73,13 +76,19 @@ def figures(numbers: Numbers) -> Figures:
         gain_low=_get(numbers, "fit_gain_low"),
         gain_high=_get(numbers, "fit_gain_high"),
         n_users=int(numbers.get("n_users", 0)),
+        diversity=numbers.get("diversity_between"),
+        memorised_high=numbers.get("memorised_high"),
     )
 
 
 def difference(numbers: Numbers) -> PairedDifference:
     """Return the gate's view of the paired comparison."""
-    fit, kid = ([_get(numbers, f"{name}_{end}") for end in ("diff", "low", "high")] for name in ("fit", "kid"))
-    return PairedDifference(fit=Difference(*fit), kid=Difference(*kid))
+    found = {
+        name: Difference(*(_get(numbers, f"{name}_{end}") for end in ("diff", "low", "high")))
+        for name in ("fit", "kid", "between", "within", "memorised")
+        if name in {"fit", "kid"} or f"{name}_diff" in numbers
+    }
+    return PairedDifference(**found)
 
 
 def _get(numbers: Numbers, name: str) -> float:

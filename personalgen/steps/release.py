@@ -6,7 +6,7 @@ from typing import ClassVar
 from personalgen.catalogue import release as decisions
 from personalgen.catalogue.engine import analyze
 from personalgen.registry.run import Run
-from personalgen.steps.generate import Generated
+from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.promote import Decided
 from personalgen.steps.register import Registered
@@ -46,7 +46,7 @@ def _release(
     if decided.promote and not untouched:
         reason = f"not applied, as what is live was moved after the gate had decided: {reason}"
     if decided.promote and untouched:
-        point = workspace.settings.generation.operating_point
+        point = operating_point(workspace, decided)
         decisions.release(
             engine,
             registered.model_version_id,

@@ -8,16 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from personalgen.catalogue import read, write
 from personalgen.evaluation import Figure, Interval, ReportPicture, SheetRow, contact_sheet, write_png, write_report
 from personalgen.generation.sampler import Sampler
 from personalgen.histories import History
-from personalgen.models import load_generator
+from personalgen.models import load_card, load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences_for
-from personalgen.steps.evaluate import Evaluated, draw
+from personalgen.steps.evaluate import Evaluated
+from personalgen.steps.extremes import EXTREMES
 from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.promote import Decided
@@ -25,6 +27,7 @@ from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
 from personalgen.steps.workspace import Workspace
+from personalgen.steps.yardstick import draw
 from personalgen.tables.prepared import QUARANTINE
 from personalgen.worlds import find_world
 
@@ -87,6 +90,16 @@ def _report(
             )
         ]
     )
+    if (night.path / EXTREMES).is_file():
+        best_and_worst = np.asarray(Image.open(night.path / EXTREMES).convert("RGB"))
+        pictures.append(
+            ReportPicture(
+                "Whom it suits best, middling and worst",
+                best_and_worst,
+                "People whom training never saw, by how well the judge says that pictures suit them. Left: what they "
+                "liked last. Right: what was drawn knowing only their earlier likes of training pictures.",
+            )
+        )
     world = workspace.settings.world.name
     html = write_report(
         folder / "report.html",
@@ -95,6 +108,7 @@ def _report(
         figures=[*_figures(Path(evaluated.table)), *recommendation_figures(recommended)],
         pictures=pictures,
         counts={name.replace("_", " "): value for name, value in summary.items() if not name.startswith(_FIGURES)},
+        card=_card_facts(workspace, decided, evaluated),
         simulated=f"Users and events of this source were made up. {find_world(world).licence}" if world else "",
     )
     run.log_artifact(html)
@@ -103,6 +117,26 @@ def _report(
     return Reported(
         html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary
     )
+
+
+def _card_facts(workspace: Workspace, decided: Decided, evaluated: Evaluated) -> dict[str, Any]:
+    """Return what a reader wants to know of the model that draws: what it is, what it has seen, and where it stands."""
+    if not decided.model_version_id:
+        return {}
+    card = load_card(workspace.model_folder(decided.model_version_id))
+    point = operating_point(workspace, decided)
+    facts = {
+        "model": f"{workspace.settings.store.model_name} v{decided.version}",
+        "weights": card.generator_sha256[:16],
+        "family": f"{card.options.family}, {card.options.resolution} px",
+        "told": ", ".join(card.spec.names) or "nothing",
+        "thousand images seen": round(card.trained_kimg, 3),
+        "people held out": card.facts.get("users_held_out", "unknown"),
+        "pictures held out": len(card.facts.get("items_held_out", ())),
+        "basis": card.basis_version[:16],
+        "drawn at": f"guidance {point.guidance:g}, truncation {point.truncation_psi:g}",
+    }
+    return facts | ({"why there": evaluated.point_because} if evaluated.point_because else {})
 
 
 def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:

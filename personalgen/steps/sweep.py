@@ -18,10 +18,11 @@ from personalgen.evaluation import Yardstick, measure
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
-from personalgen.steps.evaluate import features_of, finite_numbers, yardstick_of
+from personalgen.steps.evaluate import finite_numbers
 from personalgen.steps.night import Night
 from personalgen.steps.train import recommender_facts, save_model, train_job, training_facts, training_job
 from personalgen.steps.workspace import Workspace
+from personalgen.steps.yardstick import pictures_of, yardstick_of
 from personalgen.training import (
     Job,
     TrainingResult,
@@ -244,8 +245,9 @@ class _Bench:
         yardstick = self.yardstick
         if isinstance(yardstick, str):
             return {}, yardstick
-        features = features_of(self.workspace, self.night, self.embedded, model, yardstick)
-        result = measure(features, yardstick, options=self.workspace.settings.evaluation)
+        drawn = pictures_of(self.workspace, self.night, self.embedded, model, yardstick)
+        options = self.workspace.settings.evaluation
+        result = measure(drawn.features, yardstick, options=options, images=drawn.images)
         return finite_numbers(result), result.preference.npg_missing or ""
 
 

@@ -79,6 +79,7 @@ def test_judged_rows_are_no_training_rows():
     chosen = select_held_out(
         user_ids=[f"user-{k}" for k in range(50)],
         judged_users=np.ones(50, dtype=bool),
+        user_split=np.full(50, 2),
         item_split=split,
         user_index=user_index,
         item_index=rng.integers(0, 2000, len(user_index)),

@@ -46,6 +46,7 @@ def world(options):
     selection = select_held_out(
         user_ids=[f"u{k}" for k in range(N_USERS)],
         judged_users=np.ones(N_USERS, dtype=bool),
+        user_split=np.repeat([1, 2], N_USERS // 2),
         item_split=rng.choice(3, N_ITEMS, p=[0.4, 0.3, 0.3]),
         user_index=np.tile(np.arange(N_USERS), 80),
         item_index=liked.ravel(),

@@ -31,15 +31,18 @@ def test_every_number_has_a_least_value(name):
 def test_public_names():
     """The package's public names are these: a change is a decision, not an accident."""
     expected = """
-        AttributeEstimator COLOUR CONTENT Comparison ContentJudge Diversity EstimatorError EstimatorOptions Evaluation
-        EvaluationOptions FEATURE_DIM Figure FrechetDistance HistorySimilarity Interval JUDGE_NET Judge JudgeFeatures
-        MIN_USERS MS_SSIM Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers PairMeasure Pictures PlantedFit
-        PlantedSelection PlantedYardstick PreferenceGain ReportPicture SSIM STYLE SegmentFigure Selection SheetRow
-        Spread TEXTURE Yardstick build_yardstick cached_estimator compare comparison_figures contact_sheet
-        content_and_style diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor grid
-        history_similarity judge_features kid kid_floor manifold manifold_with_control measure memorisation
-        mifid_with_control png_bytes preference_gain reading_error segment_figures select_held_out select_planted
-        true_utility_scores user_means write_png write_report
+        Agreement AttributeEstimator COLOUR CONTENT Comparison ContentJudge DescriptorJudge Diversity
+        EstimatorError EstimatorOptions Evaluation EvaluationOptions FEATURE_DIM Figure FrechetDistance
+        HistorySimilarity Identification Interval JUDGE_NET Judge JudgeFeatures MIN_USERS MS_SSIM
+        Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers PairMeasure Panel Pictures
+        PlantedFit PlantedSelection PlantedYardstick PreferenceGain ReportPicture Retrieval SSIM STYLE
+        SecondOpinion SegmentFigure Selection SheetRow Spread TEXTURE TrainingSide Truth Yardstick
+        agreement build_yardstick cached_estimator compare comparison_figures contact_sheet
+        content_and_style diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor
+        grid history_similarity identify judge_features kid kid_floor manifold manifold_with_control
+        measure memorisation mifid_with_control own_scores png_bytes preference_gain reading_error
+        retrieve segment_figures select_held_out select_planted true_utility_scores user_means win_rate
+        write_png write_report
     """
     assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)

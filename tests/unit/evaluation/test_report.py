@@ -164,12 +164,17 @@ def test_figures_of_an_evaluation_carry_their_controls(world, options):
     measured = measure(world.pictures(world.tastes), world.yardstick, options=options)
     figures = evaluation_figures(measured)
     assert figures[0].value == measured.preference.npg
-    assert all(figure.control is not None and figure.control_name and figure.reading for figure in figures)
+    missing = [figure for figure in figures if figure.value is None]
+    assert [figure.name for figure in missing] == ["Normalised preference gain, judge B"]
+    assert "pixels" in missing[0].reading
+    told = [figure for figure in figures if figure.value is not None]
+    assert all(figure.control is not None and figure.control_name and figure.reading for figure in told)
 
 
 def test_figures_of_a_comparison_say_which_way_is_better():
     """Differences stand beside zero, with the direction in words."""
-    fit, fidelity = comparison_figures(Comparison(0.1, 0.05, 0.15, -0.2, -0.3, -0.1, n_users=64, n_real=300))
+    told = Interval(0.1, 0.05, 0.15), Interval(-0.2, -0.3, -0.1)
+    fit, fidelity = comparison_figures(Comparison(*told, None, None, None, n_users=64, n_real=300))
     assert fit.value == Interval(0.1, 0.05, 0.15)
     assert fidelity.value == Interval(-0.2, -0.3, -0.1)
     assert "Above zero is better" in fit.reading

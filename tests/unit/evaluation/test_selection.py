@@ -15,6 +15,7 @@ def history():
     return {
         "user_ids": [f"u{k}" for k in range(N_USERS)],
         "judged_users": np.ones(N_USERS, dtype=bool),
+        "user_split": np.arange(N_USERS) % 3,
         "item_split": rng.choice(3, N_ITEMS, p=[0.6, 0.2, 0.2]),
         "user_index": user_index,
         "item_index": rng.integers(0, N_ITEMS, len(user_index)),

@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given
@@ -47,6 +47,42 @@ def test_no_difference_is_named_as_the_reason():
     """Holding for want of evidence is told apart from holding for a regression."""
     assert "no difference beyond its interval" in decide(GOOD, GOOD, paired("same", "same"), OPTIONS).reasons[-1]
     assert all("no difference" not in r for r in decide(GOOD, GOOD, paired("worse", "same"), OPTIONS).reasons)
+
+
+@dataclass
+class _Guard:
+    name: str
+    worse: Difference
+    better: Difference
+
+
+GUARDS = [_Guard("between", WORSE, BETTER), _Guard("within", WORSE, BETTER), _Guard("memorised", BETTER, WORSE)]
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_lost_diversity_and_copies_hold_a_better_challenger(guard):
+    """A regression of what is guarded holds, whatever fit and KID gained; improving it alone promotes nothing."""
+    better, same = paired("better", "better"), paired("same", "same")
+    held = decide(GOOD, GOOD, replace(better, **{guard.name: guard.worse}), OPTIONS)
+    assert not held.promote
+    assert sum("regressed" in reason for reason in held.reasons) == 1
+    assert decide(GOOD, GOOD, replace(better, **{guard.name: SAME}), OPTIONS).promote
+    assert not decide(GOOD, GOOD, replace(same, **{guard.name: guard.better}), OPTIONS).promote
+
+
+@pytest.mark.parametrize(
+    ("figures", "promote"),
+    [
+        ({"diversity": 0.5, "memorised_high": 0.1}, True),
+        ({"diversity": 0.49, "memorised_high": 0.0}, False),
+        ({"diversity": 1.0, "memorised_high": 0.11}, False),
+    ],
+)
+def test_a_first_model_must_be_diverse_and_no_copier(figures, promote):
+    """Without a champion the thresholds of diversity and memorisation hold as well, each with its words."""
+    verdict = decide(replace(GOOD, **figures), None, None, OPTIONS)
+    assert verdict.promote == promote
+    assert len(verdict.reasons) == 5
 
 
 @pytest.mark.parametrize(("low", "high", "promote"), [(0.0, 0.3, False), (-0.3, 0.0, False), (1e-9, 0.3, True)])
@@ -179,6 +215,7 @@ def test_any_input_gets_a_verdict_and_only_finite_ones_promote(challenger, champ
     verdict = decide(challenger, champion, difference, OPTIONS)
     assert verdict.reasons
     values = [getattr(f, field.name) for f in (challenger, champion) if f for field in fields(f)]
+    values = [value for value in values if value is not None]
     if difference is not None:
         values += [getattr(d, field.name) for d in (difference.fit, difference.kid) for field in fields(d)]
     if challenger is None or not all(map(math.isfinite, values)):

@@ -1,0 +1,44 @@
+"""The planted truth as a judge: the true utility of pictures for the very users that other judges look at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from personalgen.evaluation.attributes import AttributeEstimator
+from personalgen.evaluation.interval import FloatArray
+from personalgen.evaluation.planted import true_utility_scores
+from personalgen.worlds import AttributeWorld, PlantedUsers
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A world, some of its people, and how their held-out real likes score; generated pictures are read alike."""
+
+    world: AttributeWorld
+    estimator: AttributeEstimator
+    users: PlantedUsers
+    real_scores: FloatArray
+    """(n_users, n_users): mean true utility of the held-out likes of u (rows) for v (columns), in nats."""
+
+    @classmethod
+    def of(
+        cls,
+        world: AttributeWorld,
+        estimator: AttributeEstimator,
+        users: PlantedUsers,
+        *,
+        images: NDArray[np.uint8],
+        likes: csr_array,
+    ) -> "Truth":
+        """Return the truth about `users`, whose held-out `likes` (n_users, n) are of the real pictures `images`."""
+        real = true_utility_scores(world, users, estimator.read(images), pictures_of_users=likes)
+        return cls(world, estimator, users, real)
+
+    def picture_scores(self, images: NDArray[np.uint8]) -> FloatArray:
+        """Return (n_users, k, n_users) true utilities of (n_users, k, R, R, 3) pictures of u (first axis) for v."""
+        n_users, k = images.shape[:2]
+        shown = self.estimator.read(images.reshape(n_users * k, *images.shape[2:]))
+        utility = self.world.utility_of_attributes(self.users, shown)
+        return np.asarray(utility.T.reshape(n_users, k, n_users), dtype=np.float64)

@@ -1,0 +1,127 @@
+"""Tonight's yardstick: held-out people and items as judges see them, and pictures drawn for these people."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+
+from personalgen.artifacts import digest_of
+from personalgen.embeddings import PreferenceTable
+from personalgen.embeddings.history import decayed_weights
+from personalgen.evaluation import (
+    FEATURE_DIM,
+    JUDGE_NET,
+    Pictures,
+    Selection,
+    TrainingSide,
+    Yardstick,
+    build_yardstick,
+    judge_features,
+    select_held_out,
+)
+from personalgen.generation.options import OperatingPoint
+from personalgen.generation.sampler import Sampler
+from personalgen.models import load_generator
+from personalgen.seeding import derive_seed
+from personalgen.steps.data import NightData
+from personalgen.steps.embed import Embedded, preferences_for
+from personalgen.steps.features import cached_rows
+from personalgen.steps.night import Night
+from personalgen.steps.workspace import Workspace
+
+
+def yardstick_of(workspace: Workspace, data: NightData, users: NDArray[np.bool_] | None = None) -> Yardstick:
+    """Return the held-out items, judged by nets that training never saw, and the users to judge for.
+
+    `users` (n_users,) marks who may be evaluated, by default those whom training never saw.
+    """
+    options, history = workspace.settings.evaluation, data.history
+    selection = select_held_out(
+        user_ids=history.user_ids,
+        judged_users=data.judged_users if users is None else users,
+        user_split=data.user_split,
+        item_split=data.item_split,
+        user_index=history.user_index,
+        item_index=history.item_index,
+        weight=history.weight,
+        later=data.later,
+        options=options,
+    )
+    items, training = judged_items(workspace, data, selection.item_index), training_side(workspace, data, selection)
+    return build_yardstick(selection, items, options=options, training=training)
+
+
+def training_side(workspace: Workspace, data: NightData, selection: Selection) -> TrainingSide:
+    """Return what training knew: its pictures, at most `evaluation.max_items` and those that evaluated users liked."""
+    options, earlier = workspace.settings.evaluation, data.earlier_history().of(selection.user_index)
+    likes = earlier.where(earlier.weight > 0)
+    drawn = np.random.default_rng(options.seed).permutation(np.flatnonzero(data.train_items))[: options.max_items]
+    rows = np.union1d(drawn, likes.item_index).astype(np.int64)
+    weights = decayed_weights(likes, workspace.settings.embeddings.half_life_days)
+    place = np.searchsorted(rows, likes.item_index)
+    history = coo_array((weights, (likes.user_index, place)), shape=(len(likes.user_ids), len(rows))).tocsr()
+    return TrainingSide(judged_items(workspace, data, rows), history)
+
+
+def judged_items(workspace: Workspace, data: NightData, rows: NDArray[np.int64]) -> Pictures:
+    """Return some items as judges see them; the net looks at each picture once, and never again in later nights."""
+    images, options = np.asarray(data.prepared.images), workspace.settings.evaluation
+    name = digest_of([JUDGE_NET, options.feature_px, images.shape[1:]])[:16]
+    digests = list(data.prepared.items["image_sha256"])
+
+    def look(places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return _judged(workspace, images[rows[places]])
+
+    keys = [digests[row] for row in rows.tolist()]
+    features = cached_rows(workspace.data / "features" / f"judged-{name}", keys, FEATURE_DIM, look)
+    return Pictures(features, images[rows])
+
+
+def pictures_of(
+    workspace: Workspace,
+    night: Night,
+    embedded: Embedded,
+    folder: Path,
+    yardstick: Yardstick,
+    *,
+    point: OperatingPoint | None = None,
+) -> Pictures:
+    """Return (n_users, k, d) judge features and (n_users, k, R, R, 3) pixels of a model's pictures for held-out users.
+
+    Models share users and z. Each is told what its own specification asks for, at `point`, by default that of the
+    settings, as far as it has the fields.
+    """
+    generator, _ = load_generator(folder)
+    users = yardstick.selection.user_index
+    table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
+    k = workspace.settings.evaluation.images_per_user
+    point = (point or workspace.settings.generation.operating_point).among(generator.spec.names)
+    return judged_pictures(workspace, draw(Sampler(generator, operating_point=point), table, k), k)
+
+
+def judged_pictures(workspace: Workspace, images: NDArray[np.uint8], per_user: int) -> Pictures:
+    """Return generated pictures, which come user by user, with the judge's features of them."""
+    features = _judged(workspace, images)
+    return Pictures(features.reshape(-1, per_user, features.shape[-1]), images.reshape(-1, per_user, *images.shape[1:]))
+
+
+def draw(sampler: Sampler, table: PreferenceTable, per_user: int) -> NDArray[np.uint8]:
+    """Return (n_users * per_user, R, R, 3) pictures, the first `per_user` variants of each user."""
+    rows = torch.arange(len(table.user_ids)).repeat_interleave(per_user)
+    seeds = [derive_seed(user_id, variant) for user_id in table.user_ids for variant in range(per_user)]
+    return sampler.sample(table.to_condition(sampler.generator.spec).take(rows), seeds)
+
+
+def _judged(workspace: Workspace, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    options = workspace.settings.evaluation
+    report, done = workspace.report("judge features"), [0]
+
+    def progress(_stage: str, count: int) -> None:
+        done[0] += count
+        report(done[0], len(images))
+
+    return judge_features(
+        images, px=options.feature_px, batch_size=options.batch_size, threads=options.threads, progress=progress
+    )
