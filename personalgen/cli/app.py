@@ -4,6 +4,7 @@ import typer
 
 from personalgen.cli.assets import assets
 from personalgen.cli.doctor import doctor
+from personalgen.cli.evaluation import evaluate
 from personalgen.cli.forgetting import forget, forgotten
 from personalgen.cli.models import models
 from personalgen.cli.night import add_steps, nightly
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(nightly)
 add_steps(app)
+app.command("evaluate")(evaluate)
 app.command()(train)
 app.command()(sweep)
 app.add_typer(assets, name="assets", help="What was made for whom and why.")

@@ -77,14 +77,6 @@ def _embed(opened: "Workspace", night: "Night") -> Any:
     return steps.embed(opened, night, steps.recommend(opened, night))
 
 
-def _evaluate(opened: "Workspace", night: "Night") -> Any:
-    from personalgen import steps
-
-    return steps.evaluate(
-        opened, night, steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
-    )
-
-
 def _register(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
@@ -116,7 +108,6 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "prepare": (lambda _, night: night, "Read and validate the source; say which night this is."),
     "recommend": (_recommend, "Bring what is known of users up to tonight; say what each may like next."),
     "embed": (_embed, "Turn histories into preference vectors."),
-    "evaluate": (_evaluate, "Measure challenger and champion on held-out people and items."),
     "promote": (_promote, "Register the challenger and ask the gate."),
     "generate": (_generate, "Generate missing images, catalogue them, release and report."),
 }

@@ -21,6 +21,7 @@ from personalgen.embeddings.fields import (
 from personalgen.embeddings.history import embed_users, fit_basis, variants_before_events, vectors_before_events
 from personalgen.embeddings.known import Moments, vectors_known
 from personalgen.embeddings.options import EmbeddingOptions
+from personalgen.embeddings.parts import part_of_likes
 from personalgen.embeddings.preference import (
     FIELD,
     PreferenceTable,
@@ -58,6 +59,7 @@ __all__ = [
     "label_vocabulary",
     "load_basis",
     "load_preferences",
+    "part_of_likes",
     "picture_condition",
     "preference_spec",
     "rebased",

@@ -13,6 +13,7 @@ from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
 from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
+from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, write_job
 from personalgen.steps.workspace import Workspace
 
@@ -29,6 +30,7 @@ __all__ = [
     "Registered",
     "Released",
     "Reported",
+    "Standing",
     "Swept",
     "Trained",
     "Workspace",
@@ -47,6 +49,7 @@ __all__ = [
     "release",
     "report",
     "stage_result",
+    "standings",
     "summary",
     "sweep",
     "train",

@@ -1,0 +1,81 @@
+"""`evaluate`: tonight's model beside the champion, or beside honest baselines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from personalgen.cli.night import stage_text
+from personalgen.cli.terminal import (
+    AsOfOption,
+    ConfigOption,
+    CsvOption,
+    JsonOption,
+    SetOption,
+    parse_instant,
+    show,
+    workspace,
+)
+
+if TYPE_CHECKING:
+    from personalgen.steps import Standing
+
+TableOption = Annotated[
+    bool,
+    typer.Option("--table", help="Train the baselines, and show all in one table. Takes as long as four trainings."),
+]
+
+
+def evaluate(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_of: AsOfOption = None,
+    table: TableOption = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Measure challenger and champion on held-out people and items, on the stored results of the stages before.
+
+    With --table, tonight's model stands beside honest baselines: an unconditional and a class-conditional net, plain
+    concatenation, a CVAE, real pictures, and a search in the latent. A training that was cut goes on.
+    """
+    from personalgen import steps
+
+    with workspace(config, overrides) as opened, opened.only_night():
+        night = steps.prepare(opened, as_of=parse_instant(as_of))
+        embedded, trained = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
+        if not table:
+            facts = asdict(steps.evaluate(opened, night, embedded, trained))
+            typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))
+            return
+        rows = steps.standings(opened, night, embedded, trained)
+        sheet = night.path / "table" / "sheet.png"
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+        return
+    show(table_rows(rows), as_csv=as_csv)
+    if not as_csv:
+        typer.echo(f"\nAll figures with their intervals: --json. Pictures side by side: {sheet}")
+
+
+def table_rows(rows: "Sequence[Standing]") -> list[dict[str, Any]]:
+    """Return the headline figures of each row: those of the planted truth where there is one come first."""
+    known = any("true_npg" in row.figures for row in rows)
+    names = {"NPG true": "true_npg"} if known else {}
+    names |= {"NPG A": "npg", "NPG B": "b_npg", "named 16": "identified_16_of_real"}
+    names |= {"wins": "wins_by_truth" if known else "wins_by_judge", "KID": "kid", "precision": "precision"}
+    names |= {"coverage": "coverage", "div. in": "diversity_within", "div. all": "diversity_between"}
+    names |= {"copied": "memorised"}
+    return [
+        {"people": row.group, "way": row.name}
+        | {shown: _rounded(row.figures.get(name)) for shown, name in names.items()}
+        | {"CPU ms": _rounded(row.cpu_ms_per_image)}
+        for row in rows
+    ]
+
+
+def _rounded(value: float | None) -> float | str:
+    """Return three digits, or a dash for what is missing."""
+    return "–" if value is None else float(f"{value:.3g}")
