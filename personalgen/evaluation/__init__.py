@@ -26,6 +26,15 @@ from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisatio
 from personalgen.evaluation.operating_curve import CurvePoint, choose_point
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
 from personalgen.evaluation.paired import Comparison, compare
+from personalgen.evaluation.pairwise import (
+    Choice,
+    PositionBias,
+    Strengths,
+    VoterAgreement,
+    bradley_terry,
+    position_bias,
+    voter_agreement,
+)
 from personalgen.evaluation.planted import (
     PlantedFit,
     PlantedSelection,
@@ -67,6 +76,7 @@ __all__ = [
     "TEXTURE",
     "Agreement",
     "AttributeEstimator",
+    "Choice",
     "Comparison",
     "ContentJudge",
     "CurvePoint",
@@ -94,6 +104,7 @@ __all__ = [
     "PlantedFit",
     "PlantedSelection",
     "PlantedYardstick",
+    "PositionBias",
     "PreferenceGain",
     "ReportPicture",
     "Retrieval",
@@ -102,10 +113,13 @@ __all__ = [
     "Selection",
     "SheetRow",
     "Spread",
+    "Strengths",
     "TrainingSide",
     "Truth",
+    "VoterAgreement",
     "Yardstick",
     "agreement",
+    "bradley_terry",
     "build_yardstick",
     "cached_estimator",
     "choose_point",
@@ -131,6 +145,7 @@ __all__ = [
     "mifid_with_control",
     "own_scores",
     "png_bytes",
+    "position_bias",
     "preference_gain",
     "reading_error",
     "retrieve",
@@ -139,6 +154,7 @@ __all__ = [
     "select_planted",
     "true_utility_scores",
     "user_means",
+    "voter_agreement",
     "win_rate",
     "write_png",
     "write_report",
