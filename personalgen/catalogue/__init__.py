@@ -6,6 +6,7 @@
     facts, rows        what the verbs take, what the reads return
     write, shards, release
                        the verbs: one transaction each, and doing one twice is doing it once
+    comparisons        blind choices of people between models, written and read
     bulk, ranked       how they write many rows
     read, planning     typed rows for people, arrays for the planner
     query              SQL by people who should not be able to break anything

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed"]
+Winner = Literal["left", "right", "tie"]
+VoteSource = Literal["terminal", "notebook", "gallery"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,25 @@ class ForgottenFacts:
     """The person's part of the recommender's sums was subtracted to the bit; False: built anew, or there were none."""
     removed: Mapping[str, int]
     """How many of each kind of thing were deleted, such as {"preference tables": 3, "affinity state": 1}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonFacts:
+    """A blind choice of a voter between two pictures for the same person."""
+
+    user_id: str
+    """Canonical id of the person whose taste is asked for."""
+    left_generator_digest: int
+    """The weights that drew the left picture."""
+    right_generator_digest: int
+    left_variant: int = 0
+    """Which of the person's pictures by that model; with the person it gives the seed."""
+    right_variant: int = 0
+    operating_point_digest: int
+    winner: Winner
+    voter: str
+    """Who chose, as text; at most 128 characters, and not looked up anywhere."""
+    source: VoteSource
 
 
 @dataclass(frozen=True, kw_only=True)

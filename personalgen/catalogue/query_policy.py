@@ -9,11 +9,12 @@ import sqlite3
 from typing import Final
 
 VIEWS: Final = frozenset({
-    "v_assets", "v_forgotten", "v_item_neighbours", "v_recommendations", "v_runs", "v_user_neighbours", "v_users",
+    "v_assets", "v_comparisons", "v_forgotten", "v_item_neighbours", "v_recommendations", "v_runs",
+    "v_user_neighbours", "v_users",
 })  # fmt: skip
 TABLES: Final = frozenset({
-    "asset", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version", "night",
-    "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour",
+    "asset", "comparison", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version",
+    "night", "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour",
 })  # fmt: skip
 TABLE_FUNCTIONS: Final = frozenset({"json_each"})
 HIDDEN_COLUMNS: Final = frozenset({("model_version", "folder"), ("quarantine", "path"), ("user_current", "condition")})

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personalgen.catalogue.facts import VoteSource, Winner
+
 
 @dataclass(frozen=True)
 class Night:
@@ -186,6 +188,24 @@ class Forgotten:
     """When the recommender was first solved without this person; None: not yet."""
     coefficients_day: date | None
     """The day of the night that did."""
+
+
+@dataclass(frozen=True)
+class BlindChoice:
+    """A row of `comparison`, with the person's id."""
+
+    comparison_id: int
+    night_id: int
+    at: datetime
+    user_id: str
+    left_generator_digest: int
+    right_generator_digest: int
+    left_variant: int
+    right_variant: int
+    operating_point_digest: int
+    winner: Winner
+    voter: str
+    source: VoteSource
 
 
 @dataclass(frozen=True)

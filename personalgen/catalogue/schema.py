@@ -277,6 +277,42 @@ user_neighbour = Table(
 )
 """The users whose taste is like a user's, rank 1 the nearest; of the newest night alone."""
 
+comparison = Table(
+    "comparison",
+    METADATA,
+    Column("comparison_id", BigKey, primary_key=True),
+    Column("night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("user_key", BigInteger, ForeignKey("user.user_key"), nullable=False, index=True),
+    Column("left_generator_digest", BigInteger, nullable=False),
+    Column("right_generator_digest", BigInteger, nullable=False),
+    Column("left_variant", SmallInteger, nullable=False),
+    Column("right_variant", SmallInteger, nullable=False),
+    Column("operating_point_digest", BigInteger, nullable=False),
+    Column("winner", String(8), nullable=False),
+    Column("voter", String(128), nullable=False),
+    Column("source", String(16), nullable=False),
+    UniqueConstraint(
+        "night_id",
+        "user_key",
+        "left_generator_digest",
+        "right_generator_digest",
+        "left_variant",
+        "right_variant",
+        "operating_point_digest",
+        "voter",
+        name="uq_comparison_natural_key",
+    ),
+    CheckConstraint("winner IN ('left', 'right', 'tie')", name="winner"),
+    CheckConstraint("source IN ('terminal', 'notebook', 'gallery')", name="source"),
+    sqlite_autoincrement=True,
+)
+"""One blind choice of a voter between two pictures for the same person, from the same night and operating point.
+
+Models are named by their generators' digests, as assets are: a challenger is chosen or not before it has a version, and
+a snapshot that a night started from never gets one. A picture's variant and the person give its seed. The same vote
+entered twice is one row; a vote that a voter changed is the newer one."""
+
 forgotten = Table(
     "forgotten",
     METADATA,

@@ -92,6 +92,20 @@ FROM forgotten f
 LEFT JOIN night n ON n.night_id = f.coefficients_night_id
 """
 
+_COMPARISONS = """
+SELECT c.comparison_id, u.user_id, c.winner, c.voter, c.source, c.at, c.night_id, n.day,
+       l.version AS left_version, r.version AS right_version,
+       CASE c.winner WHEN 'left' THEN l.version WHEN 'right' THEN r.version END AS chosen_version,
+       CAST(c.left_generator_digest AS TEXT) AS left_generator,
+       CAST(c.right_generator_digest AS TEXT) AS right_generator,
+       c.left_variant, c.right_variant
+FROM comparison c
+LEFT JOIN "user" u ON u.user_key = c.user_key
+LEFT JOIN night n ON n.night_id = c.night_id
+LEFT JOIN model_version l ON l.generator_digest = c.left_generator_digest
+LEFT JOIN model_version r ON r.generator_digest = c.right_generator_digest
+"""
+
 VIEWS: Final = {
     "v_assets": _ASSETS,
     "v_runs": _RUNS,
@@ -100,6 +114,7 @@ VIEWS: Final = {
     "v_item_neighbours": _ITEM_NEIGHBOURS,
     "v_user_neighbours": _USER_NEIGHBOURS,
     "v_forgotten": _FORGOTTEN,
+    "v_comparisons": _COMPARISONS,
 }
 """Name -> SELECT.
 
@@ -117,6 +132,9 @@ v_item_neighbours, v_user_neighbours: one row an item or user and rank (1 the ne
     Silent people (opted out, not listed, forgotten) are in neither view of people, on neither side.
 v_forgotten: one row a request to forget a person, who is named by `user_key` alone. `removed` is JSON: how many of each
     kind of thing were deleted; `coefficients_at`: when the recommender was first solved without them (null: not yet).
+v_comparisons: one row a blind choice of a voter (`winner`: left, right or tie) between two models' pictures for a user.
+    The versions are null for a snapshot, which has none, and for a challenger that is not registered yet;
+    `left_generator` and `right_generator` name the weights in any case. `chosen_version` is null for a tie too.
 """
 
 v_assets = table(
@@ -164,6 +182,13 @@ v_forgotten = table(
     "v_forgotten", column("forgotten_id", Integer), column("user_key", Integer), column("requested_at", UtcDateTime),
     column("actor", String), column("reason", String), column("statistics_exact", Boolean),
     column("removed", JsonText), column("coefficients_at", UtcDateTime), column("coefficients_day", Date),
+)  # fmt: skip
+v_comparisons = table(
+    "v_comparisons", column("comparison_id", Integer), column("user_id", String), column("winner", String),
+    column("voter", String), column("source", String), column("at", UtcDateTime), column("night_id", Integer),
+    column("day", Date), column("left_version", Integer), column("right_version", Integer),
+    column("chosen_version", Integer), column("left_generator", String), column("right_generator", String),
+    column("left_variant", Integer), column("right_variant", Integer),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, up
 
 from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
+from personalgen.catalogue.comparisons import delete_comparisons
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import (
     ForgottenFacts,
@@ -186,7 +187,8 @@ def replace_user_neighbours(engine: Engine, night_id: int, found: Ranked) -> int
 def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> int:
     """Write a line of the ledger and return its id; the person is silent from then on.
 
-    Their recommendations and neighbours, and they as anybody's neighbour, are deleted with it and counted in `removed`.
+    Their recommendations and neighbours, they as anybody's neighbour, and blind choices about their pictures are
+    deleted with it and counted in `removed`.
 
     Raises:
         NotFoundError: there is no such user.
@@ -201,6 +203,7 @@ def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> 
             **facts.removed,
             **_delete_ranked(connection, user_key),
             **_delete_known(connection, user_key),
+            "blind choices": delete_comparisons(connection, user_key),
         }
         result = connection.execute(insert(forgotten).values(**line, user_key=user_key, requested_at=at))
         return int((result.inserted_primary_key or (0,))[0])

@@ -83,8 +83,8 @@ def sql(
 ) -> None:
     """Ask one SELECT of the catalogue. Nothing can be changed.
 
-    Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten; and the
-    tables.
+    Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten,
+    v_comparisons; and the tables.
     """
     from personalgen.catalogue.query import run_sql
 

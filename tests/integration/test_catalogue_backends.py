@@ -13,9 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, event, func, select, text
 
 from personalgen.artifacts import weights_key
-from personalgen.catalogue import planning, ranked, read, release, schema, shards, write
+from personalgen.catalogue import comparisons, planning, ranked, read, release, schema, shards, write
 from personalgen.catalogue.engine import analyze, open_catalogue, transaction
 from personalgen.catalogue.facts import (
+    ComparisonFacts,
     ForgottenFacts,
     ItemFacts,
     ModelFacts,
@@ -667,7 +668,7 @@ def test_forgetting_writes_a_line_and_takes_the_ranked_rows(engine, people):
     forget(engine, "bob", statistics_exact=False)
     (line,) = read.forgotten(engine)
     assert (line.requested_at, line.actor, line.reason, line.statistics_exact) == (AT, "ops", "asked", False)
-    deleted = {"recommendations": 2, "neighbours": 4, "conditions": 0, "assets' events in SQL": 0}
+    deleted = {"recommendations": 2, "neighbours": 4, "conditions": 0, "assets' events in SQL": 0, "blind choices": 0}
     assert line.removed == {"preference tables": 3, **deleted}
     assert (line.coefficients_at, line.coefficients_day) == (None, None)
     assert read.forgotten_user_ids(engine) == {"bob"}
@@ -742,6 +743,75 @@ def test_analysts_read_ranks_and_the_ledger(engine, url, people):
     assert "bob" not in str(ledger.rows)
     assert "user_id" not in ledger.columns
     assert len(ledger.rows) == 1
+
+
+# --- blind choices --------------------------------------------------------------------------------------------------
+
+
+def vote(user_id="ada", **changes):
+    """Return a choice of the left picture."""
+    facts = ComparisonFacts(
+        user_id=user_id, left_generator_digest=1, right_generator_digest=2**62 + 1, operating_point_digest=POINT_DIGEST,
+        winner="left", voter="vera", source="terminal",
+    )  # fmt: skip
+    return replace(facts, **changes)
+
+
+def test_a_vote_entered_twice_is_one_row(engine, people):
+    """Again it writes nothing; another answer of the same voter takes its place, another voter's stands beside it."""
+    assert comparisons.record_comparisons(engine, people, [vote(), vote("bob", winner="tie")], at=AT) == 2
+    assert comparisons.record_comparisons(engine, people, [vote(source="notebook")], at=AT.replace(hour=12)) == 0
+    first = comparisons.comparisons(engine)[0]
+    assert (first.user_id, first.winner, first.source, first.at) == ("ada", "left", "terminal", AT)
+    assert (first.right_generator_digest, first.left_variant) == (2**62 + 1, 0)
+    changed = [vote(winner="right"), vote(voter="wim")]
+    assert comparisons.record_comparisons(engine, people, changed, at=AT.replace(hour=12)) == 2
+    found = [(row.user_id, row.voter, row.winner) for row in comparisons.comparisons(engine)]
+    assert found == [("ada", "vera", "right"), ("bob", "vera", "tie"), ("ada", "wim", "left")]
+
+
+def test_votes_are_read_by_night_and_by_the_two_models(engine, people):
+    """Both sides count, whichever model was left; other models and nights do not."""
+    later, other = begin(engine, "night-b"), 2**62 + 1
+    turned = vote("bob", left_generator_digest=other, right_generator_digest=1)
+    comparisons.record_comparisons(engine, people, [vote(), turned, vote("eve", left_generator_digest=9)], at=AT)
+    comparisons.record_comparisons(engine, later, [vote()], at=AT)
+    assert [row.user_id for row in comparisons.comparisons(engine, between=(1, other))] == ["ada", "bob", "ada"]
+    assert comparisons.comparisons(engine, between=(other, 1)) == comparisons.comparisons(engine, between=(1, other))
+    assert len(comparisons.comparisons(engine, night_id=people)) == 3
+    assert comparisons.comparisons(engine, between=(1, 3)) == ()
+
+
+@pytest.mark.parametrize("changes", [{"winner": "both"}, {"source": "guess"}, {"user_id": "zoe"}])
+def test_one_bad_vote_refuses_all(engine, people, changes):
+    """A winner or source of another name, and an unknown person, leave the table as it was."""
+    with pytest.raises((CatalogueError, NotFoundError), match="Nothing was changed"):
+        comparisons.record_comparisons(engine, people, [vote("bob"), vote(**changes)], at=AT)
+    with pytest.raises(NotFoundError, match="no night 99"):
+        comparisons.record_comparisons(engine, 99, [vote()], at=AT)
+    assert comparisons.comparisons(engine) == ()
+
+
+def test_who_is_forgotten_has_no_blind_choice(engine, people):
+    """The rows about this person are deleted and counted, other people's stay, and no later vote names the person."""
+    comparisons.record_comparisons(engine, people, [vote(), vote(voter="wim"), vote("bob")], at=AT)
+    forget(engine, "ada")
+    assert read.forgotten(engine)[0].removed["blind choices"] == 2
+    assert [row.user_id for row in comparisons.comparisons(engine)] == ["bob"]
+    with pytest.raises(NotFoundError, match=r"1 of 1 people .* forgotten, the first 'ada'"):
+        comparisons.record_comparisons(engine, people, [vote()], at=AT)
+
+
+def test_analysts_read_blind_choices(engine, url, people):
+    """v_comparisons names the person, the versions where there are any, and which of them was chosen."""
+    model = write.register_model(engine, model_facts(people, 3), at=AT)
+    digest = read.model_by_id(engine, model).generator_digest
+    votes = [vote(right_generator_digest=digest, winner=winner) for winner in ("right", "tie")]
+    comparisons.record_comparisons(engine, people, [votes[0], replace(votes[1], user_id="bob")], at=AT)
+    asked = "SELECT user_id, left_version, right_version, chosen_version, right_generator, day FROM v_comparisons"
+    assert run_sql(url, f"{asked} ORDER BY comparison_id").rows == (
+        ("ada", None, 3, 3, str(digest), "2026-03-01"), ("bob", None, 3, None, str(digest), "2026-03-01"),
+    )  # fmt: skip
 
 
 # --- reads and views ------------------------------------------------------------------------------------------------
@@ -882,6 +952,19 @@ def test_a_catalogue_of_the_first_revision_goes_on_on_either_backend(engine):
         assert compare_metadata(context, schema.METADATA) == []
         found = connection.execute(select(schema.user.c.user_id, schema.user.c.forgotten))
         assert [tuple(row) for row in found] == [("ada", False)]
+
+
+def test_a_catalogue_of_the_second_revision_goes_on_on_either_backend(engine):
+    """A person of a catalogue from before the third revision can be asked for, and a downgrade takes the choices."""
+    downgrade(engine, "0002")
+    write_night = begin(engine)
+    write.allocate_user_keys(engine, ["ada"], night_id=write_night)
+    assert upgrade(engine) == head_revision()
+    comparisons.record_comparisons(engine, write_night, [vote()], at=AT)
+    downgrade(engine, "0002")
+    assert upgrade(engine) == head_revision()
+    assert comparisons.comparisons(engine) == ()
+    assert read.user_key(engine, "ada") == 1
 
 
 def test_the_error_of_a_broken_write_names_no_password(url, engine):

@@ -78,6 +78,22 @@ def test_a_catalogue_of_the_first_revision_goes_on(engine):
     assert [tuple(row) for row in found] == [("ada", "s", 1, 1, 0)]
 
 
+def test_a_catalogue_of_the_second_revision_goes_on(engine):
+    """Rows of before stay, and blind choices can be written: the tables and views are those of a new catalogue."""
+    before = described(engine)
+    downgrade(engine, "0002")
+    assert (current_revision(engine), described(engine)["views"]) == ("0002", {})
+    assert "comparison" not in inspect(engine).get_table_names()
+    assert "forgotten" in inspect(engine).get_table_names()
+    with transaction(engine) as connection:
+        connection.execute(text("INSERT INTO user (user_id, opted_out, forgotten) VALUES ('ada', 0, 1)"))
+    assert upgrade(engine) == head_revision()
+    assert described(engine) == before
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT user_id, forgotten FROM user")).all()
+    assert [tuple(row) for row in found] == [("ada", 1)]
+
+
 def test_a_second_upgrade_writes_nothing(tmp_path, engine):
     """At the newest revision `upgrade` leaves the file as it is."""
     engine.dispose()

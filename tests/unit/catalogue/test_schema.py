@@ -9,13 +9,14 @@ from personalgen.errors import CatalogueError
 
 FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
-    "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten",
+    "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten", "comparison",
 }  # fmt: skip
+VIEWS_OF_CORE = ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons"]
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The fourteen tables of the design are there and no other."""
+    """The fifteen tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 
@@ -53,7 +54,7 @@ def test_the_asset_view_has_the_promised_columns_first(engine):
     assert columns == [column.name for column in v_assets.columns]
 
 
-@pytest.mark.parametrize("view", ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten"])
+@pytest.mark.parametrize("view", VIEWS_OF_CORE)
 def test_core_knows_the_columns_of_a_view(engine, view):
     """Typed reads ask for the columns that the view has, in its order."""
     with engine.connect() as connection:
@@ -103,6 +104,7 @@ def plan(engine, statement):
         ("SELECT user_id FROM v_recommendations WHERE item_id = 'cup'", "ix_recommendation_item_key (item_key=?)"),
         ("SELECT * FROM v_item_neighbours WHERE item_id = 'cup' ORDER BY rank", "r USING PRIMARY KEY (item_key=?)"),
         ("SELECT * FROM v_user_neighbours WHERE user_id = 'ada' ORDER BY rank", "r USING PRIMARY KEY (user_key=?)"),
+        ("SELECT * FROM v_comparisons WHERE user_id = 'ada'", "ix_comparison_user_key (user_key=?)"),
     ],
 )
 def test_standing_questions_use_an_index(engine, statement, index):
