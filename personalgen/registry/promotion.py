@@ -26,11 +26,13 @@ class GateOptions:
     """First promotion only: least diversity between users' pictures, as a share of that of their real likes."""
     min_users: int = 8
     """Fewest held-out users an evaluation may stand on."""
+    min_votes: int = 0
+    """Fewest blind choices between challenger and champion that a promotion needs; 0 asks for none."""
 
     def __post_init__(self) -> None:
         """Refuse thresholds that are not numbers."""
         faults = [f"{name} must be a number, found nan" for name, value in asdict(self).items() if math.isnan(value)]
-        check_options("gate", self, least={"min_users": 1}, more=faults)
+        check_options("gate", self, least={"min_users": 1, "min_votes": 0}, more=faults)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,18 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class Votes:
+    """What people chose between challenger and champion, not knowing which was which."""
+
+    n: int
+    """Blind choices."""
+    preferred: float
+    """Probability that the challenger is preferred; one half is no preference."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The decision, with its reasons in words."""
 
@@ -95,19 +109,26 @@ class Verdict:
 
 
 def decide(
-    challenger: Figures | None, champion: Figures | None, paired: PairedDifference | None, options: GateOptions
+    challenger: Figures | None,
+    champion: Figures | None,
+    paired: PairedDifference | None,
+    options: GateOptions,
+    *,
+    votes: Votes | None = None,
 ) -> Verdict:
     """Return whether the challenger is promoted.
 
     `champion` is None only where there is no champion: absolute thresholds then hold. A champion whose evaluation
-    failed comes as `Figures.failed()`. Anything missing or not finite holds.
+    failed comes as `Figures.failed()`. Anything missing or not finite holds. `votes` count where there is a champion
+    and the options ask for some.
     """
-    faults = _faults(challenger, champion, paired, options)
+    asked = options.min_votes > 0 and champion is not None
+    faults = _faults(challenger, champion, paired, options) + (_vote_faults(votes, options) if asked else ())
     if faults or challenger is None:
         return Verdict(promote=False, reasons=faults)
     if champion is None or paired is None:
         return _first(challenger, options)
-    return _against_champion(paired)
+    return _against_champion(paired, votes if asked else None)
 
 
 def _first(challenger: Figures, options: GateOptions) -> Verdict:
@@ -142,9 +163,14 @@ def _check(told: str, good: bool, if_good: str, if_bad: str) -> tuple[bool, str]
     return good, f"{told} {if_good if good else if_bad}"
 
 
-def _against_champion(paired: PairedDifference) -> Verdict:
-    """Return the verdict by the paired differences: something is better, and nothing worse, beyond its interval."""
+def _against_champion(paired: PairedDifference, votes: Votes | None) -> Verdict:
+    """Return the verdict by the paired differences, and by people's choices where they are asked for.
+
+    Something must be better beyond its interval, and nothing worse.
+    """
     judged = [_judge("personal fit", paired.fit, better=1), _judge("KID", paired.kid, better=-1)]
+    if votes is not None:
+        judged.append(_judge_votes(votes))
     guarded = [
         _judge(name, difference, better=better)
         for name, difference, better in (
@@ -154,9 +180,8 @@ def _against_champion(paired: PairedDifference) -> Verdict:
         )
         if difference is not None
     ]
-    regressed = [outcome for outcome, _ in (*judged, *guarded) if outcome < 0]
     reasons = tuple(words for _, words in (*judged, *guarded))
-    if regressed:
+    if any(outcome < 0 for outcome, _ in (*judged, *guarded)):
         return Verdict(promote=False, reasons=reasons)
     if max(outcome for outcome, _ in judged) == 0:
         return Verdict(promote=False, reasons=(*reasons, "no difference beyond its interval"))
@@ -170,6 +195,29 @@ def _judge(name: str, difference: Difference, *, better: int) -> tuple[int, str]
     verb = {1: "improved", 0: "did not change beyond its interval", -1: "regressed"}[outcome]
     interval = f"interval {difference.low:+.4g} to {difference.high:+.4g}"
     return outcome, f"{name} {verb}: {difference.mean:+.4g} against the champion, {interval}"
+
+
+def _judge_votes(votes: Votes) -> tuple[int, str]:
+    """Return 1, 0 or -1 for preferred, undecided or disliked beyond the interval around one half, and the words."""
+    outcome = (votes.low > 0.5) - (votes.high < 0.5)
+    whom = {
+        1: "people prefer the challenger",
+        0: "people prefer neither beyond the interval",
+        -1: "people prefer the champion",
+    }
+    interval = f"interval {votes.low:.3g} to {votes.high:.3g}, {votes.n} blind choices"
+    return outcome, f"{whom[outcome]}: the challenger with probability {votes.preferred:.3g}, {interval}"
+
+
+def _vote_faults(votes: Votes | None, options: GateOptions) -> tuple[str, ...]:
+    """Return why people's choices decide nothing, if so."""
+    n = votes.n if votes else 0
+    if votes is None or n < options.min_votes:
+        found = f"people made {n} blind choices between challenger and champion, fewer than {options.min_votes}"
+        return (f"{found}: `personalgen evaluate --vote` asks for them",)
+    if not all(math.isfinite(value) for value in astuple(votes)) or not votes.low <= votes.high:
+        return ("what people's blind choices say is not finite, or its interval ends before it starts",)
+    return ()
 
 
 def _faults(

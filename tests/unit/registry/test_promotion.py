@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personalgen.errors import ConfigError
-from personalgen.registry.promotion import Difference, Figures, GateOptions, PairedDifference, decide
+from personalgen.registry.promotion import Difference, Figures, GateOptions, PairedDifference, Votes, decide
 
 OPTIONS = GateOptions(max_kid_over_floor=0.5, min_gain=0.0)
 GOOD = Figures(kid=1.4, kid_low=1.3, kid_high=1.5, kid_floor=1.0, gain=0.3, gain_low=0.1, gain_high=0.5, n_users=64)
@@ -220,3 +220,43 @@ def test_any_input_gets_a_verdict_and_only_finite_ones_promote(challenger, champ
         values += [getattr(d, field.name) for d in (difference.fit, difference.kid) for field in fields(d)]
     if challenger is None or not all(map(math.isfinite, values)):
         assert not verdict.promote
+
+
+ASKING = GateOptions(min_votes=12)
+LIKED, EITHER, DISLIKED = Votes(12, 0.8, 0.6, 0.9), Votes(12, 0.5, 0.3, 0.7), Votes(12, 0.2, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("fit", "votes", "promote", "reason"),
+    [
+        (
+            "same",
+            LIKED,
+            True,
+            "people prefer the challenger: the challenger with probability 0.8, interval 0.6 to 0.9, 12",
+        ),
+        ("better", EITHER, True, "people prefer neither beyond the interval"),
+        ("same", EITHER, False, "no difference beyond its interval"),
+        ("better", DISLIKED, False, "people prefer the champion"),
+        ("worse", LIKED, False, "personal fit regressed"),
+        ("better", None, False, "people made 0 blind choices between challenger and champion, fewer than 12"),
+        ("better", replace(LIKED, n=11), False, "people made 11 blind choices"),
+        ("better", replace(LIKED, low=math.nan), False, "is not finite"),
+        ("better", replace(LIKED, low=0.95), False, "ends before it starts"),
+        ("better", replace(LIKED, low=0.5), True, "people prefer neither"),
+    ],
+)
+def test_votes_count_where_they_are_asked_for(fit, votes, promote, reason):
+    """A regression by people's choice holds, an improvement is one; too few or broken votes hold."""
+    verdict = decide(GOOD, GOOD, paired(fit, "same"), ASKING, votes=votes)
+    assert verdict.promote == promote
+    assert any(reason in words for words in verdict.reasons)
+
+
+def test_votes_count_nowhere_else():
+    """Where none are asked for, and for the first champion, they change nothing."""
+    assert decide(GOOD, GOOD, paired("better", "same"), OPTIONS, votes=DISLIKED).promote
+    assert not decide(GOOD, GOOD, paired("same", "same"), OPTIONS, votes=LIKED).promote
+    assert decide(GOOD, None, None, replace(OPTIONS, min_votes=12)).promote
+    with pytest.raises(ConfigError, match="min_votes"):
+        GateOptions(min_votes=-1)
