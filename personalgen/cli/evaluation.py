@@ -18,6 +18,7 @@ from personalgen.cli.terminal import (
     show,
     workspace,
 )
+from personalgen.cli.vote import ChoicesOption, PairsOption, VoteOption, VoterOption, ask_people
 
 if TYPE_CHECKING:
     from personalgen.steps import Standing
@@ -33,16 +34,24 @@ def evaluate(
     overrides: SetOption = None,
     as_of: AsOfOption = None,
     table: TableOption = False,
+    vote: VoteOption = False,
+    choices: ChoicesOption = None,
+    voter: VoterOption = "",
+    pairs: PairsOption = 24,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Measure challenger and champion on held-out people and items, on the stored results of the stages before.
 
     With --table, tonight's model stands beside honest baselines: an unconditional and a class-conditional net, plain
-    concatenation, a CVAE, real pictures, and a search in the latent. A training that was cut goes on.
+    concatenation, a CVAE, real pictures, and a search in the latent. A training that was cut goes on. With --vote,
+    people are asked which of two pictures they prefer, not knowing whose.
     """
     from personalgen import steps
 
+    if vote or choices:
+        ask_people(config, overrides, as_of, choices=choices, voter=voter, pairs=pairs, as_json=as_json)
+        return
     with workspace(config, overrides) as opened, opened.only_night():
         night = steps.prepare(opened, as_of=parse_instant(as_of))
         embedded, trained = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)

@@ -12,6 +12,7 @@ from personalgen.evaluation.attributes import (
     fit_estimator,
     reading_error,
 )
+from personalgen.evaluation.blind import pair_picture
 from personalgen.evaluation.descriptor_judge import DescriptorJudge
 from personalgen.evaluation.diversity import Diversity, Spread, diversity
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, JudgeFeatures, content_and_style, judge_features
@@ -144,6 +145,7 @@ __all__ = [
     "memorisation",
     "mifid_with_control",
     "own_scores",
+    "pair_picture",
     "png_bytes",
     "position_bias",
     "preference_gain",

@@ -1,5 +1,6 @@
 """One plain function per verb of the night: typed inputs, a frozen dataclass of ids, paths and numbers as result."""
 
+from personalgen.steps.choices import Outcome, Pairs, outcome, read_choices, store_choices
 from personalgen.steps.embed import Embedded, embed
 from personalgen.steps.evaluate import Evaluated, evaluate
 from personalgen.steps.forget import ForgottenPerson, forget
@@ -15,6 +16,7 @@ from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, write_job
+from personalgen.steps.vote import prepare_pairs
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "ForgottenPerson",
     "Generated",
     "Night",
+    "Outcome",
+    "Pairs",
     "Rebuilt",
     "Recommended",
     "Registered",
@@ -41,8 +45,11 @@ __all__ = [
     "forget",
     "generate",
     "is_done",
+    "outcome",
     "prepare",
+    "prepare_pairs",
     "promote",
+    "read_choices",
     "rebuild",
     "recommend",
     "register",
@@ -50,6 +57,7 @@ __all__ = [
     "report",
     "stage_result",
     "standings",
+    "store_choices",
     "summary",
     "sweep",
     "train",

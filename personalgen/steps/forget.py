@@ -22,6 +22,7 @@ from personalgen.recommenders.by_size import NextItemModel
 from personalgen.recommenders.stored import load_recommender
 from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
 from personalgen.steps.state import AFFINITY, Kept, history_of, kept_state, publish, save_new, state_folder
+from personalgen.steps.vote import forget_in_pairs
 from personalgen.steps.workspace import Workspace
 from personalgen.training.job import PAIRS
 
@@ -70,6 +71,7 @@ def forget(workspace: Workspace, user_id: str, *, reason: str, actor: str) -> Fo
         for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             removed["files that are made again"] += 1
+    removed["blind pairs"] += forget_in_pairs(workspace, user_id)
     kept = kept_state(workspace)
     facts = ForgottenFacts(
         user_id=user_id,

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from personalgen.artifacts import canonical_json
-from personalgen.registry.promotion import Difference, Figures, PairedDifference, Verdict, decide
+from personalgen.registry.promotion import Difference, Figures, PairedDifference, Verdict, Votes, decide
 from personalgen.registry.run import Run
+from personalgen.steps.choices import votes_between
 from personalgen.steps.evaluate import Evaluated, Numbers
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.register import Registered
@@ -36,7 +37,7 @@ def promote(workspace: Workspace, night: Night, evaluated: Evaluated, registered
 
 
 def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered, run: Run) -> Decided:
-    verdict = gate(workspace, evaluated)
+    verdict = gate_now(workspace, evaluated, registered.generator_sha256)
     live = workspace.live()
     workspace.registry.tag(registered.version, "gate", "promoted" if verdict.promote else "held")
     workspace.registry.tag(registered.version, "gate_reasons", canonical_json(verdict.reasons))
@@ -53,8 +54,8 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
     )
 
 
-def gate(workspace: Workspace, evaluated: Evaluated) -> Verdict:
-    """Return the verdict on tonight's figures; a snapshot that training started from is no champion."""
+def gate(workspace: Workspace, evaluated: Evaluated, votes: Votes | None = None) -> Verdict:
+    """Return the verdict on tonight's figures and people's choices; a snapshot to start from is no champion."""
     live = workspace.live()
     if (live.model_version_id if live else 0) != evaluated.champion_id:
         return Verdict(promote=False, reasons=("what is live was moved after the evaluation had measured it",))
@@ -62,7 +63,12 @@ def gate(workspace: Workspace, evaluated: Evaluated) -> Verdict:
         return Verdict(promote=False, reasons=(f"the evaluation is missing: {evaluated.missing}",))
     champion = figures(evaluated.before) if evaluated.before_is == "champion" else None
     paired = difference(evaluated.paired) if champion else None
-    return decide(figures(evaluated.challenger), champion, paired, workspace.settings.gate)
+    return decide(figures(evaluated.challenger), champion, paired, workspace.settings.gate, votes=votes)
+
+
+def gate_now(workspace: Workspace, evaluated: Evaluated, challenger_sha256: str) -> Verdict:
+    """Return what the gate says with the blind choices that are stored by now; nothing is decided by asking."""
+    return gate(workspace, evaluated, votes_between(workspace, challenger_sha256, evaluated.champion_id))
 
 
 def figures(numbers: Numbers) -> Figures:

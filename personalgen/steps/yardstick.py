@@ -37,8 +37,15 @@ def yardstick_of(workspace: Workspace, data: NightData, users: NDArray[np.bool_]
 
     `users` (n_users,) marks who may be evaluated, by default those whom training never saw.
     """
-    options, history = workspace.settings.evaluation, data.history
-    selection = select_held_out(
+    options, selection = workspace.settings.evaluation, held_out(workspace, data, users)
+    items, training = judged_items(workspace, data, selection.item_index), training_side(workspace, data, selection)
+    return build_yardstick(selection, items, options=options, training=training)
+
+
+def held_out(workspace: Workspace, data: NightData, users: NDArray[np.bool_] | None = None) -> Selection:
+    """Return the held-out items that models are measured on tonight, and the users among `users` (n_users,)."""
+    history = data.history
+    return select_held_out(
         user_ids=history.user_ids,
         judged_users=data.judged_users if users is None else users,
         user_split=data.user_split,
@@ -47,10 +54,8 @@ def yardstick_of(workspace: Workspace, data: NightData, users: NDArray[np.bool_]
         item_index=history.item_index,
         weight=history.weight,
         later=data.later,
-        options=options,
+        options=workspace.settings.evaluation,
     )
-    items, training = judged_items(workspace, data, selection.item_index), training_side(workspace, data, selection)
-    return build_yardstick(selection, items, options=options, training=training)
 
 
 def training_side(workspace: Workspace, data: NightData, selection: Selection) -> TrainingSide:
@@ -90,15 +95,32 @@ def pictures_of(
 ) -> Pictures:
     """Return (n_users, k, d) judge features and (n_users, k, R, R, 3) pixels of a model's pictures for held-out users.
 
-    Models share users and z. Each is told what its own specification asks for, at `point`, by default that of the
+    Models share users and z.
+    """
+    users, k = yardstick.selection.user_index, workspace.settings.evaluation.images_per_user
+    images = draw_held_out(workspace, night, embedded, folder, users, per_user=k, point=point)
+    return judged_pictures(workspace, images, k)
+
+
+def draw_held_out(
+    workspace: Workspace,
+    night: Night,
+    embedded: Embedded,
+    folder: Path,
+    users: NDArray[np.int64],
+    *,
+    per_user: int,
+    point: OperatingPoint | None = None,
+) -> NDArray[np.uint8]:
+    """Return (n_users * per_user, R, R, 3) pictures of a model for people who are held out.
+
+    Each model is told what its own specification asks for, of earlier events alone, at `point`, by default that of the
     settings, as far as it has the fields.
     """
     generator, _ = load_generator(folder)
-    users = yardstick.selection.user_index
     table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
-    k = workspace.settings.evaluation.images_per_user
     point = (point or workspace.settings.generation.operating_point).among(generator.spec.names)
-    return judged_pictures(workspace, draw(Sampler(generator, operating_point=point), table, k), k)
+    return draw(Sampler(generator, operating_point=point), table, per_user)
 
 
 def judged_pictures(workspace: Workspace, images: NDArray[np.uint8], per_user: int) -> Pictures:

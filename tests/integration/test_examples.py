@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from examples import blind_choices
 from examples.one_model import N_IMAGES, main
 
 QUESTIONS = ["any picture", "red", "this text", "for this person", "this text for this person"]
@@ -25,3 +26,15 @@ def redness(images):
     """Return how much more red than green and blue there is."""
     means = images.astype(np.float64).mean(axis=(0, 1, 2))
     return means[0] - means[1:].mean()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_blind_choices_become_strengths(tmp_path):
+    """Every pair is chosen in, the two strengths mirror each other, and the rows came from a notebook."""
+    quick = ["world.history.n_users=120", "train.max_kimg=3", "evaluation.bootstrap=200", "evaluation.permutations=200"]
+    found = blind_choices.main(str(tmp_path), quick)
+    assert found.n_choices == found.n_people >= 8
+    assert set(found.strengths) == {"challenger", "snapshot"}
+    assert found.strengths["challenger"].value == pytest.approx(-found.strengths["snapshot"].value)
+    assert found.preferred.low < found.preferred.value < found.preferred.high
