@@ -42,12 +42,13 @@ def ask_people(
     as_json: bool,
 ) -> None:
     """Prepare tonight's blind pairs, or store a filled table; ask in a terminal; say what people prefer."""
+    name = voter.strip() or getpass.getuser()
     with workspace(config, overrides) as opened:
-        asked = _Asked.of(opened, as_of, voter or getpass.getuser(), pairs)
+        asked = _Asked.of(opened, as_of, name, pairs)
         if choices:
             _store(asked, choices)
         elif sys.stdin.isatty() and sys.stdout.isatty():
-            ask(asked, voter or getpass.getuser())
+            ask(asked, name)
         facts = asked.facts() if as_json else asked.lines(options_text(config, overrides))
     width = max(map(len, facts))
     told = "\n".join(f"{name:<{width}}  {text}" for name, text in facts.items())
@@ -155,7 +156,7 @@ def outcome_lines(found: "Outcome") -> dict[str, str]:
     if found.bias:
         odds = f"odds of that by chance {found.bias.p_value:.3g}"
         lines["position"] = f"left in {found.bias.left} of {found.bias.n_decided} choices without a tie; {odds}"
-    if found.agreement.n_repeated:
-        share, chance = found.agreement.share, found.agreement.by_chance
+    share, chance = found.agreement.share, found.agreement.by_chance
+    if share is not None:
         lines["agreement"] = f"{share:.3g} of {found.agreement.n_repeated} pairs of voters; by chance {chance:.3g}"
     return lines

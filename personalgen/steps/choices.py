@@ -80,7 +80,13 @@ class Pairs:
         write_json(self.folder / KEY, {name: value for name, value in asdict(self).items() if name != "folder"})
 
     def facts(self, pair: Pair, winner: Winner, *, voter: str, source: VoteSource) -> ComparisonFacts:
-        """Return a choice about one pair as the catalogue takes it."""
+        """Return a choice about one pair as the catalogue takes it.
+
+        Raises:
+            DataError: the voter's name is empty or too long.
+        """
+        if not 0 < len(voter) <= _LONGEST_VOTER:
+            raise DataError(f"A voter has 1 to {_LONGEST_VOTER} characters, found {len(voter)}. Nothing was stored.")
         return ComparisonFacts(
             user_id=pair.user_id,
             left_generator_digest=pair.left,

@@ -5,6 +5,7 @@ import pytest
 
 from personalgen.catalogue import comparisons
 from personalgen.cli.vote import ask, outcome_lines
+from personalgen.errors import DataError
 from personalgen.evaluation import Interval, PositionBias, VoterAgreement
 from personalgen.steps import Outcome
 
@@ -64,6 +65,14 @@ def test_a_voter_may_stop_and_go_on(asked, type_in, end):
     assert questions == []
     ask(asked, "wim")
     assert len(questions) == 1
+
+
+def test_a_voter_s_name_has_bounds(asked, type_in):
+    """A name that the catalogue could not hold everywhere is refused at the first answer."""
+    type_in("l")
+    with pytest.raises(DataError, match="1 to 128 characters, found 129"):
+        ask(asked, "v" * 129)
+    assert rows(asked) == []
 
 
 def test_the_outcome_is_told_with_intervals():

@@ -59,6 +59,13 @@ def test_all_ties_give_zero():
     assert (found.n_choices, found.n_ties, found.n_people, found.n_voters) == (30, 30, 30, 1)
 
 
+def test_a_chain_of_models_that_never_lost_stays_finite():
+    """Where a always beats b and b always c, the half win keeps a and c apart by twice the log odds of 10.5 to 0.5."""
+    found = bradley_terry(choices(10) + choices(10, left="b", right="c"), options=QUICK)
+    assert found.values == pytest.approx([math.log(21), 0, -math.log(21)], abs=1e-7)
+    assert np.isfinite(found.resamples).all()
+
+
 @pytest.mark.parametrize(("won", "lost"), [(20, 0), (3, 0), (14, 6), (0, 8)])
 def test_one_voter_s_interval_is_jeffreys_s(won, lost):
     """Quantiles of Beta(wins + 1/2, losses + 1/2), within the noise of 4,000 resamples; also where all agree."""
@@ -175,4 +182,4 @@ def test_voters_agree_on_models_not_on_sides():
     assert (found.share, found.n_repeated) == (0.5, 2)
     assert found.by_chance == pytest.approx(0.75**2 + 0.25**2)
     nothing = voter_agreement(pair[:1])
-    assert (nothing.n_repeated, math.isnan(nothing.share)) == (0, True)
+    assert (nothing.n_repeated, nothing.share, nothing.by_chance) == (0, None, None)
