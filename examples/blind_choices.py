@@ -47,7 +47,7 @@ def main(home: str, overrides: Sequence[str] = ()) -> steps.Outcome | None:
     workspace, night, embedded, second = trained(Path(home) / "second", [*overrides, f"snapshot={first.folder}"])
     evaluated = steps.evaluate(workspace, night, embedded, second)
     pairs = steps.prepare_pairs(workspace, night, embedded, second, evaluated)
-    rows = [f"{pair.number},{simulated_voter(pairs.folder / pair.picture)},simulated" for pair in pairs.pairs]
+    rows = [f"{pair.name},{simulated_voter(pairs.folder / pair.picture)},simulated" for pair in pairs.pairs]
     table = pairs.folder / "filled.csv"
     table.write_text("\n".join(["pair,choice,voter", *rows]), encoding="utf-8")
     steps.store_choices(workspace, night, steps.read_choices(pairs, table, source="notebook"))

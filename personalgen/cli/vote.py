@@ -44,7 +44,7 @@ def ask_people(
     """Prepare tonight's blind pairs, or store a filled table; ask in a terminal; say what people prefer."""
     name = voter.strip() or getpass.getuser()
     with workspace(config, overrides) as opened:
-        asked = _Asked.of(opened, as_of, name, pairs)
+        asked = _Asked.by(opened, choices) if choices else _Asked.of(opened, as_of, name, pairs)
         if choices:
             _store(asked, choices)
         elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -75,6 +75,15 @@ class _Asked:
             evaluated = steps.stage_result(night, steps.Evaluated)
             embedded, trained = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
             pairs = steps.prepare_pairs(opened, night, embedded, trained, evaluated, n_pairs=n_pairs, voter=voter)
+        return cls(opened, night, evaluated, trained, pairs)
+
+    @classmethod
+    def by(cls, opened: "Workspace", table: Path) -> "_Asked":
+        """Return the pairs that a filled table is about, of whatever night."""
+        from personalgen import steps
+
+        night, pairs = steps.pairs_of_table(opened, table)
+        evaluated, trained = steps.stage_result(night, steps.Evaluated), steps.stage_result(night, steps.Trained)
         return cls(opened, night, evaluated, trained, pairs)
 
     def facts(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, write_job
-from personalgen.steps.vote import prepare_pairs
+from personalgen.steps.vote import pairs_of_table, prepare_pairs
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "generate",
     "is_done",
     "outcome",
+    "pairs_of_table",
     "prepare",
     "prepare_pairs",
     "promote",

@@ -34,10 +34,10 @@ _LONGEST_VOTER = 128
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair: its number, for whom, and whose picture is on which side."""
+    """One pair: its name, for whom, and whose picture is on which side."""
 
-    number: int
-    """From 1; what the table calls the pair."""
+    name: str
+    """What the table calls it: how the night's folder begins, and a number, so that no two nights share a name."""
     user_id: str
     left: int
     """Digest of the generator that drew the left picture."""
@@ -46,7 +46,7 @@ class Pair:
     @property
     def picture(self) -> str:
         """The PNG's name in the folder."""
-        return f"pair-{self.number:03}.png"
+        return f"pair-{self.name}.png"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def choices_table(pairs: Pairs, voter: str = "") -> str:
     """Return the table to fill in, as CSV: one row a pair, the choice left empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([COLUMNS, *((pair.number, "", voter) for pair in pairs.pairs)])
+    writer.writerows([COLUMNS, *((pair.name, "", voter) for pair in pairs.pairs)])
     return stream.getvalue()
 
 
@@ -128,6 +128,16 @@ def read_choices(pairs: Pairs, path: Path, *, source: VoteSource = "terminal") -
 
     Raises:
         DataError: a row names no pair, no side or no voter, or contradicts an earlier one; all of them in one message.
+        NotFoundError: there is no such file.
+    """
+    return _facts_of(pairs, table_rows(path), path, source)
+
+
+def table_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a table of choices with their line numbers.
+
+    Raises:
+        DataError: it is no table, or has other columns.
         NotFoundError: there is no such file.
     """
     if not path.is_file():
@@ -141,7 +151,7 @@ def read_choices(pairs: Pairs, path: Path, *, source: VoteSource = "terminal") -
             f"{path} must have the columns {', '.join(COLUMNS)}, found {', '.join(reader.fieldnames or ()) or 'none'}. "
             "Nothing was stored."
         )
-    return _facts_of(pairs, ((reader.line_num, row) for row in reader), path, source)
+    return [(reader.line_num, row) for row in reader]
 
 
 def store_choices(workspace: Workspace, night: Night, facts: Sequence[ComparisonFacts]) -> int:
@@ -203,34 +213,32 @@ def _facts_of(
     pairs: Pairs, rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path, source: VoteSource
 ) -> list[ComparisonFacts]:
     """Return the filled rows as facts, or refuse the table with every fault by its line."""
-    by_number = {str(pair.number): pair for pair in pairs.pairs}
+    by_name = {pair.name: pair for pair in pairs.pairs}
     found: dict[tuple[str, str], Winner] = {}
     faults = []
     for line, row in rows:
-        number, choice, voter = ((row[name] or "").strip() for name in COLUMNS)
+        name, choice, voter = ((row[column] or "").strip() for column in COLUMNS)
         choice = choice.lower()
-        fault = "more cells than columns" if None in row else _row_fault(number, choice, voter, by_number, found)
+        fault = "more cells than columns" if None in row else _row_fault(name, choice, voter, by_name, found)
         if fault:
             faults.append(f"line {line}: {fault}")
         elif choice:
-            found[number, voter] = next(winner for winner in WINNERS if winner == choice)
+            found[name, voter] = next(winner for winner in WINNERS if winner == choice)
     if faults:
         raise DataError(f"{path} has {len(faults)} bad rows: {'; '.join(faults)}. Nothing was stored.")
-    return [
-        pairs.facts(by_number[number], winner, voter=voter, source=source) for (number, voter), winner in found.items()
-    ]
+    return [pairs.facts(by_name[name], winner, voter=voter, source=source) for (name, voter), winner in found.items()]
 
 
 def _row_fault(
-    number: str, choice: str, voter: str, by_number: Mapping[str, Pair], found: Mapping[tuple[str, str], Winner]
+    name: str, choice: str, voter: str, by_name: Mapping[str, Pair], found: Mapping[tuple[str, str], Winner]
 ) -> str:
     """Return what is wrong with one row, or nothing."""
-    if number not in by_number:
-        return f"there is no pair {number!r} (of a person who was forgotten it is gone)"
+    if name not in by_name:
+        return f"there is no pair {name!r} (of a person who was forgotten it is gone)"
     if choice and choice not in WINNERS:
         return f"a choice is left, right, tie or empty, found {choice!r}"
     if choice and not 0 < len(voter) <= _LONGEST_VOTER:
         return f"a choice needs a voter of 1 to {_LONGEST_VOTER} characters, found {len(voter)}"
-    if choice and found.get((number, voter), choice) != choice:
-        return f"{voter} chose {found[number, voter]} for pair {number} above, found {choice}"
+    if choice and found.get((name, voter), choice) != choice:
+        return f"{voter} chose {found[name, voter]} for pair {name} above, found {choice}"
     return ""

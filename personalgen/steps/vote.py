@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from personalgen.artifacts import short_digest, weights_key, write_bytes
-from personalgen.errors import DataError
+from personalgen.artifacts import read_json, short_digest, weights_key, write_bytes
+from personalgen.errors import DataError, NotFoundError
 from personalgen.evaluation import ReportPicture, pair_picture, write_png, write_report
 from personalgen.models import load_card
-from personalgen.steps.choices import KEY, PAGE, TABLE, Pair, Pairs, choices_table
+from personalgen.steps.choices import KEY, PAGE, TABLE, Pair, Pairs, choices_table, table_rows
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
-from personalgen.steps.night import Night
+from personalgen.steps.night import Night, from_json
 from personalgen.steps.report import liked_items
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
@@ -65,7 +65,7 @@ def prepare_pairs(
         before_is=evaluated.before_is,
         operating_point_digest=workspace.settings.generation.operating_point.digest(),
         pairs=tuple(
-            Pair(number, data.history.user_ids[user], *both)
+            Pair(f"{folder.name[:6]}-{number}", data.history.user_ids[user], *both)
             for number, (user, both) in enumerate(zip(users, sides, strict=True), 1)
         ),
     )
@@ -75,6 +75,24 @@ def prepare_pairs(
     write_bytes(folder / TABLE, choices_table(pairs, voter).encode())
     pairs.save()
     return pairs
+
+
+def pairs_of_table(workspace: Workspace, table: Path) -> tuple[Night, Pairs]:
+    """Return the night that a filled table is about, and its pairs: nights may have followed since.
+
+    Raises:
+        NotFoundError: there is no such table, or this home holds no pairs of that name.
+    """
+    first = next((str(row["pair"] or "").strip() for _, row in table_rows(table)), "")
+    for key in sorted((workspace.data / "votes").glob(f"*/{KEY}")):
+        pairs = Pairs.load(key.parent)
+        if any(pair.name.split("-")[0] == first.split("-")[0] for pair in pairs.pairs):
+            stored = workspace.data / "nights" / key.parent.name / "prepare.json"
+            return from_json(Night, read_json(stored)), pairs
+    raise NotFoundError(
+        f"{table} starts with pair {first!r}, and no pairs in {workspace.data / 'votes'} have such a name. Give a "
+        "table that `personalgen evaluate --vote` wrote in this home. Nothing was stored."
+    )
 
 
 def forget_in_pairs(workspace: Workspace, user_id: str) -> int:
@@ -94,11 +112,11 @@ def forget_in_pairs(workspace: Workspace, user_id: str) -> int:
 
 def _write_without(workspace: Workspace, pairs: Pairs, kept: Pairs) -> None:
     """Rewrite page, table and key for the pairs that are kept, and delete the pictures of the others; the key last."""
-    numbers = {str(pair.number) for pair in set(pairs.pairs) - set(kept.pairs)}
+    names = {pair.name for pair in set(pairs.pairs) - set(kept.pairs)}
     table = pairs.folder / TABLE
     if table.is_file():
         lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_bytes(table, "".join(line for line in lines if line.split(",")[0].strip() not in numbers).encode())
+        write_bytes(table, "".join(line for line in lines if line.split(",")[0].strip() not in names).encode())
     _write_page(workspace, kept)
     for pair in set(pairs.pairs) - set(kept.pairs):
         (pairs.folder / pair.picture).unlink(missing_ok=True)
@@ -136,7 +154,7 @@ def _write_pictures(
     shown = np.asarray(data.prepared.images)
     for k, (pair, user) in enumerate(zip(pairs.pairs, users, strict=True)):
         history = list(shown[liked_items(data.history, int(user), _HISTORY)])
-        picture = pair_picture(history, drawn[pair.left][k], drawn[pair.right][k], title=f"pair {pair.number}")
+        picture = pair_picture(history, drawn[pair.left][k], drawn[pair.right][k], title=f"pair {pair.name}")
         write_png(pairs.folder / pair.picture, picture)
 
 
@@ -145,11 +163,11 @@ def _write_page(workspace: Workspace, pairs: Pairs) -> None:
     world, pictures = workspace.settings.world.name, []
     for pair in pairs.pairs:
         with Image.open(pairs.folder / pair.picture) as picture:
-            pictures.append(ReportPicture(f"Pair {pair.number}", picture.copy(), _QUESTION))
+            pictures.append(ReportPicture(f"Pair {pair.name}", picture.copy(), _QUESTION))
     write_report(
         pairs.folder / PAGE,
         title="Blind pairs",
-        subtitle=f"Two models drew for the same person. Write left, right or tie beside the pair's number in {TABLE}.",
+        subtitle=f"Two models drew for the same person. Write left, right or tie beside the pair's name in {TABLE}.",
         figures=[],
         pictures=pictures,
         simulated=f"Users and events of this source were made up. {find_world(world).licence}" if world else "",

@@ -12,6 +12,8 @@ from PIL import Image
 from personalgen.steps import Embedded, Evaluated, Trained, prepare, prepare_pairs, stage_result
 from personalgen.steps.choices import Pairs
 from personalgen.steps.data import NightData
+from personalgen.steps.night import Night
+from personalgen.steps.promote import gate_now
 from personalgen.steps.vote import votes_folder
 from personalgen.steps.yardstick import draw_held_out
 
@@ -31,6 +33,7 @@ class Asked:
     rows: list
     pairs: Pairs
     """As they were before anybody was forgotten."""
+    night: Night
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +44,18 @@ def asked(new_home, plain_nightly, tmp_path_factory):
     for stage in ("recommend", "embed", "train", "evaluate"):
         assert home.tell(stage, overrides=LONGER).code == 0
     told.append(home.tell("evaluate", "--vote", "--voter", "vera", overrides=LONGER))
+    night = prepare(home.workspace(*LONGER))
     (folder,) = (home.path / "data" / "votes").iterdir()
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     pairs = Pairs.load(folder)
     filled = tmp_path_factory.mktemp("table") / "filled.csv"
     with filled.open("w", newline="") as stream:
-        rows = [(pair.number, "left" if pair.left == pairs.challenger else "right", "vera") for pair in pairs.pairs]
+        rows = [(pair.name, "left" if pair.left == pairs.challenger else "right", "vera") for pair in pairs.pairs]
         csv.writer(stream).writerows([("pair", "choice", "voter"), *rows])
     told += [home.tell("evaluate", "--vote", "--choices", str(filled), overrides=LONGER) for _ in range(2)]
     told.append(home.tell("promote", "--json", overrides=LONGER))
-    return Asked(home, folder, told, files, home.ask("select * from v_comparisons"), pairs)
+    told.append(home.tell("evaluate", "--vote"))  # of the first night
+    return Asked(home, folder, told, files, home.ask("select * from v_comparisons"), pairs, night)
 
 
 def test_a_night_s_pairs_are_files_that_tell_nothing(asked):
@@ -73,7 +78,7 @@ def test_a_night_s_pairs_are_files_that_tell_nothing(asked):
 def test_both_models_draw_what_the_evaluation_draws(asked):
     """Each side of a pair is its model's picture for the person, from the same user, z and operating point."""
     workspace = asked.home.workspace(*LONGER)
-    night, pairs = prepare(workspace), asked.pairs
+    night, pairs = asked.night, asked.pairs
     embedded, trained = stage_result(night, Embedded), stage_result(night, Trained)
     pair = pairs.pairs[0]
     user = np.array([NightData.of(workspace, night).history.user_ids.index(pair.user_id)])
@@ -88,7 +93,7 @@ def test_both_models_draw_what_the_evaluation_draws(asked):
 def test_pairs_are_made_once(asked):
     """Asking again, with fewer pairs or another voter, changes no file."""
     workspace = asked.home.workspace(*LONGER)
-    night = prepare(workspace)
+    night = asked.night
     before = {path.name: path.stat().st_mtime_ns for path in asked.folder.iterdir()}
     results = [stage_result(night, kind) for kind in (Embedded, Trained, Evaluated)]
     assert prepare_pairs(workspace, night, *results, n_pairs=3).folder == votes_folder(workspace, night)
@@ -108,28 +113,39 @@ def test_choices_reach_the_catalogue_once_and_the_gate(asked):
     assert f"{n} blind choices" in " ".join(decided["reasons"])
 
 
+def test_a_table_is_of_its_night_whatever_night_it_is_now(asked, tmp_path):
+    """Under settings of another night the pairs are found by their names; a table of no night here is refused."""
+    table = tmp_path / "late.csv"
+    table.write_text(f"pair,choice,voter\n{asked.pairs.pairs[0].name},tie,late\n")
+    told = asked.home.tell("evaluate", "--vote", "--choices", str(table), "--json")
+    assert (told.code, json.loads(told.out)["folder"]) == (0, str(asked.folder))
+    assert asked.home.ask("select winner, night_id from comparison where voter = 'late'") == [
+        {"winner": "tie", "night_id": asked.night.night_id}
+    ]
+    table.write_text("pair,choice,voter\nfedcba-1,tie,late\n")
+    told = asked.home.tell("evaluate", "--vote", "--choices", str(table))
+    assert told.code == 2
+    assert "starts with pair 'fedcba-1'" in told.err
+
+
 def test_a_challenger_without_votes_is_told_how_to_get_them(asked):
     """Where the gate asks for more than there are, the words name the command."""
     more = asked.home.workspace(*LONGER[:1], "gate.min_votes=1000")
-    from personalgen.steps.promote import gate_now
-
-    night = prepare(asked.home.workspace(*LONGER))
+    night = asked.night
     verdict = gate_now(more, stage_result(night, Evaluated), stage_result(night, Trained).generator_sha256)
     assert not verdict.promote
     assert "personalgen evaluate --vote" in " ".join(verdict.reasons)
 
 
-def test_a_night_without_a_rival_has_no_pairs(new_home, asked):
+def test_a_night_without_a_rival_has_no_pairs(asked):
     """The first night has neither champion nor snapshot: refused with what to do, and nothing is written."""
-    home = asked.home
-    told = home.tell("evaluate", "--vote")
-    assert told.code == 2
-    assert "tonight there is neither" in told.err
-    assert len(list((home.path / "data" / "votes").iterdir())) == 1
+    assert asked.told[4].code == 2
+    assert "tonight there is neither" in asked.told[4].err
+    assert len(list((asked.home.path / "data" / "votes").iterdir())) == 1
 
 
-def test_who_is_forgotten_is_in_no_pair(new_home, asked, tmp_path):
-    """Picture, page, table, key and catalogue go on without the person; others' pairs keep their numbers."""
+def test_who_is_forgotten_is_in_no_pair(asked):
+    """Picture, page, table, key and catalogue go on without the person; others' pairs keep their names."""
     before = asked.pairs.pairs
     gone = before[-1]
     assert asked.home.tell("forget", gone.user_id, "--reason", "asked").code == 0
@@ -138,9 +154,9 @@ def test_who_is_forgotten_is_in_no_pair(new_home, asked, tmp_path):
     assert not (asked.folder / gone.picture).exists()
     assert (asked.folder / "pairs.html").read_text().count("data:image/png") == len(after.pairs)
     table = (asked.folder / "choices.csv").read_text().splitlines()
-    numbers = [row["pair"] for row in csv.DictReader(table)]
-    assert numbers == [str(pair.number) for pair in after.pairs]
-    left = asked.home.ask("select user_id from v_comparisons")
+    names = [row["pair"] for row in csv.DictReader(table)]
+    assert names == [pair.name for pair in after.pairs]
+    left = asked.home.ask("select user_id from v_comparisons where voter = 'vera'")
     assert gone.user_id not in {row["user_id"] for row in left}
     assert len(left) == len(after.pairs)
     ledger = asked.home.ask("select removed from forgotten order by forgotten_id desc limit 1")

@@ -54,7 +54,7 @@ def voting(tmp_path):
     pairs = Pairs(
         folder=tmp_path / "votes", challenger=CHALLENGER, before=CHAMPION, before_is="champion",
         operating_point_digest=settings.generation.operating_point.digest(),
-        pairs=tuple(Pair(k + 1, user_id, *sides[k]) for k, user_id in enumerate(("ada", "bob", "cid"))),
+        pairs=tuple(Pair(f"n-{k + 1}", user_id, *sides[k]) for k, user_id in enumerate(("ada", "bob", "cid"))),
     )  # fmt: skip
     pairs.save()
     workspace = Workspace(settings, now=lambda: AT)

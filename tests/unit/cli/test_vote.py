@@ -45,7 +45,7 @@ def test_letters_become_choices_of_the_voter(asked, type_in, capsys):
     ask(asked, "vera")
     assert rows(asked) == [("ada", "left", "vera"), ("cid", "tie", "vera")]
     assert len(questions) == 5
-    assert [str(asked.pairs.folder / f"pair-00{k}.png") in questions[i] for k, i in ((1, 0), (2, 3), (3, 4))] == [
+    assert [str(asked.pairs.folder / f"pair-n-{k}.png") in questions[i] for k, i in ((1, 0), (2, 3), (3, 4))] == [
         True
     ] * 3
     assert "3 pairs, 0 of them answered by vera" in capsys.readouterr().out

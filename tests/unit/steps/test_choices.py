@@ -33,15 +33,20 @@ def test_the_key_is_read_as_it_was_written(voting, tmp_path):
 
 
 def test_the_table_to_fill_in_is_blind(voting):
-    """It holds numbers and the voter, neither a person's id nor a model's."""
+    """It holds names of pairs and the voter, neither a person's id nor a model's."""
     text = choices_table(voting.pairs, "vera")
-    assert text.splitlines() == ["pair,choice,voter", "1,,vera", "2,,vera", "3,,vera"]
+    assert text.splitlines() == ["pair,choice,voter", "n-1,,vera", "n-2,,vera", "n-3,,vera"]
 
 
 def test_filled_rows_become_choices(voting, table):
     """Spaces, capitals and a byte-order mark do no harm, empty rows are left out, and a side is told by the key."""
     path = table(
-        "1, Left ,vera", "2,,vera", "3,tie,vera", "2,right,wim", "2,RIGHT,wim", header="\ufeffpair,choice,voter"
+        "n-1, Left ,vera",
+        "n-2,,vera",
+        "n-3,tie,vera",
+        "n-2,right,wim",
+        "n-2,RIGHT,wim",
+        header="\ufeffpair,choice,voter",
     )
     facts = read_choices(voting.pairs, path, source="notebook")
     assert [(each.user_id, each.winner, each.voter, each.source) for each in facts] == [
@@ -53,7 +58,7 @@ def test_filled_rows_become_choices(voting, table):
 
 def test_a_row_that_ends_early_is_empty(voting, table):
     """What is not there was not chosen."""
-    assert len(read_choices(voting.pairs, table("1,left,vera", "2", ""))) == 1
+    assert len(read_choices(voting.pairs, table("n-1,left,vera", "n-2", ""))) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,16 +66,16 @@ def test_a_row_that_ends_early_is_empty(voting, table):
     [
         ("9,left,vera", "line 3: there is no pair '9'"),
         (",left,vera", "line 3: there is no pair ''"),
-        ("2,links,vera", "line 3: a choice is left, right, tie or empty, found 'links'"),
-        ("2,left,", "line 3: a choice needs a voter of 1 to 128 characters, found 0"),
-        ("1,right,vera", "line 3: vera chose left for pair 1 above, found right"),
-        ("2,left,vera,more", "line 3: more cells than columns"),
+        ("n-2,links,vera", "line 3: a choice is left, right, tie or empty, found 'links'"),
+        ("n-2,left,", "line 3: a choice needs a voter of 1 to 128 characters, found 0"),
+        ("n-1,right,vera", "line 3: vera chose left for pair n-1 above, found right"),
+        ("n-2,left,vera,more", "line 3: more cells than columns"),
     ],
 )
 def test_a_bad_row_refuses_the_table(voting, table, line, fault):
     """The line is named and nothing is stored, good rows neither."""
     with pytest.raises(DataError, match="has 1 bad rows") as caught:
-        store(voting, table("1,left,vera", line))
+        store(voting, table("n-1,left,vera", line))
     assert fault in str(caught.value)
     assert "Nothing was stored" in str(caught.value)
     assert comparisons(voting.workspace.engine) == ()
@@ -90,7 +95,7 @@ def test_what_is_no_such_table_is_refused(voting, table, tmp_path):
 
 def test_the_outcome_speaks_of_the_challenger_whichever_side_it_was(voting, table):
     """Left for ada and right for bob are both the challenger; the same table twice is stored once."""
-    path = table("1,left,vera", "2,right,vera", "3,tie,vera")
+    path = table("n-1,left,vera", "n-2,right,vera", "n-3,tie,vera")
     assert (store(voting, path), store(voting, path)) == (3, 0)
     found = outcome(voting.workspace, voting.pairs)
     assert (found.n_choices, found.n_ties, found.n_voters, found.n_people) == (3, 1, 1, 3)
@@ -103,13 +108,13 @@ def test_the_outcome_speaks_of_the_challenger_whichever_side_it_was(voting, tabl
 def test_without_a_choice_there_is_no_outcome(voting, table):
     """Nobody voted: nothing is said; where all are ties there is no position to speak of."""
     assert outcome(voting.workspace, voting.pairs) is None
-    store(voting, table("1,tie,vera"))
+    store(voting, table("n-1,tie,vera"))
     assert outcome(voting.workspace, voting.pairs).bias is None
 
 
 def test_the_gate_reads_votes_where_it_asks_for_them(voting, table):
     """Without gate.min_votes, a champion or a choice there is nothing; else the challenger's side of it."""
-    store(voting, table("1,left,vera", "2,right,vera", "3,left,wim"))
+    store(voting, table("n-1,left,vera", "n-2,right,vera", "n-3,left,wim"))
     asking = voting.asking(min_votes=2)
     votes = votes_between(asking, "7" * 64, 1)
     assert (votes.n, votes.preferred) == (3, pytest.approx(3.5 / 4))
@@ -123,6 +128,6 @@ def test_the_gate_reads_votes_where_it_asks_for_them(voting, table):
 def test_votes_of_another_operating_point_are_about_other_pictures(voting, table):
     """They are kept, and neither counted for the gate nor in the outcome."""
     elsewhere = replace(voting.pairs, operating_point_digest=5)
-    store_choices(voting.workspace, voting.night, read_choices(elsewhere, table("1,left,vera")))
+    store_choices(voting.workspace, voting.night, read_choices(elsewhere, table("n-1,left,vera")))
     assert outcome(voting.workspace, voting.pairs) is None
     assert len(comparisons(voting.workspace.engine)) == 1
