@@ -31,18 +31,19 @@ def test_every_number_has_a_least_value(name):
 def test_public_names():
     """The package's public names are these: a change is a decision, not an accident."""
     expected = """
-        Agreement AttributeEstimator COLOUR CONTENT Comparison ContentJudge DescriptorJudge Diversity
-        EstimatorError EstimatorOptions Evaluation EvaluationOptions FEATURE_DIM Figure FrechetDistance
-        HistorySimilarity Identification Interval JUDGE_NET Judge JudgeFeatures MIN_USERS MS_SSIM
-        Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers PairMeasure Panel Pictures
-        PlantedFit PlantedSelection PlantedYardstick PreferenceGain ReportPicture Retrieval SSIM STYLE
-        SecondOpinion SegmentFigure Selection SheetRow Spread TEXTURE TrainingSide Truth Yardstick
-        agreement build_yardstick cached_estimator compare comparison_figures contact_sheet
+        Agreement AttributeEstimator COLOUR CONTENT Choice Comparison ContentJudge CurvePoint
+        DescriptorJudge Diversity EstimatorError EstimatorOptions Evaluation EvaluationOptions
+        FEATURE_DIM Figure FrechetDistance HistorySimilarity Identification Interval JUDGE_NET Judge
+        JudgeFeatures MIN_USERS MS_SSIM Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers
+        PairMeasure Panel Pictures PlantedFit PlantedSelection PlantedYardstick PositionBias
+        PreferenceGain ReportPicture Retrieval SSIM STYLE SecondOpinion SegmentFigure Selection SheetRow
+        Spread Strengths TEXTURE TrainingSide Truth VoterAgreement Yardstick agreement bradley_terry
+        build_yardstick cached_estimator choose_point compare comparison_figures contact_sheet
         content_and_style diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor
         grid history_similarity identify judge_features kid kid_floor manifold manifold_with_control
-        measure memorisation mifid_with_control own_scores png_bytes preference_gain reading_error
-        retrieve segment_figures select_held_out select_planted true_utility_scores user_means win_rate
-        write_png write_report
+        measure memorisation mifid_with_control own_scores pair_picture png_bytes position_bias
+        preference_gain reading_error retrieve segment_figures select_held_out select_planted
+        true_utility_scores user_means voter_agreement win_rate write_png write_report
     """
     assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)
