@@ -1,6 +1,7 @@
 """Measures tonight's challenger beside the champion (or the snapshot it started from), on people and items held out."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from personalgen.evaluation import (
     Comparison,
     Evaluation,
     Figure,
+    HistorySimilarity,
     compare,
     comparison_figures,
     evaluation_figures,
@@ -24,6 +26,7 @@ from personalgen.steps.embed import Embedded
 from personalgen.steps.extremes import EXTREMES, extremes_sheet
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.operating_points import CURVE, curve_numbers, operating_point_of
+from personalgen.steps.similarity import similarities, similarity_figures, similarity_numbers
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
 from personalgen.steps.yardstick import pictures_of, yardstick_of
@@ -86,11 +89,13 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     paired = None
     if before_is:
         paired = compare(drawn["challenger"].features, drawn["before"].features, yardstick, options=options)
+    alike = similarities(workspace, yardstick, drawn["challenger"])
     _log(run, results, paired)
+    run.log_metrics({f"challenger_{name}": value for name, value in similarity_numbers(alike).items()})
     for step, at in enumerate(curve):
         run.log_metrics({f"curve_{name}": value for name, value in curve_numbers(at).items()}, step=step)
     run.set_tags({"operating_point": why[:500]} if why else {})
-    write_json(table, _rows(results, paired))
+    write_json(table, _rows(results, paired, alike))
     write_json(night.path / CURVE, [curve_numbers(at) for at in curve])
     fit = results["challenger"].preference
     write_png(night.path / EXTREMES, extremes_sheet(data, yardstick, drawn["challenger"], fit.per_user))
@@ -124,11 +129,14 @@ def _log(run: Run, results: dict[str, Evaluation], paired: Comparison | None) ->
     run.log_metrics({f"paired_{key}": value for key, value in _paired_numbers(paired).items()})
 
 
-def _rows(results: dict[str, Evaluation], paired: Comparison | None) -> list[dict[str, Any]]:
+def _rows(
+    results: dict[str, Evaluation], paired: Comparison | None, alike: Sequence[HistorySimilarity]
+) -> list[dict[str, Any]]:
     """Return the report's tables as JSON-like rows."""
     tables: list[tuple[str, tuple[Figure, ...]]] = [
         (name, evaluation_figures(result)) for name, result in results.items()
     ]
+    tables.insert(1, ("challenger", similarity_figures(alike)))
     if paired:
         tables.append(("challenger less before", comparison_figures(paired)))
     return [{"model": name, **asdict(figure)} for name, figures in tables for figure in figures]

@@ -84,6 +84,8 @@ def test_the_report_shows_whom_it_suits_and_the_model_s_card(night, home):
     assert "Whom it suits best, middling and worst" in text
     assert "Model card" in text
     assert "points with a KID up to" in text
+    for measure in ("SSIM", "MS-SSIM", "Colour distance", "Texture", "Content distance", "Style distance"):
+        assert f"{measure}" in text
 
 
 def test_every_way_stands_in_the_table(rows):
