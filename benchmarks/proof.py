@@ -73,7 +73,8 @@ def verdicts(rows: Sequence[Standing]) -> list[str]:
         fit = {group: found[group, way] for group in (SEEN, HELD_OUT, FOUR_LIKES) if (group, way) in found}
         times = f"{kid_ratio(held_out, bare):.3g} times that of the unconditional net"
         told = {f"NPG, {group}": _interval(figures, "true_npg") for group, figures in fit.items()} | {
-            "named among 16, of real": _interval(held_out, "identified_16_of_real"),
+            "named among 16, of real": _interval(held_out, "true_identified_16_of_real"),
+            "the same by judge A": _interval(held_out, "identified_16_of_real"),
             "diversity within users": _interval(held_out, "diversity_within"),
             "diversity between users": _interval(held_out, "diversity_between"),
             "KID": f"{_interval(held_out, 'kid')}, real pictures {bare['kid_floor']:.3f}",

@@ -73,7 +73,8 @@ def table_rows(rows: "Sequence[Standing]") -> list[dict[str, Any]]:
     """Return the headline figures of each row: those of the planted truth where there is one come first."""
     known = any("true_npg" in row.figures for row in rows)
     names = {"NPG true": "true_npg"} if known else {}
-    names |= {"NPG A": "npg", "NPG B": "b_npg", "named 16": "identified_16_of_real"}
+    names |= {"NPG A": "npg", "NPG B": "b_npg"}
+    names |= {"named 16": "true_identified_16_of_real" if known else "identified_16_of_real"}
     names |= {"wins": "wins_by_truth" if known else "wins_by_judge", "KID": "kid", "precision": "precision"}
     names |= {"coverage": "coverage", "div. in": "diversity_within", "div. all": "diversity_between"}
     names |= {"copied": "memorised"}

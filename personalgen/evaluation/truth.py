@@ -19,6 +19,10 @@ class Truth:
     world: AttributeWorld
     estimator: AttributeEstimator
     users: PlantedUsers
+    item_scores: FloatArray
+    """(n, n_users): true utility of real pictures for everybody, in nats."""
+    likes: csr_array
+    """(n_users, n) positive weights of held-out likes of these pictures."""
     real_scores: FloatArray
     """(n_users, n_users): mean true utility of the held-out likes of u (rows) for v (columns), in nats."""
 
@@ -33,8 +37,10 @@ class Truth:
         likes: csr_array,
     ) -> "Truth":
         """Return the truth about `users`, whose held-out `likes` (n_users, n) are of the real pictures `images`."""
-        real = true_utility_scores(world, users, estimator.read(images), pictures_of_users=likes)
-        return cls(world, estimator, users, real)
+        shown = estimator.read(images)
+        real = true_utility_scores(world, users, shown, pictures_of_users=likes)
+        of_items = np.asarray(world.utility_of_attributes(users, shown).T, dtype=np.float64)
+        return cls(world, estimator, users, of_items, likes, real)
 
     def picture_scores(self, images: NDArray[np.uint8]) -> FloatArray:
         """Return (n_users, k, n_users) true utilities of (n_users, k, R, R, 3) pictures of u (first axis) for v."""

@@ -137,7 +137,7 @@ def _gone_on_from(workspace: Workspace, night: Night) -> tuple[Kept | None, str]
     kept = _kept(raw)
     if kept.night == night.key:  # done before, and cut before the stage's result was written
         if raw["before"] is None:
-            return None, "an earlier attempt of this night had built it"
+            return None, "there was none"  # as the first attempt said: a cut night ends like one that was not
         kept = _kept(raw["before"])
     if datetime.fromisoformat(kept.as_of) > datetime.fromisoformat(night.as_of):
         return None, f"it was of a later night, up to {kept.as_of}"

@@ -31,6 +31,7 @@ from personalgen.evaluation import (
     Yardstick,
     cached_estimator,
     contact_sheet,
+    identify,
     measure,
     own_scores,
     preference_gain,
@@ -272,6 +273,8 @@ class Bench:
             cube = group.truth.picture_scores(pictures.images)
             fit = preference_gain(cube.mean(axis=1), group.truth.real_scores, options=options)
             found |= flat_intervals({"true_npg": fit.npg, "true_gain": fit.gain, "true_real_gain": fit.real_gain})
+            named = identify(cube, group.truth.item_scores, group.truth.likes, options=options).metrics()
+            found |= {f"true_{key}": value for key, value in named.items()}
             judged["truth"] = own_scores(cube)
         if name == UNCONDITIONAL:
             scores |= judged

@@ -50,6 +50,8 @@ OTHER = {
     "train.condition_dropout": 0.2,
     "train.augment": 0.25,
     "evaluation.confidence": 0.9,
+    "evaluation.guidances": [1.5],
+    "evaluation.truncations": [0.5],
     "split.later_share": 0.4,
     "recommend.later_share": 0.4,
     "drift.min_cosine": 0.9,
