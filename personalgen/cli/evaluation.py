@@ -19,6 +19,7 @@ from personalgen.cli.terminal import (
     workspace,
 )
 from personalgen.cli.vote import ChoicesOption, PairsOption, VoteOption, VoterOption, ask_people
+from personalgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from personalgen.steps import Standing
@@ -49,6 +50,8 @@ def evaluate(
     """
     from personalgen import steps
 
+    if table and (vote or choices):
+        raise ConfigError("--table and --vote are two commands: give one of them. Nothing was started.")
     if vote or choices:
         ask_people(config, overrides, as_of, choices=choices, voter=voter, pairs=pairs, as_json=as_json)
         return
@@ -66,6 +69,8 @@ def evaluate(
         return
     show(table_rows(rows), as_csv=as_csv)
     if not as_csv:
+        if len({row.kimg for row in rows if row.kimg}) > 1:
+            typer.echo("\nThe nets have not seen equally many images (kimg): compare those that have.")
         typer.echo(f"\nAll figures with their intervals: --json. Pictures side by side: {sheet}")
 
 
@@ -81,7 +86,7 @@ def table_rows(rows: "Sequence[Standing]") -> list[dict[str, Any]]:
     return [
         {"people": row.group, "way": row.name}
         | {shown: _rounded(row.figures.get(name)) for shown, name in names.items()}
-        | {"CPU ms": _rounded(row.cpu_ms_per_image)}
+        | {"CPU ms": _rounded(row.cpu_ms_per_image), "kimg": _rounded(row.kimg)}
         for row in rows
     ]
 

@@ -22,7 +22,7 @@ def part_of_likes(history: History, count: int, variant: int, *, half_life_days:
     with a reservoir, algorithm A). What is drawn of a user follows from the id, the variant and the likes alone, and a
     new like changes it only where it comes in itself.
     """
-    weight = decayed_weights(history, half_life_days)
+    weight = np.where(history.weight > 0, np.maximum(decayed_weights(history, half_life_days), 1e-300), 0.0)
     kept = history.weight <= 0
     for user, (start, stop) in enumerate(itertools.pairwise(history.bounds.tolist())):
         likes = start + np.flatnonzero(history.weight[start:stop] > 0)

@@ -63,7 +63,7 @@ from personalgen.evaluation.similarity import (
 )
 from personalgen.evaluation.truth import Truth
 from personalgen.evaluation.win_rate import own_scores, win_rate
-from personalgen.evaluation.yardstick import Panel, TrainingSide, Yardstick, build_yardstick
+from personalgen.evaluation.yardstick import Panel, TrainingSide, Yardstick, build_yardstick, of_users
 
 __all__ = [
     "COLOUR",
@@ -144,6 +144,7 @@ __all__ = [
     "measure",
     "memorisation",
     "mifid_with_control",
+    "of_users",
     "own_scores",
     "pair_picture",
     "png_bytes",

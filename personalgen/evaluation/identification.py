@@ -116,7 +116,8 @@ def identify(
 def place_of_the_right_one(scores: FloatArray) -> NDArray[np.int64]:
     """Return (n_users,) the place of u among all users by row u, from 0; equal scores count against u."""
     centred = scores - scores.mean(axis=0)
-    at_least = centred >= centred.diagonal()[:, None]
+    rounding = 1e-9 * np.abs(scores).max(initial=0.0)
+    at_least = centred >= centred.diagonal()[:, None] - rounding
     return np.asarray(at_least.sum(axis=1) - 1, dtype=np.int64)
 
 

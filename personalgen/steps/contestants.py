@@ -78,7 +78,7 @@ def drawn_likes(
     for user, (start, stop) in enumerate(zip(likes.bounds[:-1], likes.bounds[1:], strict=True)):
         rng = np.random.default_rng(derive_seed(likes.user_ids[user], 0))
         items, own = (likes.item_index[start:stop], weights[start:stop]) if stop > start else (everybody, None)
-        chance = None if own is None else own / own.sum()
+        chance = None if own is None else np.maximum(own, 1e-12 * own.max()) / np.maximum(own, 1e-12 * own.max()).sum()
         found[user] = rng.choice(items, per_user, replace=len(items) < per_user, p=chance)
     return found
 

@@ -55,6 +55,8 @@ class Evaluated:
     """The figures with their controls, as JSON."""
     champion_id: int = 0
     """Catalogue id of the live model that was measured beside the challenger; 0 where nothing was live."""
+    champion_point: int = 0
+    """Digest of the operating point at which that one was live, and measured; 0 likewise."""
     operating_point: dict[str, Any] = field(default_factory=dict)
     """Where the challenger was drawn, and where it is released if it is promoted; empty where nothing was measured."""
     point_because: str = ""
@@ -67,15 +69,22 @@ def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Tr
 
 
 def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained, run: Run) -> Evaluated:
+    table, live = night.path / "evaluation.json", workspace.live()
+    try:
+        return _measured(workspace, night, embedded, trained, run)
+    except DataError as error:
+        write_json(table, [])
+        champion = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
+        return Evaluated({}, {}, "", {}, str(error), "", str(table), *champion)
+
+
+def _measured(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained, run: Run) -> Evaluated:
     data, table = NightData.of(workspace, night), night.path / "evaluation.json"
     live = workspace.live()
     champion_id = live.model_version_id if live else 0
-    try:
-        yardstick = yardstick_of(workspace, data)
-    except DataError as error:
-        write_json(table, [])
-        return Evaluated({}, {}, "", {}, str(error), "", str(table), champion_id)
-    point, curve, why = operating_point_of(workspace, night, embedded, Path(trained.folder), yardstick)
+    yardstick = yardstick_of(workspace, data)
+    chosen = operating_point_of(workspace, night, embedded, Path(trained.folder), yardstick)
+    point, curve, why, yardstick = chosen.point, chosen.curve, chosen.why, chosen.yardstick
     drawn = {"challenger": pictures_of(workspace, night, embedded, Path(trained.folder), yardstick, point=point)}
     before_is = "champion" if live else "snapshot" if embedded.start else ""
     if before_is:
@@ -108,6 +117,7 @@ def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: T
         judge=yardstick.judge.name,
         table=str(table),
         champion_id=champion_id,
+        champion_point=live.operating_point_digest if live else 0,
         operating_point=asdict(point),
         point_because=why,
     )

@@ -24,7 +24,7 @@ def extremes_sheet(data: NightData, yardstick: Yardstick, pictures: Pictures, pe
         for user in users.tolist():
             person = yardstick.selection.user_index[user]
             own = history.item_index[(history.user_index == person) & (history.weight > 0)]
-            caption = f"{name} · fit less control {per_user[user]:+.3f} · {history.user_ids[person]}"
+            caption = f"{name} · fit less control {per_user[user]:+.3f}"
             drawn = [] if pictures.images is None else list(pictures.images[user])
             rows.append(SheetRow(caption, list(images[own[::-1][:_SHOWN]]), drawn))
     return contact_sheet(rows, max_history=_SHOWN, max_generated=_SHOWN, header=("liked", "drawn"))

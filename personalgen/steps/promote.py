@@ -57,7 +57,8 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
 def gate(workspace: Workspace, evaluated: Evaluated, votes: Votes | None = None) -> Verdict:
     """Return the verdict on tonight's figures and people's choices; a snapshot to start from is no champion."""
     live = workspace.live()
-    if (live.model_version_id if live else 0) != evaluated.champion_id:
+    found = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
+    if found != (evaluated.champion_id, evaluated.champion_point):
         return Verdict(promote=False, reasons=("what is live was moved after the evaluation had measured it",))
     if not evaluated.challenger:
         return Verdict(promote=False, reasons=(f"the evaluation is missing: {evaluated.missing}",))
@@ -83,7 +84,7 @@ def figures(numbers: Numbers) -> Figures:
         gain_high=_get(numbers, "fit_gain_high"),
         n_users=int(numbers.get("n_users", 0)),
         diversity=numbers.get("diversity_between"),
-        memorised_high=numbers.get("memorised_high"),
+        memorised_low=numbers.get("memorised_low"),
     )
 
 

@@ -136,7 +136,8 @@ def _card_facts(workspace: Workspace, decided: Decided, evaluated: Evaluated) ->
         "basis": card.basis_version[:16],
         "drawn at": f"guidance {point.guidance:g}, truncation {point.truncation_psi:g}",
     }
-    return facts | ({"why there": evaluated.point_because} if evaluated.point_because else {})
+    because = evaluated.point_because if decided.promote else ""
+    return facts | ({"why there": because} if because else {})
 
 
 def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from personalgen.embeddings import (
 )
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.embeddings.history import decayed_weights
+from personalgen.errors import DataError
 from personalgen.evaluation import (
     EstimatorOptions,
     Pictures,
@@ -43,7 +44,7 @@ from personalgen.generation.maximise import MaximiseOptions, maximise
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.histories import History
-from personalgen.models import Generator, load_generator
+from personalgen.models import Generator, load_card, load_generator
 from personalgen.seeding import derive_seed
 from personalgen.steps.contestants import (
     BY_CLASS,
@@ -97,6 +98,8 @@ class Standing:
     group: str
     figures: Mapping[str, float]
     cpu_ms_per_image: float
+    kimg: float = 0.0
+    """Thousands of images that the net behind it has seen, warm start included; 0 where there is none."""
 
 
 Draw = Callable[[Group, int], NDArray[np.uint8]]
@@ -153,6 +156,11 @@ class Bench:
         """Tonight's model."""
         return load_generator(self.model)[0]
 
+    @property
+    def point(self) -> OperatingPoint:
+        """Where every net is drawn from: the settings' point."""
+        return self.workspace.settings.generation.operating_point
+
     @cached_property
     def unconditional(self) -> Generator:
         """The same net, told of nobody: what a search in the latent starts from."""
@@ -164,7 +172,10 @@ class Bench:
         held_out = self._group(HELD_OUT, None)
         few = held_out.likes.newest(FEW)
         four = Group(FOUR_LIKES, self._known(few), few, few, held_out.yardstick, held_out.truth)
-        seen = (self._group(SEEN, self.data.train_users),) if self.data.split.hold_out_users else ()
+        try:
+            seen = (self._group(SEEN, self.data.train_users),) if self.data.split.hold_out_users else ()
+        except DataError:  # too few people who were trained on liked anything held out since: the others still count
+            seen = ()
         return (held_out, *seen, four)
 
     def rows(self) -> Iterator[Standing]:
@@ -181,7 +192,7 @@ class Bench:
                 cpu_ms = 1000 * (time.process_time() - began) / len(images)
                 pictures = judged_pictures(self.workspace, images, per_user)
                 figures = self._figures(group, name, pictures, scores)
-                yield Standing(name, group.name, figures, cpu_ms)
+                yield Standing(name, group.name, figures, cpu_ms, self.kimg_of(name))
 
     def _asked_of(self, group: Group) -> dict[str, Draw]:
         """Return the ways that are measured for a group, the unconditional net first."""
@@ -203,11 +214,18 @@ class Bench:
         return ways | {
             OURS: self._by_net(self.ours),
             **{name: self._by_parts(count) for name, count in PARTS.items()},
-            TOLD_NOTHING: self._by_net(self.ours, OperatingPoint(guidance=0.0)),
+            TOLD_NOTHING: self._by_net(self.ours, replace(self.point.among(self.ours.spec.names), guidance=0.0)),
             NEAREST: self._nearest,
             RETURNED: self._returned,
             SEARCHED: self._searched,
         }
+
+    def kimg_of(self, name: str) -> float:
+        """Return the thousands of images behind a way to draw."""
+        if name in (OURS, TOLD_NOTHING, *PARTS):
+            return load_card(self.model).trained_kimg
+        trained = UNCONDITIONAL if name == SEARCHED else name
+        return float(self.workspace.settings.train.max_kimg) if trained in TRAINED else 0.0
 
     def sheet(self) -> Any:
         """Return some people of the first group, with one picture of each way."""
@@ -216,11 +234,11 @@ class Bench:
         likes = group.likes
         rows = [
             SheetRow(
-                f"{user_id}: {', '.join(drawn)}" if k == 0 else user_id,
+                ", ".join(drawn) if k == 0 else "",
                 list(images[likes.item_index[likes.bounds[k] : likes.bounds[k + 1]][::-1][:4]]),
                 [pictures[k] for pictures in drawn.values()],
             )
-            for k, user_id in enumerate(likes.user_ids[:_SHEET_USERS])
+            for k in range(min(len(likes.user_ids), _SHEET_USERS))
         ]
         return contact_sheet(rows, scale=3, max_history=4, max_generated=len(drawn), header=("liked", "drawn"))
 
@@ -308,7 +326,8 @@ class Bench:
             known = set(_label_values(net.spec))
             labels = [tuple(value for value in self.data.labels[item] if value in known) for item in items.tolist()]
             condition = picture_condition(net.spec, labels=labels)
-            return Sampler(net).sample(condition, _seeds(group.table, per_user))
+            point = self.point.among(net.spec.names)
+            return Sampler(net, operating_point=point).sample(condition, _seeds(group.table, per_user))
 
         return by_class
 

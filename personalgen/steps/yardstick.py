@@ -31,6 +31,10 @@ from personalgen.steps.features import cached_rows
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 
+_LEAST_WEIGHT = 1e-300
+"""Of a like so old that its decayed weight is nothing in floating point: it still is a like."""
+_TRAINING_ITEMS = 4
+
 
 def yardstick_of(workspace: Workspace, data: NightData, users: NDArray[np.bool_] | None = None) -> Yardstick:
     """Return the held-out items, judged by nets that training never saw, and the users to judge for.
@@ -59,12 +63,13 @@ def held_out(workspace: Workspace, data: NightData, users: NDArray[np.bool_] | N
 
 
 def training_side(workspace: Workspace, data: NightData, selection: Selection) -> TrainingSide:
-    """Return what training knew: its pictures, at most `evaluation.max_items` and those that evaluated users liked."""
+    """Return what training knew: its pictures, at most 4 x `evaluation.max_items`, and what these users liked."""
     options, earlier = workspace.settings.evaluation, data.earlier_history().of(selection.user_index)
     likes = earlier.where(earlier.weight > 0)
-    drawn = np.random.default_rng(options.seed).permutation(np.flatnonzero(data.train_items))[: options.max_items]
+    drawn = np.random.default_rng(options.seed).permutation(np.flatnonzero(data.train_items))
+    drawn = drawn[: _TRAINING_ITEMS * options.max_items]
     rows = np.union1d(drawn, likes.item_index).astype(np.int64)
-    weights = decayed_weights(likes, workspace.settings.embeddings.half_life_days)
+    weights = np.maximum(decayed_weights(likes, workspace.settings.embeddings.half_life_days), _LEAST_WEIGHT)
     place = np.searchsorted(rows, likes.item_index)
     history = coo_array((weights, (likes.user_index, place)), shape=(len(likes.user_ids), len(rows))).tocsr()
     return TrainingSide(judged_items(workspace, data, rows), history)

@@ -27,7 +27,17 @@ from personalgen.steps.table import (
 
 pytestmark = pytest.mark.timeout(300, func_only=True)  # the night and the table are made once, by the first test
 
-CURVE_SETTINGS = ("evaluation.truncations=[0.5, 0.25]", "evaluation.guidances=[1.5]")
+CURVE_SETTINGS = (
+    "evaluation.truncations=[0.5, 0.25]",
+    "evaluation.guidances=[1.5]",
+    # people enough that some choose the point and others judge the choice
+    "world.folder=data/more",
+    "world.history.n_users=300",
+    "evaluation.n_users=48",
+    # eight training steps draw one picture for all
+    "gate.min_diversity=0.0",
+    "gate.max_memorised=1.0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +80,7 @@ def test_the_chosen_point_is_measured_drawn_at_and_released(home, night):
     assert "points with a KID up to" in evaluated.point_because
     point = OperatingPoint(**evaluated.operating_point)
     assert decided.promote
+    assert evaluated.challenger["n_users"] < 30  # of 48, whoever did not choose
     assert decided.operating_point == evaluated.operating_point
     assert generated.operating_point_digest == point.digest()
     (live,) = home.ask("select operating_point_digest as digest from live_release")
@@ -101,6 +112,7 @@ def test_known_answers_stand_in_the_table(rows):
     """The unconditional net wins half against itself; what returns training pictures looks as real ones do."""
     found = {(row.group, row.name): row.figures for row in rows}
     assert found[HELD_OUT, UNCONDITIONAL]["wins_by_truth"] == 0.5
+    assert found[HELD_OUT, RETURNED]["memorised"] == 1
     assert found[HELD_OUT, RETURNED]["precision"] > 0.8
     assert abs(found[HELD_OUT, RETURNED]["kid"]) < 0.2 * found[HELD_OUT, OURS]["kid"]
 

@@ -75,3 +75,9 @@ def test_users_without_likes_are_refused(held_out):
     nobody = csr_array((N_USERS, len(scores)))
     with pytest.raises(DataError, match="40 without"):
         identify(scores.reshape(N_USERS, PER_USER, N_USERS), scores, nobody, options=OPTIONS)
+
+
+def test_rounding_names_nobody():
+    """A generator that draws one picture for all gives rows that differ by rounding alone: nobody is named."""
+    row = np.random.default_rng(0).normal(size=9)
+    assert (place_of_the_right_one(np.tile(row, (9, 1))) == 8).all()

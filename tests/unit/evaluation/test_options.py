@@ -42,7 +42,7 @@ def test_public_names():
         build_yardstick cached_estimator choose_point compare comparison_figures contact_sheet
         content_and_style diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor
         grid history_similarity identify judge_features kid kid_floor manifold manifold_with_control
-        measure memorisation mifid_with_control own_scores pair_picture png_bytes position_bias
+        measure memorisation mifid_with_control of_users own_scores pair_picture png_bytes position_bias
         preference_gain reading_error retrieve segment_figures select_held_out select_planted
         true_utility_scores user_means voter_agreement win_rate write_png write_report
     """

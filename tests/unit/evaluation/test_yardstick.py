@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from personalgen.errors import DataError
-from personalgen.evaluation import EvaluationOptions, Pictures, build_yardstick, measure, select_held_out
+from personalgen.evaluation import EvaluationOptions, Pictures, build_yardstick, measure, of_users, select_held_out
 from personalgen.evaluation.descriptors import describe
 from personalgen.worlds import ShapesWorld
 
@@ -123,3 +123,14 @@ def test_a_judge_s_like_of_a_test_item_is_refused(catalogue, yardstick):
     leaked = replace(selection, judge_likes=likes)
     with pytest.raises(DataError, match="wrong split"):
         build_yardstick(leaked, yardstick.items, options=OPTIONS)
+
+
+def test_some_of_the_users_are_measured_as_they_are_among_all(catalogue, yardstick):
+    """The scores of a few users for one another are those that they have in the whole matrix, by both judges."""
+    users = np.flatnonzero(~yardstick.selection.is_judge_user)[:12]
+    few, pictures = of_users(yardstick, users, options=OPTIONS), _pictures(catalogue, yardstick.selection)
+    whole = yardstick.scores(pictures.features, pictures.images)
+    part = few.scores(pictures.features[users], pictures.images[users])
+    assert part == pytest.approx(whole[np.ix_(users, users)])
+    assert few.real_scores == pytest.approx(yardstick.real_scores[np.ix_(users, users)])
+    assert few.second.judge.reliability_ == pytest.approx(yardstick.second.judge.reliability_)

@@ -73,9 +73,9 @@ def test_lost_diversity_and_copies_hold_a_better_challenger(guard):
 @pytest.mark.parametrize(
     ("figures", "promote"),
     [
-        ({"diversity": 0.5, "memorised_high": 0.1}, True),
-        ({"diversity": 0.49, "memorised_high": 0.0}, False),
-        ({"diversity": 1.0, "memorised_high": 0.11}, False),
+        ({"diversity": 0.5, "memorised_low": 0.1}, True),
+        ({"diversity": 0.49, "memorised_low": 0.0}, False),
+        ({"diversity": 1.0, "memorised_low": 0.11}, False),
     ],
 )
 def test_a_first_model_must_be_diverse_and_no_copier(figures, promote):
