@@ -25,6 +25,8 @@ HEADER = """\
 # torch is pinned without a build: pip takes the build that its index offers, and README.md tells how to choose one.
 # What a CUDA build brings along ({build_specific}) is that build's business and is not pinned here.
 """
+_NEWEST_PATCH = {"python_full_version": f"{sys.version_info.major}.{sys.version_info.minor}.99"}
+"""What only early patches of a Python need is not pinned: pip adds it there, and the lock is the same on all."""
 
 
 def read_project() -> dict[str, Any]:
@@ -110,8 +112,8 @@ def _children(name: str, extra: str) -> Iterator[Requirement]:
         if requirement.marker is None:
             applies = not extra
         else:
-            without = requirement.marker.evaluate({"extra": ""})
-            applies = requirement.marker.evaluate({"extra": extra}) and not (extra and without)
+            without = requirement.marker.evaluate({"extra": "", **_NEWEST_PATCH})
+            applies = requirement.marker.evaluate({"extra": extra, **_NEWEST_PATCH}) and not (extra and without)
         if applies:
             yield requirement
 
