@@ -21,7 +21,7 @@ from personalgen.embeddings.fields import (
 from personalgen.embeddings.history import embed_users, fit_basis, variants_before_events, vectors_before_events
 from personalgen.embeddings.known import Moments, vectors_known
 from personalgen.embeddings.options import EmbeddingOptions
-from personalgen.embeddings.parts import part_of_likes
+from personalgen.embeddings.parts import like_weights, part_of_likes
 from personalgen.embeddings.preference import (
     FIELD,
     PreferenceTable,
@@ -57,6 +57,7 @@ __all__ = [
     "label_rows",
     "label_values",
     "label_vocabulary",
+    "like_weights",
     "load_basis",
     "load_preferences",
     "part_of_likes",

@@ -14,6 +14,9 @@ from personalgen.embeddings.history import decayed_weights
 from personalgen.histories import History
 from personalgen.seeding import derive_seed
 
+_LEAST = 1e-300
+"""Of a like so old that nothing is left of it in floating point."""
+
 
 def part_of_likes(history: History, count: int, variant: int, *, half_life_days: float) -> History:
     """Return `count` likes of each user for the picture `variant`, all where there are no more; dislikes stay.
@@ -22,12 +25,17 @@ def part_of_likes(history: History, count: int, variant: int, *, half_life_days:
     with a reservoir, algorithm A). What is drawn of a user follows from the id, the variant and the likes alone, and a
     new like changes it only where it comes in itself.
     """
-    weight = np.where(history.weight > 0, np.maximum(decayed_weights(history, half_life_days), 1e-300), 0.0)
+    weight = like_weights(history, half_life_days)
     kept = history.weight <= 0
     for user, (start, stop) in enumerate(itertools.pairwise(history.bounds.tolist())):
         likes = start + np.flatnonzero(history.weight[start:stop] > 0)
         kept[likes[_drawn(weight[likes], count, derive_seed(history.user_ids[user], variant))]] = True
     return history.where(kept)
+
+
+def like_weights(history: History, half_life_days: float) -> NDArray[np.float64]:
+    """Return (n_events,) decayed weights of likes, above zero however old they are; 0 for dislikes."""
+    return np.where(history.weight > 0, np.maximum(decayed_weights(history, half_life_days), _LEAST), 0.0)
 
 
 def _drawn(weight: NDArray[np.float64], count: int, seed: int) -> NDArray[np.int64]:

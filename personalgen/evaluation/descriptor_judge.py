@@ -14,7 +14,8 @@ from scipy.sparse import csr_array
 from personalgen.errors import DataError
 from personalgen.evaluation.descriptors import DESCRIPTORS, describe
 from personalgen.evaluation.interval import FloatArray
-from personalgen.evaluation.judge import MIN_JUDGE_ITEMS, Pictures, unit_rows, weighted_rows, whitening
+from personalgen.evaluation.judge import MIN_JUDGE_ITEMS, Pictures, weighted_rows, whitening
+from personalgen.evaluation.nearest import unit_rows
 
 MIN_JUDGE_USERS = 8
 _DIMS = 12

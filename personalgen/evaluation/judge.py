@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from personalgen.errors import DataError
 from personalgen.evaluation.features import JUDGE_NET
 from personalgen.evaluation.interval import FloatArray
+from personalgen.evaluation.nearest import unit_rows
 
 MIN_JUDGE_ITEMS = 16
 _TINY = 1e-12
@@ -127,8 +128,3 @@ def whitening(centred: FloatArray, dims: int) -> FloatArray:
     shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
     shrunk = (1 - shrinkage) * variance[:dims] + shrinkage * variance.sum() / centred.shape[1]
     return np.asarray(directions[:dims].T / np.sqrt(shrunk))
-
-
-def unit_rows(rows: FloatArray) -> FloatArray:
-    """Return rows of length one; a zero row stays zero."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY))

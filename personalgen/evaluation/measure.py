@@ -156,17 +156,22 @@ def measure(
 
 def spread_of(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Diversity | None:
     """Return the diversity of users' pictures beside that of their held-out likes; None where too few have two."""
-    likes = yardstick.selection.held_out_likes
-    if (np.diff(likes.indptr) >= MIN_PICTURES).sum() < MIN_USERS or features.shape[1] < MIN_PICTURES:
+    if not has_spread(features, yardstick):
         return None
     return diversity(
         features,
         yardstick.items.features,
-        likes,
+        yardstick.selection.held_out_likes,
         n_resamples=options.bootstrap,
         confidence=options.confidence,
         seed=options.seed,
     )
+
+
+def has_spread(features: NDArray[Any], yardstick: Yardstick) -> bool:
+    """Return whether diversity can be measured: 8 people with two held-out likes, and two pictures of each."""
+    n_likes = np.diff(yardstick.selection.held_out_likes.indptr)
+    return bool((n_likes >= MIN_PICTURES).sum() >= MIN_USERS and features.shape[1] >= MIN_PICTURES)
 
 
 def memorised_of(features: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions) -> Memorisation | None:

@@ -10,7 +10,7 @@ from personalgen.errors import DataError
 from personalgen.evaluation.diversity import diversity_difference
 from personalgen.evaluation.fidelity import kid_estimate
 from personalgen.evaluation.interval import FloatArray, Interval, mean_interval, percentile_interval, resample_counts
-from personalgen.evaluation.measure import memorised_of, spread_of
+from personalgen.evaluation.measure import has_spread, memorised_of
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.evaluation.preference import own_and_others, per_user_gain
 from personalgen.evaluation.yardstick import Yardstick
@@ -107,7 +107,7 @@ def _diversity_difference(
     challenger: NDArray[Any], champion: NDArray[Any], yardstick: Yardstick, options: EvaluationOptions
 ) -> tuple[Interval | None, Interval | None]:
     """Return the differences within and between users, both None where too few users have two held-out likes."""
-    if spread_of(challenger, yardstick, options) is None:
+    if not has_spread(challenger, yardstick):
         return None, None
     return diversity_difference(
         challenger,

@@ -17,7 +17,7 @@ from personalgen.evaluation.interval import (
     percentile_interval,
     resample_counts,
 )
-from personalgen.evaluation.judge import unit_rows
+from personalgen.evaluation.nearest import unit_rows
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.evaluation.ranking import Ranking, rank
 

@@ -5,7 +5,7 @@ are, from scratch; a training that was cut goes on, and one that is there is not
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import digest_of
 from personalgen.config import with_values
-from personalgen.embeddings import PreferenceTable, load_basis
+from personalgen.embeddings import Basis, PreferenceTable
+from personalgen.embeddings.basis import Matrix
+from personalgen.evaluation.nearest import unit_rows
 from personalgen.histories import History
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
@@ -36,19 +38,8 @@ pictures: it cannot make four that belong together, and would be told apart by t
 FOLDER = "contestants"
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """One trained baseline."""
-
-    name: str
-    folder: Path
-    """Weights, card and basis."""
-    n_images: int
-    """Training images seen."""
-
-
-def train_contestant(workspace: Workspace, night: Night, embedded: Embedded, name: str) -> Contestant:
-    """Return a baseline of `TRAINED`, trained for `train.max_kimg` thousands of images on tonight's pairs."""
+def train_contestant(workspace: Workspace, night: Night, embedded: Embedded, name: str) -> Path:
+    """Return the folder of a baseline of `TRAINED`, which has seen `train.max_kimg` thousands of tonight's images."""
     settings = with_values(workspace.settings, {**TRAINED[name], "train.max_minutes": 0.0, "train.slice_kimg": 0.0})
     own = replace(workspace, settings=settings)
     job = training_job(own, night, embedded, None)
@@ -58,7 +49,7 @@ def train_contestant(workspace: Workspace, night: Night, embedded: Embedded, nam
         facts = training_facts(night, NightData.of(own, night), embedded, None) | {"contestant": name}
         basis = embedded.train_basis
         save_model(folder, trained, embedded.folder(night, basis), basis_version=basis, facts=facts)
-    return Contestant(name, folder / "model", int(1000 * settings.train.max_kimg))
+    return folder / "model"
 
 
 def likes_of_users(data: NightData, users: NDArray[np.int64]) -> History:
@@ -77,29 +68,26 @@ def drawn_likes(
     found = np.empty((len(likes.user_ids), per_user), dtype=np.int64)
     for user, (start, stop) in enumerate(zip(likes.bounds[:-1], likes.bounds[1:], strict=True)):
         rng = np.random.default_rng(derive_seed(likes.user_ids[user], 0))
-        items, own = (likes.item_index[start:stop], weights[start:stop]) if stop > start else (everybody, None)
-        chance = None if own is None else np.maximum(own, 1e-12 * own.max()) / np.maximum(own, 1e-12 * own.max()).sum()
-        found[user] = rng.choice(items, per_user, replace=len(items) < per_user, p=chance)
+        items, own = everybody, np.ones(len(everybody))
+        if stop > start:
+            items, own = likes.item_index[start:stop], weights[start:stop]
+        found[user] = rng.choice(items, per_user, replace=len(items) < per_user, p=own / own.sum())
     return found
 
 
 def nearest_items(
-    workspace: Workspace, data: NightData, basis_folder: Path, table: PreferenceTable, per_user: int
+    data: NightData, basis: Basis, features: Matrix, table: PreferenceTable, per_user: int
 ) -> NDArray[np.int64]:
     """Return (n_users, per_user) training items nearest to each preference, what is in the history left out.
 
     The upper bound of realism: pictures that are real, chosen by the same vector that generators are told.
     """
-    basis, history = load_basis(basis_folder), data.earlier_history()
-    items = basis.standardise(basis.item_vectors(data.features(workspace, basis.options), history.item_ids))
+    history = data.earlier_history()
+    items = basis.standardise(basis.item_vectors(features, history.item_ids))
     place = {user_id: k for k, user_id in enumerate(history.user_ids)}
     users = np.array([place[user_id] for user_id in table.user_ids], dtype=np.int64)
-    scores = _unit(table.vectors) @ _unit(items).T
+    scores = unit_rows(table.vectors) @ unit_rows(items).T
     scores[:, ~data.train_items] = -np.inf
     own = history.of(users)
     scores[own.user_index, own.item_index] = -np.inf
     return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, :per_user], dtype=np.int64)
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))

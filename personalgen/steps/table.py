@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from personalgen.artifacts import write_json
 from personalgen.conditions import ConditionSpec
 from personalgen.embeddings import (
+    Basis,
     Foresight,
     PreferenceTable,
     asked_of_users,
     embed_users,
+    like_weights,
     load_basis,
     part_of_likes,
     picture_condition,
 )
+from personalgen.embeddings.basis import Matrix
 from personalgen.embeddings.fields import EXPECTED
-from personalgen.embeddings.history import decayed_weights
 from personalgen.errors import DataError
 from personalgen.evaluation import (
     EstimatorOptions,
@@ -164,7 +166,24 @@ class Bench:
     @cached_property
     def unconditional(self) -> Generator:
         """The same net, told of nobody: what a search in the latent starts from."""
-        return load_generator(train_contestant(self.workspace, self.night, self.embedded, UNCONDITIONAL).folder)[0]
+        return self._trained(UNCONDITIONAL)
+
+    @cached_property
+    def basis(self) -> Basis:
+        """What tonight's model is told in."""
+        return load_basis(self.model)
+
+    @cached_property
+    def features(self) -> Matrix:
+        """Content features of all items."""
+        return self.data.features(self.workspace, self.basis.options)
+
+    @cached_property
+    def foresight(self) -> Foresight | None:
+        """What is expected of people, where tonight's model asks for it."""
+        if EXPECTED not in asked_of_users(self.ours.spec):
+            return None
+        return Foresight.of(self.data.training_history(), recommender_of(self.workspace, self.model))
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -208,8 +227,7 @@ class Bench:
             asked = [name for name in asked if name != BY_CLASS]
         ways: dict[str, Draw] = {}
         for name in asked:
-            found = train_contestant(self.workspace, self.night, self.embedded, name)
-            net = load_generator(found.folder)[0]
+            net = self.unconditional if name == UNCONDITIONAL else self._trained(name)
             ways[name] = self._by_class(net) if name == BY_CLASS else self._by_net(net)
         return ways | {
             OURS: self._by_net(self.ours),
@@ -229,7 +247,9 @@ class Bench:
 
     def sheet(self) -> Any:
         """Return some people of the first group, with one picture of each way."""
-        group, images = self.groups[0], np.asarray(self.data.prepared.images)
+        whole, images = self.groups[0], np.asarray(self.data.prepared.images)
+        shown = np.arange(min(len(whole.likes.user_ids), _SHEET_USERS))
+        group = replace(whole, table=whole.table.rows(shown), known=whole.known.of(shown), likes=whole.likes.of(shown))
         drawn = {name: way(group, 1) for name, way in self.ways.items()}
         likes = group.likes
         rows = [
@@ -238,7 +258,7 @@ class Bench:
                 list(images[likes.item_index[likes.bounds[k] : likes.bounds[k + 1]][::-1][:4]]),
                 [pictures[k] for pictures in drawn.values()],
             )
-            for k in range(min(len(likes.user_ids), _SHEET_USERS))
+            for k in shown.tolist()
         ]
         return contact_sheet(rows, scale=3, max_history=4, max_generated=len(drawn), header=("liked", "drawn"))
 
@@ -250,13 +270,13 @@ class Bench:
 
     def _known(self, history: History) -> PreferenceTable:
         """Return what is known of the people of a history, for all that tonight's model asks for."""
-        basis, spec = load_basis(self.model), self.ours.spec
-        features, asked = self.data.features(self.workspace, basis.options), asked_of_users(spec)
-        options = recommender_of(self.workspace, self.model)
-        foresight = Foresight.of(self.data.training_history(), options) if EXPECTED in asked else None
         place = {user_id: k for k, user_id in enumerate(self.data.history.user_ids)}
         now = self.data.held_back_from()[[place[user_id] for user_id in history.user_ids]]
-        return embed_users(history, basis, features, asked, now=now, foresight=foresight)
+        asked = asked_of_users(self.ours.spec)
+        return embed_users(history, self.basis, self.features, asked, now=now, foresight=self.foresight)
+
+    def _trained(self, name: str) -> Generator:
+        return load_generator(train_contestant(self.workspace, self.night, self.embedded, name))[0]
 
     def _truth(self, yardstick: Yardstick) -> Truth | None:
         """Return what people of a planted world truly like; None elsewhere."""
@@ -300,13 +320,13 @@ class Bench:
         return found | flat_intervals(wins)
 
     def _by_net(self, net: Generator, point: OperatingPoint | None = None) -> Draw:
-        point = point or self.workspace.settings.generation.operating_point.among(net.spec.names)
+        point = point or self.point.among(net.spec.names)
         return lambda group, per_user: draw(Sampler(net, operating_point=point), group.table, per_user)
 
     def _by_parts(self, count: int) -> Draw:
         """Draw each picture of a user by some of the likes."""
         half_life = self.workspace.settings.embeddings.half_life_days
-        point = self.workspace.settings.generation.operating_point.among(self.ours.spec.names)
+        point = self.point.among(self.ours.spec.names)
 
         def by_parts(group: Group, per_user: int) -> NDArray[np.uint8]:
             sampler, drawn = Sampler(self.ours, operating_point=point), []
@@ -332,7 +352,7 @@ class Bench:
         return by_class
 
     def _nearest(self, group: Group, per_user: int) -> NDArray[np.uint8]:
-        items = nearest_items(self.workspace, self.data, self.model, group.table, per_user)
+        items = nearest_items(self.data, self.basis, self.features, group.table, per_user)
         return np.asarray(self.data.prepared.images)[items.ravel()]
 
     def _returned(self, group: Group, per_user: int) -> NDArray[np.uint8]:
@@ -340,14 +360,14 @@ class Bench:
 
     def _searched(self, group: Group, per_user: int) -> NDArray[np.uint8]:
         rows = np.arange(len(group.table.user_ids)).repeat(per_user)
-        score = preference_score(load_basis(self.model), group.table, rows)
+        score = preference_score(self.basis, group.table, rows)
         return maximise(self.unconditional, score, _seeds(group.table, per_user), MaximiseOptions())
 
     def _likes_of(self, group: Group, per_user: int) -> NDArray[np.int64]:
         """Return (n_users, per_user) random likes of each user by their weights."""
         half_life = self.workspace.settings.embeddings.half_life_days
         everybody = np.flatnonzero(self.data.train_items)
-        return drawn_likes(group.likes, decayed_weights(group.likes, half_life), per_user, everybody=everybody)
+        return drawn_likes(group.likes, like_weights(group.likes, half_life), per_user, everybody=everybody)
 
 
 def _seeds(table: PreferenceTable, per_user: int) -> list[int]:

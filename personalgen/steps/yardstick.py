@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
 from personalgen.artifacts import digest_of
-from personalgen.embeddings import PreferenceTable
-from personalgen.embeddings.history import decayed_weights
+from personalgen.embeddings import PreferenceTable, like_weights
 from personalgen.evaluation import (
     FEATURE_DIM,
     JUDGE_NET,
@@ -31,8 +30,6 @@ from personalgen.steps.features import cached_rows
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 
-_LEAST_WEIGHT = 1e-300
-"""Of a like so old that its decayed weight is nothing in floating point: it still is a like."""
 _TRAINING_ITEMS = 4
 
 
@@ -69,7 +66,7 @@ def training_side(workspace: Workspace, data: NightData, selection: Selection) -
     drawn = np.random.default_rng(options.seed).permutation(np.flatnonzero(data.train_items))
     drawn = drawn[: _TRAINING_ITEMS * options.max_items]
     rows = np.union1d(drawn, likes.item_index).astype(np.int64)
-    weights = np.maximum(decayed_weights(likes, workspace.settings.embeddings.half_life_days), _LEAST_WEIGHT)
+    weights = like_weights(likes, workspace.settings.embeddings.half_life_days)
     place = np.searchsorted(rows, likes.item_index)
     history = coo_array((weights, (likes.user_index, place)), shape=(len(likes.user_ids), len(rows))).tocsr()
     return TrainingSide(judged_items(workspace, data, rows), history)

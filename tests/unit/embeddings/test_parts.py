@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from personalgen.embeddings import part_of_likes
+from personalgen.embeddings import like_weights, part_of_likes
+from personalgen.embeddings.history import decayed_weights
 from personalgen.histories import History
 
 DAY = 86_400
@@ -53,3 +54,11 @@ def test_newer_likes_are_drawn_more_often():
     """Of two likes a half-life apart the newer one is drawn twice as often: 2/3 of 3,000 people, 5 errors apart."""
     part = part_of_likes(_history(2, n_users=3000, days=30.0), 1, 0, half_life_days=30)
     assert (part.item_index[part.weight > 0] == 1).mean() == pytest.approx(2 / 3, abs=0.043)
+
+
+def test_an_old_like_stays_a_like():
+    """A like so old that its weight is nothing in floating point can still be drawn; a dislike weighs nothing."""
+    history = _history(2, days=10_000)
+    weights = like_weights(history, half_life_days=1)
+    assert decayed_weights(history, half_life_days=1)[0] == 0
+    assert np.array_equal(weights > 0, history.weight > 0)
