@@ -218,9 +218,11 @@ class Repointing(NamedTuple):
 
 
 class Pointer(NamedTuple):
-    """An asset that exists and stands for a user again."""
+    """An asset that exists and stands for a user again, with the further ones that belong to it."""
 
     user_key: int
     asset_id: int
     condition: bytes
     """The preference as little-endian float32."""
+    variants: tuple[int, ...] = ()
+    """Ids of the user's further images, those of variant 1, 2 and so on."""

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from personalgen.catalogue.bulk import CHUNK
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import CurrentConditions
-from personalgen.catalogue.schema import asset, user_current
+from personalgen.catalogue.schema import asset, user_current, user_variant
 from personalgen.errors import CatalogueError
 
 Keys = NDArray[np.int64]
@@ -43,6 +43,25 @@ def current_conditions(
             (row.user_key, row.asset_id, row.condition) for row in connection.execute(query.order_by(table.user_key))
         ]
     return _as_arrays(rows if wanted is None else _among(rows, wanted), generator_digest)
+
+
+def further_variants(
+    engine: Engine, generator_digest: int, user_keys: Keys, *, operating_point_digest: int
+) -> NDArray[np.int64]:
+    """Return (n,) how many further images, drawn at this operating point, stand beside each user's current one."""
+    users, table = np.asarray(user_keys, dtype=np.int64), user_variant.c
+    query = (
+        select(table.user_key, func.count())
+        .join(asset, asset.c.asset_id == table.asset_id)
+        .where(table.generator_digest == generator_digest, asset.c.operating_point_digest == operating_point_digest)
+        .group_by(table.user_key)
+    )
+    counts: dict[int, int] = {}
+    with reading(engine) as connection:
+        for part in _by_user(users):
+            some = query.where(table.user_key.between(int(users[part[0]]), int(users[part[-1]])))
+            counts.update((key, count) for key, count in connection.execute(some))
+    return np.array([counts.get(key, 0) for key in users.tolist()], dtype=np.int64)
 
 
 def assets_present(

@@ -14,7 +14,7 @@ VIEWS: Final = frozenset({
 })  # fmt: skip
 TABLES: Final = frozenset({
     "asset", "comparison", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version",
-    "night", "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour",
+    "night", "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour", "user_variant",
 })  # fmt: skip
 TABLE_FUNCTIONS: Final = frozenset({"json_each"})
 HIDDEN_COLUMNS: Final = frozenset({("model_version", "folder"), ("quarantine", "path"), ("user_current", "condition")})

@@ -188,6 +188,20 @@ user_current = Table(
 )
 """The asset (variant 0) that stands for a user under a generator, and its condition (little-endian float32)."""
 
+user_variant = Table(
+    "user_variant",
+    METADATA,
+    Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("variant", SmallInteger, primary_key=True, autoincrement=False),
+    Column("asset_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The further images (variant 1 and up) of those that stand for a user under a generator, beside `user_current`.
+
+Each has a condition of its own, so that they are not found by the first one's. Written with `user_current` and nowhere
+else (`catalogue.shards`), which looks ids up; no foreign keys, like `asset`."""
+
 live_release = Table(
     "live_release",
     METADATA,

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from operator import attrgetter
 
-from sqlalchemy import BigInteger, Connection, Engine, LargeBinary, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Connection, Engine, LargeBinary, bindparam, delete, func, insert, select
 from sqlalchemy.sql.dml import Insert
 
 from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import AssetRow, Pointer, ShardFacts
-from personalgen.catalogue.schema import asset, model_version, night, shard, user, user_current
+from personalgen.catalogue.schema import asset, model_version, night, shard, user, user_current, user_variant
 from personalgen.errors import CatalogueError
 
 _ROW_COLUMNS = (
@@ -23,6 +23,7 @@ _ASSET_COLUMNS = (*_ROW_COLUMNS, "top_events", "night_id", "model_version_id", "
 _POINT_KEYS = ("user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant")
 
 _row_values = attrgetter(*_ROW_COLUMNS)
+_natural_key = attrgetter(*_POINT_KEYS)
 _point_values = attrgetter(*_POINT_KEYS, "condition")
 
 
@@ -42,7 +43,8 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow], *,
     """Catalogue a shard that is complete on disk: all of its rows or nothing.
 
     Where an asset of the same natural key exists, it stays. The variant 0 of each user becomes their current asset, the
-    one before it the previous; without `move` nobody's current asset changes. A shard that is already catalogued is
+    one before it the previous, and the further variants stand beside it in the place of the former ones; without `move`
+    nobody's current assets change. A shard that is already catalogued is
     left alone, whatever happened since. Rows sorted by user insert fastest.
 
     Raises:
@@ -57,6 +59,7 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow], *,
         n_new = _insert_assets(connection, facts, rows, shard_id=shard_id)
         if move:
             _point_at_rows(connection, facts, rows)
+            _vary_by_rows(connection, rows)
     return ShardCommit(shard_id=shard_id, n_new=n_new, n_existing=len(rows) - n_new)
 
 
@@ -67,7 +70,7 @@ def point_current(engine: Engine, *, generator_digest: int, night_id: int, point
     is current already changes nothing.
 
     Raises:
-        CatalogueError: an asset is not a variant 0 of that user and generator. Nothing was changed.
+        CatalogueError: an asset is not of that user, variant and generator. Nothing was changed.
     """
     with transaction(engine) as connection:
         return move_pointers(connection, generator_digest=generator_digest, night_id=night_id, pointers=pointers)
@@ -75,9 +78,16 @@ def point_current(engine: Engine, *, generator_digest: int, night_id: int, point
 
 def move_pointers(connection: Connection, *, generator_digest: int, night_id: int, pointers: Sequence[Pointer]) -> int:
     """Do what `point_current` does, inside a transaction of the caller's."""
-    values = [(*pointer, night_id) for pointer in pointers]
+    values = [(pointer.user_key, pointer.asset_id, pointer.condition, night_id) for pointer in pointers]
     names = ("key_user_key", "key_asset_id", "new_condition", "new_night_id")
     _check_pointers(connection, generator_digest, pointers)
+    _delete_variants(connection, generator_digest, [pointer.user_key for pointer in pointers])
+    variants = [
+        (generator_digest, pointer.user_key, variant, asset_id)
+        for pointer in pointers
+        for variant, asset_id in enumerate(pointer.variants, start=1)
+    ]
+    execute_tuples(connection, insert(user_variant), user_variant.c.keys(), variants)
     return execute_tuples(connection, _point(connection, ("user_key", "asset_id")), names, values)
 
 
@@ -145,6 +155,23 @@ def _point_at_rows(connection: Connection, facts: ShardFacts, rows: Sequence[Ass
     execute_tuples(connection, _point(connection, _POINT_KEYS), names, values)
 
 
+def _vary_by_rows(connection: Connection, rows: Sequence[AssetRow]) -> None:
+    """Make the further variants of each user stand beside the current asset, and no others."""
+    for generator_digest in {row.generator_digest for row in rows}:
+        _delete_variants(connection, generator_digest, [row.user_key for row in rows if row.variant == 0])
+    matches = [asset.c[name] == bindparam(f"key_{name}", type_=BigInteger) for name in _POINT_KEYS]
+    found = select(asset.c.generator_digest, asset.c.user_key, asset.c.variant, asset.c.asset_id).where(*matches)
+    values = [_natural_key(row) for row in rows if row.variant > 0]
+    statement = insert(user_variant).from_select(user_variant.c.keys(), found)
+    execute_tuples(connection, statement, [f"key_{name}" for name in _POINT_KEYS], values)
+
+
+def _delete_variants(connection: Connection, generator_digest: int, user_keys: Sequence[int]) -> None:
+    own = delete(user_variant).where(user_variant.c.generator_digest == generator_digest)
+    for part in chunks(user_keys):
+        connection.execute(own.where(user_variant.c.user_key.in_(part)))
+
+
 def _point(connection: Connection, keys: Sequence[str]) -> Insert:
     """Return the upsert of user_current from the asset with these `keys`; a row that points there already stays."""
     matches = [asset.c[name] == bindparam(f"key_{name}", type_=BigInteger) for name in keys]
@@ -171,15 +198,21 @@ def _point(connection: Connection, keys: Sequence[str]) -> Insert:
 
 
 def _check_pointers(connection: Connection, generator_digest: int, pointers: Sequence[Pointer]) -> None:
-    owners: dict[int, int] = {}
-    ours = (asset.c.generator_digest == generator_digest) & (asset.c.variant == 0)
-    for part in chunks(pointers):
-        ids = [pointer.asset_id for pointer in part]
-        found = select(asset.c.asset_id, asset.c.user_key).where(asset.c.asset_id.in_(ids), ours)
-        owners.update((row.asset_id, row.user_key) for row in connection.execute(found))
-    wrong = [pointer for pointer in pointers if owners.get(pointer.asset_id) != pointer.user_key]
+    wanted = [
+        (asset_id, (pointer.user_key, variant))
+        for pointer in pointers
+        for variant, asset_id in enumerate((pointer.asset_id, *pointer.variants))
+    ]
+    known: dict[int, tuple[int, int]] = {}
+    for part in chunks(wanted):
+        found = select(asset.c.asset_id, asset.c.user_key, asset.c.variant).where(
+            asset.c.asset_id.in_([asset_id for asset_id, _ in part]), asset.c.generator_digest == generator_digest
+        )
+        known.update((row.asset_id, (row.user_key, row.variant)) for row in connection.execute(found))
+    wrong = [(asset_id, owner) for asset_id, owner in wanted if known.get(asset_id) != owner]
     if wrong:
+        asset_id, (user_key, variant) = wrong[0]
         raise CatalogueError(
-            f"{len(wrong)} of {len(pointers)} pointers do not name a variant 0 of their user and generator, the "
-            f"first being asset {wrong[0].asset_id} for user key {wrong[0].user_key}. Nothing was changed."
+            f"{len(wrong)} of {len(wanted)} assets pointed at are not of their user, variant and generator, the first "
+            f"being asset {asset_id} as variant {variant} of user key {user_key}. Nothing was changed."
         )

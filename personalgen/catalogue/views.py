@@ -18,16 +18,20 @@ _ASSETS = """
 SELECT a.asset_id, u.user_id, s.path || '#' || a.member AS path, m.version AS model_version, a.seed, a.score,
        a.variant, m.model_name, a.night_id, n.day, n.as_of, u.segment, s.mlflow_run_id,
        CAST(a.condition_digest AS TEXT) AS preference_hash, a.n_events, CAST(a.top_events AS TEXT) AS top_events,
-       EXISTS (SELECT 1 FROM user_current uc JOIN asset c ON c.asset_id = uc.asset_id
-               WHERE uc.generator_digest = a.generator_digest AND uc.user_key = a.user_key
-                 AND c.condition_digest = a.condition_digest
-                 AND c.operating_point_digest = a.operating_point_digest) AS is_current,
+       EXISTS (SELECT 1 FROM user_current uc
+               WHERE uc.generator_digest = a.generator_digest AND uc.user_key = a.user_key AND uc.asset_id = a.asset_id)
+       OR EXISTS (SELECT 1 FROM user_variant uv
+                  WHERE uv.generator_digest = a.generator_digest AND uv.user_key = a.user_key
+                    AND uv.variant = a.variant AND uv.asset_id = a.asset_id) AS is_current,
        EXISTS (SELECT 1 FROM live_release l
-               JOIN user_current uc ON uc.generator_digest = l.generator_digest AND uc.user_key = a.user_key
-               JOIN asset c ON c.asset_id = uc.asset_id
                WHERE l.generator_digest = a.generator_digest AND l.operating_point_digest = a.operating_point_digest
-                 AND c.condition_digest = a.condition_digest AND c.operating_point_digest = a.operating_point_digest
-                 AND u.listed AND NOT u.opted_out AND NOT u.forgotten) AS is_live
+                 AND u.listed AND NOT u.opted_out AND NOT u.forgotten)
+       AND (EXISTS (SELECT 1 FROM user_current uc
+                    WHERE uc.generator_digest = a.generator_digest AND uc.user_key = a.user_key
+                      AND uc.asset_id = a.asset_id)
+            OR EXISTS (SELECT 1 FROM user_variant uv
+                       WHERE uv.generator_digest = a.generator_digest AND uv.user_key = a.user_key
+                         AND uv.variant = a.variant AND uv.asset_id = a.asset_id)) AS is_live
 FROM asset a
 LEFT JOIN night n ON n.night_id = a.night_id
 LEFT JOIN "user" u ON u.user_key = a.user_key
@@ -120,8 +124,8 @@ VIEWS: Final = {
 
 v_assets: one row an image. `path` is `shard#member` below the shard root; `preference_hash` names the condition that
     the image was made from; `mlflow_run_id` is the run that generated it and `night_id`, `day`, `as_of` the night that
-    did; `top_events` is the JSON of the events that weighed most. `is_current`: it belongs to the user's present
-    preference under its own model; `is_live`: and that model and operating point are what users see now. Neither of
+    did; `top_events` is the JSON of the events that weighed most. `is_current`: it is one of those that stand
+    for the user under its own model; `is_live`: and that model and operating point are what users see now. Neither of
     the two is ever null.
 v_runs: one row a night, with the images it made, the rows it set aside, the model version it promoted (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, insert, or_, select, update
 
 from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
@@ -37,6 +37,7 @@ from personalgen.catalogue.schema import (
     user,
     user_current,
     user_neighbour,
+    user_variant,
 )
 from personalgen.errors import CatalogueError, NotFoundError
 
@@ -211,11 +212,15 @@ def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> 
 
 def _delete_known(connection: Connection, user_key: int) -> dict[str, int]:
     """Delete a person's present conditions, segment and the events behind their assets; return counts by kind."""
-    conditions = connection.execute(delete(user_current).where(user_current.c.user_key == user_key))
+    generators = select(model_version.c.generator_digest)  # names the first column of each key
+
+    def own(table: Table) -> ColumnElement[bool]:
+        return table.c.generator_digest.in_(generators) & (table.c.user_key == user_key)
+
+    connection.execute(delete(user_variant).where(own(user_variant)))
+    conditions = connection.execute(delete(user_current).where(own(user_current)))
     connection.execute(update(user).where(user.c.user_key == user_key).values(segment=None))
-    generators = select(model_version.c.generator_digest)  # names the index's first column
-    own = asset.c.generator_digest.in_(generators) & (asset.c.user_key == user_key)
-    events = connection.execute(update(asset).where(own).values(top_events=[]))
+    events = connection.execute(update(asset).where(own(asset)).values(top_events=[]))
     return {"conditions": conditions.rowcount, "assets' events in SQL": events.rowcount}
 
 

@@ -382,8 +382,65 @@ def test_a_user_who_comes_back_is_pointed_at_the_old_asset(engine, stocked):
 
     assert (point(back), point(back), point([])) == (2, 0, 0)
     assert np.array_equal(planning.current_conditions(engine, digest_of(1)).asset_ids, old.asset_ids)
-    with pytest.raises(CatalogueError, match="1 of 2 pointers"):
+    with pytest.raises(CatalogueError, match="1 of 2 assets"):
         point([back[0], back[1]._replace(asset_id=back[0].asset_id)])
+
+
+def further(engine):
+    """Return the variants that stand beside each user's current asset, and what the view says is current."""
+    with engine.connect() as connection:
+        told = connection.execute(text("SELECT user_key, variant, asset_id FROM user_variant ORDER BY 1, 2")).all()
+        current = connection.execute(text("SELECT asset_id FROM v_assets WHERE is_current ORDER BY 1")).scalars().all()
+    return [tuple(row) for row in told], current
+
+
+def test_further_variants_stand_beside_the_current_asset(engine, stocked):
+    """Each is found by its own condition, replaced with the first one, and gone where fewer are drawn."""
+    night_id, model, keys = stocked
+    one, two = (int(key) for key in sorted(keys))
+    first, current = further(engine)
+    assert [(user, variant) for user, variant, _ in first] == [(one, 1), (two, 1)]
+    assert len(current) == 4
+    rows = list(rows_of(np.array([one]), taste=2, variants=3))
+    rows[2] = replace(rows[2], condition_digest=99)
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows)
+    told, current = further(engine)
+    assert [(user, variant) for user, variant, _ in told] == [(one, 1), (one, 2), (two, 1)]
+    assert len(current) == 5
+    asked = planning.further_variants(engine, digest_of(1), np.array([two, 999, one]), operating_point_digest=77)
+    assert asked.tolist() == [1, 0, 2]
+    assert not planning.further_variants(engine, digest_of(1), keys, operating_point_digest=78).any()
+    shards.commit_shard(engine, shard_facts(night_id, model, "000002"), rows_of(np.array([one]), taste=3))
+    assert [(user, variant) for user, variant, _ in further(engine)[0]] == [(two, 1)]
+
+
+def test_a_shard_that_moves_nobody_leaves_the_variants(engine, stocked):
+    """Without `move` the further images of users stay, as the first ones do."""
+    night_id, model, keys = stocked
+    before = further(engine)
+    rows = rows_of(keys, taste=2, variants=2)
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows, move=False)
+    assert further(engine) == before
+
+
+def test_a_user_who_comes_back_is_pointed_at_all_old_variants(engine, stocked):
+    """A pointer brings back the further images too, and is refused for a wrong variant."""
+    night_id, model, keys = stocked
+    old = planning.current_conditions(engine, digest_of(1))
+    before = further(engine)
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows_of(keys, taste=2))
+    assert further(engine)[0] == []
+    second = {user: asset_id for user, _, asset_id in before[0]}
+    back = [
+        Pointer(int(key), int(asset_id), vector(1), (second[int(key)],))
+        for key, asset_id in zip(old.user_keys, old.asset_ids, strict=True)
+    ]
+    shards.point_current(engine, generator_digest=digest_of(1), night_id=night_id, pointers=back)
+    assert further(engine) == before
+    wrong = back[0]._replace(variants=(int(back[0].asset_id),))
+    with pytest.raises(CatalogueError, match=r"1 of 2 assets.*as variant 1 of user key"):
+        shards.point_current(engine, generator_digest=digest_of(1), night_id=night_id, pointers=[wrong])
+    assert further(engine) == before
 
 
 # --- planning -------------------------------------------------------------------------------------------------------

@@ -94,6 +94,33 @@ def test_a_catalogue_of_the_second_revision_goes_on(engine):
     assert [tuple(row) for row in found] == [("ada", 1)]
 
 
+def test_the_further_images_of_the_third_revision_stay_current(engine):
+    """What stood beside a user's current asset by having its condition is named one by one."""
+    before = described(engine)
+    downgrade(engine, "0003")
+    columns = """generator_digest, user_key, condition_digest, operating_point_digest, variant, night_id,
+        model_version_id, shard_id, member, shard_offset, byte_length, crc32, seed, n_events, top_events"""
+    with transaction(engine) as connection:
+        for condition, point, variant in [(1, 1, 0), (1, 1, 1), (1, 1, 2), (2, 1, 1), (1, 2, 1)]:
+            values = f"7, 1, {condition}, {point}, {variant}, 1, 1, 1, 'm', 0, 1, 1, 1, 0, '[]'"
+            connection.execute(text(f"INSERT INTO asset ({columns}) VALUES ({values})"))
+        current = "generator_digest, user_key, asset_id, condition, changed_night_id"
+        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        connection.execute(text("INSERT INTO user (user_key, user_id, opted_out) VALUES (1, 'ada', 0)"))
+        night = (
+            """night_id, night_key, source, as_of, day, source_digest, config_digest, status, attempts, created_at"""
+        )
+        connection.execute(
+            text(f"INSERT INTO night ({night}) VALUES (1, 'k', 's', 't', 'd', 'x', 'y', 'done', 1, 't')")
+        )
+        connection.execute(text(f"INSERT INTO user_current ({current}) VALUES (7, 1, 1, x'00', 1)"))
+    assert upgrade(engine) == head_revision()
+    assert described(engine) == before
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT user_key, variant, asset_id FROM user_variant ORDER BY variant")).all()
+    assert [tuple(row) for row in found] == [(1, 1, 2), (1, 2, 3)]
+
+
 def test_a_second_upgrade_writes_nothing(tmp_path, engine):
     """At the newest revision `upgrade` leaves the file as it is."""
     engine.dispose()
