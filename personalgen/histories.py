@@ -59,14 +59,14 @@ class History:
 
     def of(self, users: NDArray[np.int64]) -> "History":
         """Return the history of some users alone, in their order."""
-        place = np.full(len(self.user_ids), -1, dtype=np.int64)
-        place[users] = np.arange(len(users))
-        order = np.argsort(place[self.user_index], kind="stable")
-        kept = order[place[self.user_index[order]] >= 0]
+        start, stop = (np.searchsorted(self.user_index, users, side) for side in ("left", "right"))
+        owner = np.arange(len(users)).repeat(stop - start)
+        first = np.cumsum(stop - start) - (stop - start)
+        kept = start[owner] + np.arange(len(owner)) - first[owner]
         ids = tuple(self.user_ids[k] for k in users.tolist())
         columns = self.item_index[kept], self.timestamp[kept], self.weight[kept]
         segments = tuple(self.segments[k] for k in users.tolist()) if self.segments else ()
-        return History(ids, self.item_ids, place[self.user_index[kept]], *columns, segments)
+        return History(ids, self.item_ids, owner, *columns, segments)
 
     def where(self, mask: NDArray[np.bool_]) -> "History":
         """Return the chosen interactions; users and items stay."""

@@ -18,7 +18,13 @@ from personalgen.embeddings.fields import (
     text_rows,
     usual_dropout,
 )
-from personalgen.embeddings.history import embed_users, fit_basis, variants_before_events, vectors_before_events
+from personalgen.embeddings.history import (
+    embed_by_items,
+    embed_users,
+    fit_basis,
+    variants_before_events,
+    vectors_before_events,
+)
 from personalgen.embeddings.known import Moments, vectors_known
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.parts import like_weights, part_of_likes
@@ -49,6 +55,7 @@ __all__ = [
     "asked_of_users",
     "compared_columns",
     "condition_spec",
+    "embed_by_items",
     "embed_users",
     "fields_in",
     "fit_basis",

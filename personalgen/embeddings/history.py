@@ -121,8 +121,21 @@ def embed_users(
     """
     if now is None:
         now = np.full(len(history.user_ids), history.timestamp.max(initial=0))
-    vectors = basis.item_vectors(features, history.item_ids)
-    raw = raw_user_vectors(history, vectors, basis.options, prior=basis.priors_of(history))
+    items = basis.item_vectors(features, history.item_ids)
+    return embed_by_items(history, basis, items, asked or {}, now=now, foresight=foresight)
+
+
+def embed_by_items(
+    history: History,
+    basis: Basis,
+    items: Matrix,
+    asked: Mapping[str, int],
+    *,
+    now: NDArray[np.int64],
+    foresight: Foresight | None,
+) -> PreferenceTable:
+    """Return what `embed_users` does, of (n_items, dim) items in the basis: for few of many users at a time."""
+    raw = raw_user_vectors(history, items, basis.options, prior=basis.priors_of(history))
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
     weight = decayed_weights(history, basis.options.half_life_days)
     return PreferenceTable(
@@ -131,7 +144,7 @@ def embed_users(
         counts,
         top_events(history, weight, basis.options.n_top_events),
         basis.version,
-        user_fields(history, basis, vectors, Moments.of_users(history, now), asked or {}, foresight),
+        user_fields(history, basis, items, Moments.of_users(history, now), asked, foresight),
     )
 
 

@@ -68,8 +68,20 @@ class PreferenceTable:
     @classmethod
     def joined(cls, tables: Sequence["PreferenceTable"]) -> "PreferenceTable":
         """Return the users of all tables, which are of one basis and hold the same fields, sorted by id."""
+        whole = cls._one_below_the_other(tables)
+        return whole.rows(np.array(sorted(range(len(whole.user_ids)), key=whole.user_ids.__getitem__), dtype=np.int64))
+
+    @classmethod
+    def side_by_side(cls, tables: Sequence["PreferenceTable"]) -> "PreferenceTable":
+        """Return the k tables of the same users, of one basis and the same fields, user by user: k rows of each."""
+        users = np.arange(len(tables[0].user_ids))
+        index = users[:, None] + len(users) * np.arange(len(tables))
+        return cls._one_below_the_other(tables).rows(index.ravel())
+
+    @classmethod
+    def _one_below_the_other(cls, tables: Sequence["PreferenceTable"]) -> "PreferenceTable":
         first = tables[0]
-        whole = cls(
+        return cls(
             tuple(user_id for table in tables for user_id in table.user_ids),
             np.concatenate([table.vectors for table in tables]),
             np.concatenate([table.n_events for table in tables]),
@@ -77,7 +89,6 @@ class PreferenceTable:
             first.basis_version,
             {name: FieldRows.joined([table.fields[name] for table in tables]) for name in first.fields},
         )
-        return whole.rows(np.array(sorted(range(len(whole.user_ids)), key=whole.user_ids.__getitem__), dtype=np.int64))
 
     def to_condition(self, spec: ConditionSpec, of_picture: Condition | None = None) -> Condition:
         """Return the condition that `spec` asks for: the only bridge from users to models.

@@ -41,6 +41,8 @@ class GenerationOptions:
 
     variants: int = 1
     """Images per user, each from its own z."""
+    likes_per_image: int = 0
+    """Each image of a user but the first is told of so many random likes; 0: all images of everything."""
     batch_size: int = 64
     """Images per pass of the generator; the last batch is padded to it, so that a redo gives the same bits."""
     shard_size: int = 2048
@@ -63,12 +65,25 @@ class GenerationOptions:
         check_options(
             "generation",
             self,
-            least={"variants": 1, "batch_size": 1, "shard_size": 1, "min_shift": 0, "guidance": 0, "truncation_psi": 0},
+            least={
+                "variants": 1,
+                "likes_per_image": 0,
+                "batch_size": 1,
+                "shard_size": 1,
+                "min_shift": 0,
+                "guidance": 0,
+                "truncation_psi": 0,
+            },
             choices={"encoder": ("auto", *ENCODERS)},
             more=[
                 *(
                     [f"variants must be at most {MAX_VARIANTS}, which member names can count, found {self.variants}"]
                     if self.variants > MAX_VARIANTS
+                    else []
+                ),
+                *(
+                    ["likes_per_image says what images but the first are told of; give variants above 1"]
+                    if self.likes_per_image > 0 and self.variants == 1
                     else []
                 ),
                 *(

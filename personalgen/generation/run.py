@@ -5,12 +5,14 @@ can lose. A shard that was sealed but not committed when a night was killed is r
 as it is.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personalgen.artifacts import sha256_file, short_digest
 from personalgen.embeddings import PreferenceTable
@@ -21,6 +23,8 @@ from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
 from personalgen.seeding import derive_seed
 
+Told = Callable[[NDArray[np.int64], int], PreferenceTable]
+"""What the model is told of the users at these rows of tonight's table, in this order, for their images `variant`."""
 Commit = Callable[[SealedShard, Sequence[AssetRow]], None]
 Progress = Callable[[int, int], None]
 
@@ -30,8 +34,8 @@ class GenerationRequest:
     """What to generate: the plan and what its images are made from."""
 
     plan: Plan
-    preferences: PreferenceTable
-    """Tonight's, in the basis of the generator; `plan.rows` points into it."""
+    told: Told
+    """Tonight's, in the basis of the generator; asked for the `plan.rows` of one shard, variant by variant."""
     generator_digest: int
     variants: int = 1
 
@@ -101,71 +105,71 @@ def generate_shard(
     A sealed tar with other content keeps its name and bytes, as the catalogue may point into it; the new shard's name
     ends in -2, -3 and so on then.
     """
-    drafts = _drafts(request, piece, sampler, encoder.extension)
+    rows = request.plan.rows[piece.start : piece.stop]
+    told = PreferenceTable.side_by_side([request.told(rows, variant) for variant in range(request.variants)])
+    drafts = _drafts(request, told, piece, sampler)
     first = path = root / f"{piece.name}.tar"
-    names = count(2)
+    names = itertools.count(2)
     while path.exists():
         if (found := _sealed_earlier(path, drafts)) is not None:
             return found
         path = first.with_name(f"{first.stem}-{next(names)}.tar")
-    return _generate(request, drafts, path, sampler=sampler, encoder=encoder)
+    return _generate(told, drafts, path, sampler=sampler, encoder=encoder)
 
 
 @dataclass(frozen=True)
 class _Draft:
     """An asset before it is drawn."""
 
-    row: int
-    """Of tonight's preference table."""
-    user_key: int
-    variant: int
     condition: bytes
     key: tuple[int, ...]
     seed: int
     member: str
 
 
-def _drafts(request: GenerationRequest, piece: ShardPlan, sampler: Sampler, extension: str) -> list[_Draft]:
-    """Return the assets of one shard in the order of its members: by user, then variant."""
-    drafts, operating_point = [], sampler.operating_point.digest()
-    users = request.preferences.rows(request.plan.rows[piece.start : piece.stop])
-    told = users.condition_rows(sampler.generator.spec)
-    for place, position in enumerate(range(piece.start, piece.stop)):
-        row, user_key = int(request.plan.rows[position]), int(request.plan.user_keys[position])
-        condition = condition_bytes(told[place])
-        digest = short_digest(condition)
-        drafts += [
+def _drafts(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan, sampler: Sampler) -> list[_Draft]:
+    """Return the assets of one shard in the order of its members, by user, then variant; row k of `told` is the k-th's.
+
+    Members have no suffix yet.
+    """
+    plan, point = request.plan, sampler.operating_point.digest()
+    rows, drafts = told.condition_rows(sampler.generator.spec), []
+    for k, (position, variant) in enumerate(itertools.product(range(piece.start, piece.stop), range(request.variants))):
+        user_key, condition = int(plan.user_keys[position]), condition_bytes(rows[k])
+        drafts.append(
             _Draft(
-                row=row,
-                user_key=user_key,
-                variant=variant,
                 condition=condition,
-                key=(user_key, request.generator_digest, digest, operating_point, variant),
-                seed=derive_seed(request.plan.user_ids[position], variant),
-                member=f"{user_key:012d}-{variant:02d}.{extension}",
+                key=(user_key, request.generator_digest, short_digest(condition), point, variant),
+                seed=derive_seed(plan.user_ids[position], variant),
+                member=f"{user_key:012d}-{variant:02d}",
             )
-            for variant in range(request.variants)
-        ]
+        )
     return drafts
 
 
 def _generate(
-    request: GenerationRequest, drafts: Sequence[_Draft], path: Path, *, sampler: Sampler, encoder: Encoder
+    told: PreferenceTable, drafts: Sequence[_Draft], path: Path, *, sampler: Sampler, encoder: Encoder
 ) -> GeneratedShard:
     """Draw, encode and seal one shard; only one batch of pixels is in memory at a time."""
     files: list[bytes] = []
     for start in range(0, len(drafts), sampler.batch_size):
-        batch = drafts[start : start + sampler.batch_size]
-        rows = request.preferences.rows(np.array([draft.row for draft in batch], dtype=np.int64))
-        condition = rows.to_condition(sampler.generator.spec)
-        files += encoder.encode(sampler.sample(condition, [draft.seed for draft in batch]))
-    members = [Member(name=draft.member, data=data) for draft, data in zip(drafts, files, strict=True)]
+        batch = np.arange(start, min(start + sampler.batch_size, len(drafts)))
+        condition = told.rows(batch).to_condition(sampler.generator.spec)
+        files += encoder.encode(sampler.sample(condition, [drafts[k].seed for k in batch.tolist()]))
+    members = [
+        Member(name=f"{draft.member}.{encoder.extension}", data=data) for draft, data in zip(drafts, files, strict=True)
+    ]
     packed = pack(members)
-    assets = tuple(_row(request, draft, entry) for draft, entry in zip(drafts, packed.entries, strict=True))
+    assets = tuple(
+        _row(draft, entry, int(n_events), top_events)
+        for draft, entry, n_events, top_events in zip(
+            drafts, packed.entries, told.n_events, told.top_events, strict=True
+        )
+    )
     return GeneratedShard(shard=seal(path, packed, sidecar=rows_to_table(assets)), rows=assets, reused=False)
 
 
-def _row(request: GenerationRequest, draft: _Draft, entry: Entry) -> AssetRow:
+def _row(draft: _Draft, entry: Entry, n_events: int, top_events: Sequence[Mapping[str, Any]]) -> AssetRow:
     """Return the row of a drawn and encoded asset."""
     user_key, generator_digest, digest, operating_point, variant = draft.key
     return AssetRow(
@@ -180,8 +184,8 @@ def _row(request: GenerationRequest, draft: _Draft, entry: Entry) -> AssetRow:
         crc32=entry.crc32,
         seed=draft.seed,
         score=None,
-        n_events=int(request.preferences.n_events[draft.row]),
-        top_events=tuple(request.preferences.top_events[draft.row]),
+        n_events=n_events,
+        top_events=tuple(top_events),
         condition=draft.condition,
     )
 

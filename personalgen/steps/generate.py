@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
-from personalgen.embeddings import PreferenceTable, compared_columns
+from personalgen.embeddings import compared_columns
 from personalgen.generation.assets import AssetRow
 from personalgen.generation.encoders import Encoder, choose_encoder
 from personalgen.generation.options import OperatingPoint
@@ -21,10 +21,14 @@ from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
 from personalgen.models import ModelCard, load_card, load_generator
 from personalgen.registry.run import Run
-from personalgen.steps.embed import Embedded, preferences_for
+from personalgen.steps.embed import Embedded
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.promote import Decided
+from personalgen.steps.told import Told, told_of
 from personalgen.steps.workspace import Workspace
+
+_CHUNK_USERS = 4096
+"""Whose conditions are in memory at a time when existing images are looked up."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,10 @@ def _repointing(
 ) -> Repointing:
     """Return the pointers of all users of the night to their images at this operating point."""
     folder = workspace.model_folder(model.model_version_id)
-    table = preferences_for(workspace, night, embedded, folder)
-    told = table.condition_rows(load_card(folder).spec)
-    keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
-    digests = np.array([condition_digest(row) for row in told], dtype=np.int64)
-    found = planning.assets_present(
-        workspace.engine, model.generator_digest, point.digest(),
-        user_keys=keys, condition_digests=digests, variants=np.zeros_like(keys),
-    )  # fmt: skip
-    pointers = [
-        Pointer(int(keys[row]), int(found[row]), condition_bytes(told[row]))
-        for row in np.flatnonzero(found != planning.MISSING)
-    ]
-    return Repointing(model.generator_digest, night.night_id, pointers)
+    told, card = told_of(workspace, night, embedded, folder), load_card(folder)
+    keys = write.allocate_user_keys(workspace.engine, told.table.user_ids, night_id=night.night_id)
+    found = _existing(workspace, told, card, point, keys, np.arange(len(keys)))
+    return Repointing(model.generator_digest, night.night_id, [pointer for pointer in found if pointer])
 
 
 def operating_point(workspace: Workspace, decided: Decided) -> OperatingPoint:
@@ -140,15 +135,13 @@ def _draw(
     options = workspace.settings.generation
     sweep_temporaries(workspace.shard_root / "shards")
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
-    table = preferences_for(workspace, night, embedded, workspace.model_folder(model.model_version_id))
+    told = told_of(workspace, night, embedded, workspace.model_folder(model.model_version_id))
     by_hand = run_id is None
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
-    plan = _plan(workspace, night, table, card, point, move=move, by_hand=by_hand)
+    plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand)
     encoder, n_new = choose_encoder(options.encoder), []
     summary = generate_plan(
-        GenerationRequest(
-            plan=plan, preferences=table, generator_digest=card.generator_digest, variants=options.variants
-        ),
+        GenerationRequest(plan=plan, told=told, generator_digest=card.generator_digest, variants=options.variants),
         sampler=sampler,
         encoder=encoder,
         root=workspace.shard_root,
@@ -167,7 +160,7 @@ def _draw(
 def _plan(
     workspace: Workspace,
     night: Night,
-    table: PreferenceTable,
+    told: Told,
     card: ModelCard,
     point: OperatingPoint,
     *,
@@ -179,21 +172,24 @@ def _plan(
     found = read_plan(path)
     if found is not None:
         return found
-    keys = write.allocate_user_keys(workspace.engine, table.user_ids, night_id=night.night_id)
+    user_ids, rows = told.table.user_ids, told.table.condition_rows(card.spec)
+    keys = write.allocate_user_keys(workspace.engine, user_ids, night_id=night.night_id)
     current = planning.current_conditions(
         workspace.engine, card.generator_digest, keys, operating_point_digest=point.digest()
     )
-    told = table.condition_rows(card.spec)
-    matrix = np.full_like(told, np.nan)
+    matrix = np.full_like(rows, np.nan)
     if len(current.user_keys):
         row_of = {key: row for row, key in enumerate(keys.tolist())}
         matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
     options = workspace.settings.generation
-    matrix[~_complete(workspace, card, point, keys, matrix)] = np.nan
+    beside = planning.further_variants(
+        workspace.engine, card.generator_digest, keys, operating_point_digest=point.digest()
+    )
+    matrix[beside < options.variants - 1] = np.nan  # generation.variants was raised since
     plan = make_plan(
         keys,
-        table.user_ids,
-        tonight=told,
+        user_ids,
+        tonight=rows,
         current=matrix,
         min_shift=options.min_shift,
         parts=compared_columns(card.spec),
@@ -201,7 +197,13 @@ def _plan(
     )
     silent = read.silent_users(workspace.engine)
     plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
-    plan = _without_existing(workspace, night, told, card, point, plan, move=move)
+    existing = _existing(workspace, told, card, point, plan.user_keys, plan.rows)
+    if move:
+        pointers = [pointer for pointer in existing if pointer]
+        shards.point_current(
+            workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
+        )
+    plan = plan.keep(np.array([pointer is None for pointer in existing], dtype=np.bool_))
     write_plan(path, plan)
     return plan
 
@@ -211,61 +213,40 @@ def _plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand:
     return night.path / f"{kind}-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
 
 
-def _complete(
-    workspace: Workspace, card: ModelCard, point: OperatingPoint, keys: NDArray[np.int64], current: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Return (n,) False for users who lack a variant of their current image: `generation.variants` was raised since."""
-    complete = np.ones(len(keys), dtype=np.bool_)
-    rows = np.flatnonzero(~np.isnan(current).any(axis=1))
-    digests = np.array([condition_digest(current[row]) for row in rows], dtype=np.int64)
-    for variant in range(1, workspace.settings.generation.variants):
-        found = planning.assets_present(
-            workspace.engine, card.generator_digest, point.digest(),
-            user_keys=keys[rows], condition_digests=digests, variants=np.full(len(rows), variant, dtype=np.int64),
-        )  # fmt: skip
-        complete[rows] &= found != planning.MISSING
-    return complete
-
-
-def _without_existing(
+def _existing(
     workspace: Workspace,
-    night: Night,
-    told: NDArray[np.float32],
+    told: Told,
     card: ModelCard,
     point: OperatingPoint,
-    plan: Plan,
-    *,
-    move: bool,
-) -> Plan:
-    """Return the plan without users whose images of exactly this condition exist; these become current again.
+    keys: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> list[Pointer | None]:
+    """Return what points at the images of exactly tonight's conditions, for each user; None where one is missing.
 
-    `told` holds every user's row of the night.
+    `keys` and `rows` of the table are the users'.
     """
-    variants = workspace.settings.generation.variants
-    digests = np.array([condition_digest(told[row]) for row in plan.rows], dtype=np.int64)
-    found = np.stack(
-        [
-            planning.assets_present(
-                workspace.engine,
-                card.generator_digest,
-                point.digest(),
-                user_keys=plan.user_keys,
-                condition_digests=digests,
-                variants=np.full(len(plan), variant, dtype=np.int64),
-            )
-            for variant in range(variants)
-        ]
-    )
-    there = (found != planning.MISSING).all(axis=0)
-    pointers = [
-        Pointer(int(plan.user_keys[k]), int(found[0, k]), condition_bytes(told[plan.rows[k]]))
-        for k in np.flatnonzero(there)
-    ]
-    if move:
-        shards.point_current(
-            workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
-        )
-    return plan.keep(~there)
+    pointers: list[Pointer | None] = [None] * len(rows)
+
+    def present(places: NDArray[np.int64], variant: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        conditions = told(rows[places], variant).condition_rows(card.spec)
+        digests = np.array([condition_digest(row) for row in conditions], dtype=np.int64)
+        asked = np.full_like(places, variant)
+        return conditions, planning.assets_present(
+            workspace.engine, card.generator_digest, point.digest(),
+            user_keys=keys[places], condition_digests=digests, variants=asked,
+        )  # fmt: skip
+
+    for start in range(0, len(rows), _CHUNK_USERS):
+        places = np.arange(start, min(start + _CHUNK_USERS, len(rows)))
+        conditions, first = present(places, 0)
+        there = first != planning.MISSING
+        places, conditions = places[there], conditions[there]
+        further = range(1, workspace.settings.generation.variants if len(places) else 1)
+        found = [first[there], *(present(places, variant)[1] for variant in further)]
+        for place, condition, images in zip(places.tolist(), conditions, np.stack(found, axis=1).tolist(), strict=True):
+            if planning.MISSING not in images:
+                pointers[place] = Pointer(int(keys[place]), images[0], condition_bytes(condition), tuple(images[1:]))
+    return pointers
 
 
 def _commit(

@@ -42,7 +42,12 @@ def request(preferences, *, variants=1, digest=DIGEST):
     keys = np.arange(100 + n, 100, -1)  # keys fall while ids rise: rows of the plan are not rows of the table
     current = np.full((n, DIM), np.nan)
     plan = make_plan(keys, preferences.user_ids, tonight=preferences.vectors, current=current, min_shift=0.05)
-    return GenerationRequest(plan=plan, preferences=preferences, generator_digest=digest, variants=variants)
+    return GenerationRequest(plan=plan, told=told_of(preferences), generator_digest=digest, variants=variants)
+
+
+def told_of(preferences):
+    """Return the provider that tells the same of a user for each image."""
+    return lambda rows, _variant: preferences.rows(rows)
 
 
 def generate(asked, sampler, root, **options):
@@ -209,7 +214,7 @@ def test_progress_counts_images_after_the_commit(sampler, tmp_path):
 def test_an_empty_plan_writes_nothing(sampler, tmp_path):
     """A night without changes leaves no trace."""
     asked = request(table())
-    nobody = GenerationRequest(asked.plan.keep(np.zeros(7, dtype=bool)), asked.preferences, DIGEST)
+    nobody = GenerationRequest(asked.plan.keep(np.zeros(7, dtype=bool)), asked.told, DIGEST)
     summary, commits = generate(nobody, sampler, tmp_path)
     assert (summary.n_assets, commits, files_of(tmp_path)) == (0, [], {})
 
@@ -237,7 +242,9 @@ def test_a_model_of_any_fields_is_drawn_from(spec, tmp_path):
     keys, current = np.arange(n), np.full_like(told, np.nan)
     plan = make_plan(keys, preferences.user_ids, tonight=told, current=current, min_shift=0.05)
     assert (len(plan), plan.n_new) == (n, n)
-    _, commits = generate(GenerationRequest(plan, preferences, DIGEST), Sampler(generator, batch_size=4), tmp_path)
+    _, commits = generate(
+        GenerationRequest(plan, told_of(preferences), DIGEST), Sampler(generator, batch_size=4), tmp_path
+    )
     rows = [row for _, found in commits for row in found]
     assert [condition_vector(row.condition).tolist() for row in rows] == told.tolist()
     assert len({row.condition_digest for row in rows}) == (n if spec.fields else 1)
