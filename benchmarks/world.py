@@ -155,7 +155,7 @@ class Bench:
         """Return the pictures of warm and of cold people, user by user."""
         sampler = Sampler(generator, device=next(generator.parameters()).device, operating_point=self.operating_point)
         per_user = self.workspace.settings.evaluation.images_per_user
-        return draw(sampler, self.warm, per_user), draw(sampler, self.cold, per_user)
+        return draw(sampler, [self.warm] * per_user), draw(sampler, [self.cold] * per_user)
 
     @cached_property
     def catalogue_features(self) -> NDArray[np.float32]:

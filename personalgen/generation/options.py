@@ -42,7 +42,7 @@ class GenerationOptions:
     variants: int = 1
     """Images per user, each from its own z."""
     likes_per_image: int = 0
-    """Each image of a user but the first is told of so many random likes; 0: all images of everything."""
+    """Each further image of a user (`variants` above 1) is told of so many random likes; 0: all of everything."""
     batch_size: int = 64
     """Images per pass of the generator; the last batch is padded to it, so that a redo gives the same bits."""
     shard_size: int = 2048
@@ -79,11 +79,6 @@ class GenerationOptions:
                 *(
                     [f"variants must be at most {MAX_VARIANTS}, which member names can count, found {self.variants}"]
                     if self.variants > MAX_VARIANTS
-                    else []
-                ),
-                *(
-                    ["likes_per_image says what images but the first are told of; give variants above 1"]
-                    if self.likes_per_image > 0 and self.variants == 1
                     else []
                 ),
                 *(

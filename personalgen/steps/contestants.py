@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import digest_of
 from personalgen.config import with_values
-from personalgen.embeddings import Basis, PreferenceTable
+from personalgen.embeddings import PreferenceTable
 from personalgen.embeddings.basis import Matrix
 from personalgen.evaluation.nearest import unit_rows
 from personalgen.histories import History
@@ -75,15 +75,13 @@ def drawn_likes(
     return found
 
 
-def nearest_items(
-    data: NightData, basis: Basis, features: Matrix, table: PreferenceTable, per_user: int
-) -> NDArray[np.int64]:
+def nearest_items(data: NightData, items: Matrix, table: PreferenceTable, per_user: int) -> NDArray[np.int64]:
     """Return (n_users, per_user) training items nearest to each preference, what is in the history left out.
 
-    The upper bound of realism: pictures that are real, chosen by the same vector that generators are told.
+    The upper bound of realism: pictures that are real, chosen by the same vector that generators are told. `items` are
+    all (n_items, dim) of them, standardised like preferences.
     """
     history = data.earlier_history()
-    items = basis.standardise(basis.item_vectors(features, history.item_ids))
     place = {user_id: k for k, user_id in enumerate(history.user_ids)}
     users = np.array([place[user_id] for user_id in table.user_ids], dtype=np.int64)
     scores = unit_rows(table.vectors) @ unit_rows(items).T

@@ -17,7 +17,7 @@ from personalgen.histories import History
 from personalgen.models import load_card, load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, preferences_for
+from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.extremes import EXTREMES
 from personalgen.steps.generate import Generated, operating_point
@@ -26,6 +26,7 @@ from personalgen.steps.promote import Decided
 from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
+from personalgen.steps.told import told_of
 from personalgen.steps.workspace import Workspace
 from personalgen.steps.yardstick import draw
 from personalgen.tables.prepared import QUARANTINE
@@ -226,12 +227,12 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
     data = NightData.of(workspace, night)
     model = workspace.model_folder(decided.model_version_id)
     generator, _ = load_generator(model)
-    table = preferences_for(workspace, night, embedded, model)
-    rows = _shown_users(table.n_events)
-    shown = table.rows(rows)
+    told = told_of(workspace, night, embedded, model)
+    rows = _shown_users(told.table.n_events)
+    shown = told.table.rows(rows)
     options = workspace.settings.generation
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=operating_point(workspace, decided))
-    images = draw(sampler, shown, _SHEET_IMAGES).reshape(
+    images = draw(sampler, [told(rows, variant) for variant in range(_SHEET_IMAGES)]).reshape(
         len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3
     )
     pictures = np.asarray(data.prepared.images)

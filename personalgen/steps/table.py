@@ -17,10 +17,9 @@ from personalgen.embeddings import (
     Foresight,
     PreferenceTable,
     asked_of_users,
-    embed_users,
+    embed_by_items,
     like_weights,
     load_basis,
-    part_of_likes,
     picture_condition,
 )
 from personalgen.embeddings.basis import Matrix
@@ -47,6 +46,7 @@ from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.histories import History
 from personalgen.models import Generator, load_card, load_generator
+from personalgen.recommenders.by_size import NextItemModel, next_item_model
 from personalgen.seeding import derive_seed
 from personalgen.steps.contestants import (
     BY_CLASS,
@@ -61,6 +61,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, recommender_of
 from personalgen.steps.night import Night
 from personalgen.steps.scorer import preference_score
+from personalgen.steps.told import Parts
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
 from personalgen.steps.yardstick import draw, judged_pictures, yardstick_of
@@ -68,7 +69,7 @@ from personalgen.worlds import WORLDS, AttributeWorld, find_world
 
 OURS, TOLD_NOTHING = "ours", "ours, told nothing"
 PARTS = {"ours, 8 likes a picture": 8, "ours, 4 likes a picture": 4}
-"""Each picture told of so many random likes, by the name of the way."""
+"""Each picture but the first told of so many random likes, by the name of the way."""
 NEAREST, RETURNED, SEARCHED = "nearest real item", "a training picture of the history", "preference maximisation"
 HELD_OUT, SEEN, FOUR_LIKES = "held out", "seen", "four likes"
 FEW = 4
@@ -174,16 +175,17 @@ class Bench:
         return load_basis(self.model)
 
     @cached_property
-    def features(self) -> Matrix:
-        """Content features of all items."""
-        return self.data.features(self.workspace, self.basis.options)
+    def items(self) -> Matrix:
+        """All items in the basis."""
+        features = self.data.features(self.workspace, self.basis.options)
+        return self.basis.item_vectors(features, self.data.history.item_ids)
 
     @cached_property
-    def foresight(self) -> Foresight | None:
-        """What is expected of people, where tonight's model asks for it."""
+    def recommender(self) -> NextItemModel | None:
+        """Foretells what is expected of people, where tonight's model asks for that."""
         if EXPECTED not in asked_of_users(self.ours.spec):
             return None
-        return Foresight.of(self.data.training_history(), recommender_of(self.workspace, self.model))
+        return next_item_model(self.data.training_history(), recommender_of(self.workspace, self.model))
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -270,10 +272,15 @@ class Bench:
 
     def _known(self, history: History) -> PreferenceTable:
         """Return what is known of the people of a history, for all that tonight's model asks for."""
+        asked, foresight = asked_of_users(self.ours.spec), None
+        if self.recommender:
+            foresight = Foresight.by(self.recommender, len(history.user_ids))
+        return embed_by_items(history, self.basis, self.items, asked, now=self._now(history), foresight=foresight)
+
+    def _now(self, history: History) -> NDArray[np.int64]:
+        """Return when the later events of each of these people begin."""
         place = {user_id: k for k, user_id in enumerate(self.data.history.user_ids)}
-        now = self.data.held_back_from()[[place[user_id] for user_id in history.user_ids]]
-        asked = asked_of_users(self.ours.spec)
-        return embed_users(history, self.basis, self.features, asked, now=now, foresight=self.foresight)
+        return self.data.held_back_from()[[place[user_id] for user_id in history.user_ids]]
 
     def _trained(self, name: str) -> Generator:
         return load_generator(train_contestant(self.workspace, self.night, self.embedded, name))[0]
@@ -320,21 +327,18 @@ class Bench:
         return found | flat_intervals(wins)
 
     def _by_net(self, net: Generator, point: OperatingPoint | None = None) -> Draw:
-        point = point or self.point.among(net.spec.names)
-        return lambda group, per_user: draw(Sampler(net, operating_point=point), group.table, per_user)
+        sampler = Sampler(net, operating_point=point or self.point.among(net.spec.names))
+        return lambda group, per_user: draw(sampler, [group.table] * per_user)
 
     def _by_parts(self, count: int) -> Draw:
-        """Draw each picture of a user by some of the likes."""
-        half_life = self.workspace.settings.embeddings.half_life_days
-        point = self.point.among(self.ours.spec.names)
+        """Draw as nights with `generation.likes_per_image` do: each picture but the first by some of the likes."""
+        sampler = Sampler(self.ours, operating_point=self.point.among(self.ours.spec.names))
 
         def by_parts(group: Group, per_user: int) -> NDArray[np.uint8]:
-            sampler, drawn = Sampler(self.ours, operating_point=point), []
-            for variant in range(per_user):
-                known = part_of_likes(group.known, count, variant, half_life_days=half_life)
-                seeds = [derive_seed(user_id, variant) for user_id in group.table.user_ids]
-                drawn.append(sampler.sample(self._known(known).to_condition(self.ours.spec), seeds))
-            return np.stack(drawn, axis=1).reshape(-1, *drawn[0].shape[1:])
+            now = self._now(group.known)
+            parts = Parts(group.known, now, self.basis, self.items, self.recommender, count)
+            further = [parts.table(group.table, variant) for variant in range(1, per_user)]
+            return draw(sampler, [group.table, *further])
 
         return by_parts
 
@@ -352,7 +356,7 @@ class Bench:
         return by_class
 
     def _nearest(self, group: Group, per_user: int) -> NDArray[np.uint8]:
-        items = nearest_items(self.data, self.basis, self.features, group.table, per_user)
+        items = nearest_items(self.data, self.basis.standardise(self.items), group.table, per_user)
         return np.asarray(self.data.prepared.images)[items.ravel()]
 
     def _returned(self, group: Group, per_user: int) -> NDArray[np.uint8]:

@@ -68,10 +68,12 @@ class Told:
 def told_of(workspace: Workspace, night: Night, embedded: Embedded, model: Path, *, held_back: bool = False) -> Told:
     """Return what the generator in the folder `model` is told of users tonight; held back, of earlier events alone.
 
-    Where users keep what the night before knew of them, every image is told of that.
+    Where users keep what the night before knew of them, every image is told of that. An evaluation, which draws more
+    images than nights may, tells of some of the likes where nights do.
     """
     table = preferences_for(workspace, night, embedded, model, held_back=held_back)
-    count = workspace.settings.generation.likes_per_image
+    options = workspace.settings.generation
+    count = options.likes_per_image if options.variants > 1 else 0
     if not count or (embedded.fell_back and not held_back):
         return Told(table, None)
     data, basis = NightData.of(workspace, night), load_basis(model)

@@ -1,9 +1,9 @@
 """Tonight's yardstick: held-out people and items as judges see them, and pictures drawn for these people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
@@ -25,9 +25,10 @@ from personalgen.generation.sampler import Sampler
 from personalgen.models import load_generator
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
-from personalgen.steps.embed import Embedded, preferences_for
+from personalgen.steps.embed import Embedded
 from personalgen.steps.features import cached_rows
 from personalgen.steps.night import Night
+from personalgen.steps.told import told_of
 from personalgen.steps.workspace import Workspace
 
 _TRAINING_ITEMS = 4
@@ -114,15 +115,15 @@ def draw_held_out(
     per_user: int,
     point: OperatingPoint | None = None,
 ) -> NDArray[np.uint8]:
-    """Return (n_users * per_user, R, R, 3) pictures of a model for people who are held out.
+    """Return (n_users * per_user, R, R, 3) pictures of a model for people who are held out, told as nights tell it.
 
     Each model is told what its own specification asks for, of earlier events alone, at `point`, by default that of the
     settings, as far as it has the fields.
     """
     generator, _ = load_generator(folder)
-    table = preferences_for(workspace, night, embedded, folder, held_back=True).rows(users)
+    told = told_of(workspace, night, embedded, folder, held_back=True)
     point = (point or workspace.settings.generation.operating_point).among(generator.spec.names)
-    return draw(Sampler(generator, operating_point=point), table, per_user)
+    return draw(Sampler(generator, operating_point=point), [told(users, variant) for variant in range(per_user)])
 
 
 def judged_pictures(workspace: Workspace, images: NDArray[np.uint8], per_user: int) -> Pictures:
@@ -131,11 +132,11 @@ def judged_pictures(workspace: Workspace, images: NDArray[np.uint8], per_user: i
     return Pictures(features.reshape(-1, per_user, features.shape[-1]), images.reshape(-1, per_user, *images.shape[1:]))
 
 
-def draw(sampler: Sampler, table: PreferenceTable, per_user: int) -> NDArray[np.uint8]:
-    """Return (n_users * per_user, R, R, 3) pictures, the first `per_user` variants of each user."""
-    rows = torch.arange(len(table.user_ids)).repeat_interleave(per_user)
-    seeds = [derive_seed(user_id, variant) for user_id in table.user_ids for variant in range(per_user)]
-    return sampler.sample(table.to_condition(sampler.generator.spec).take(rows), seeds)
+def draw(sampler: Sampler, tables: Sequence[PreferenceTable]) -> NDArray[np.uint8]:
+    """Return (n_users * k, R, R, 3) pictures, the first k variants of each user; table v tells of variant v."""
+    told = PreferenceTable.side_by_side(tables)
+    seeds = [derive_seed(user_id, variant) for user_id in tables[0].user_ids for variant in range(len(tables))]
+    return sampler.sample(told.to_condition(sampler.generator.spec), seeds)
 
 
 def _judged(workspace: Workspace, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -99,3 +99,18 @@ def test_nothing_changes_between_the_same_histories():
     assert (same.n_known.tolist(), same.is_new.any(), same.withdrawn_users) == ([2, 1, 1], False, ())
     assert HistoryChange.between(told([]), told([])).n_known.tolist() == [0, 0, 0]
     assert HistoryChange.between(told([]), told(BEFORE)).is_new.all()
+
+
+def test_some_users_keep_their_events_in_their_order():
+    """The history of chosen users holds their events alone, in the order asked for, users without events too."""
+    users = np.array([0, 0, 1, 3, 3, 3], dtype=np.int64)
+    items, times = np.arange(6), np.array([5, 7, 1, 2, 2, 9])
+    whole = History(
+        ("a", "b", "c", "d"), tuple("uvwxyz"), users, items, times, np.ones(6, np.float32), ("s", None, "t", "s")
+    )
+    part = whole.of(np.array([3, 2, 0]))
+    assert (part.user_ids, part.segments) == (("d", "c", "a"), ("s", "t", "s"))
+    assert part.user_index.tolist() == [0, 0, 0, 2, 2]
+    assert part.item_index.tolist() == [3, 4, 5, 0, 1]
+    assert part.timestamp.tolist() == [2, 2, 9, 5, 7]
+    assert whole.of(np.array([], dtype=np.int64)).user_index.shape == (0,)

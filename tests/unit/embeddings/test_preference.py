@@ -241,3 +241,15 @@ def test_rows_are_compared_field_by_field(full):
     assert np.array_equal(rows[:, confidence], full.fields["confidence"].values[:, [0, 1, 3]])
     assert [part.tolist() for part in compared_columns(preference_spec(3))] == [[0, 1, 2]]
     assert compared_columns(ConditionSpec(())) == ()
+
+
+def test_tables_side_by_side_come_user_by_user(full):
+    """Row k of each table stands beside row k of the others, in the order of the tables."""
+    one = full
+    other = dataclasses.replace(one, vectors=one.vectors + 10, n_events=one.n_events + 1)
+    both = PreferenceTable.side_by_side([one, other])
+    assert both.user_ids == tuple(user_id for user_id in one.user_ids for _ in range(2))
+    assert np.array_equal(both.vectors[0::2], one.vectors)
+    assert np.array_equal(both.vectors[1::2], other.vectors)
+    assert both.n_events.tolist() == [n + k for n in one.n_events.tolist() for k in range(2)]
+    assert PreferenceTable.side_by_side([one]).user_ids == one.user_ids
