@@ -13,11 +13,12 @@ from personalgen.evaluation.attributes import (
     reading_error,
 )
 from personalgen.evaluation.blind import pair_picture
+from personalgen.evaluation.curve_plot import curve_svg
 from personalgen.evaluation.descriptor_judge import DescriptorJudge
 from personalgen.evaluation.diversity import Diversity, Spread, diversity
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, JudgeFeatures, content_and_style, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
-from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures
+from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures, segment_rows
 from personalgen.evaluation.identification import Identification, identify
 from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
@@ -44,7 +45,7 @@ from personalgen.evaluation.planted import (
     true_utility_scores,
 )
 from personalgen.evaluation.preference import PreferenceGain, preference_gain
-from personalgen.evaluation.report import ReportPicture, write_report
+from personalgen.evaluation.report import ReportPicture, ReportPlot, write_report
 from personalgen.evaluation.retrieval import Retrieval, retrieve
 from personalgen.evaluation.segments import SegmentFigure, segment_figures, user_means
 from personalgen.evaluation.selection import Selection, select_held_out
@@ -108,6 +109,7 @@ __all__ = [
     "PositionBias",
     "PreferenceGain",
     "ReportPicture",
+    "ReportPlot",
     "Retrieval",
     "SecondOpinion",
     "SegmentFigure",
@@ -128,6 +130,7 @@ __all__ = [
     "comparison_figures",
     "contact_sheet",
     "content_and_style",
+    "curve_svg",
     "diversity",
     "evaluation_figures",
     "fit_estimator",
@@ -153,6 +156,7 @@ __all__ = [
     "reading_error",
     "retrieve",
     "segment_figures",
+    "segment_rows",
     "select_held_out",
     "select_planted",
     "true_utility_scores",

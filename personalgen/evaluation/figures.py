@@ -1,11 +1,13 @@
 """The figures of an evaluation as people read them: value, interval, control, and how to read it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personalgen.evaluation.diversity import Diversity
 from personalgen.evaluation.interval import Interval
 from personalgen.evaluation.measure import Evaluation
 from personalgen.evaluation.paired import Comparison
+from personalgen.evaluation.segments import SegmentFigure
 
 Number = Interval | float
 _CROWD_READINGS = {
@@ -78,6 +80,22 @@ def evaluation_figures(evaluation: Evaluation) -> tuple[Figure, ...]:
         *_second_figures(evaluation),
         *_naming_figures(evaluation),
         *_crowd_figures(evaluation),
+    )
+
+
+def segment_rows(found: Sequence[SegmentFigure], gain: Interval) -> tuple[Figure, ...]:
+    """Return the gain of each segment beside everybody's; none where all users are in one."""
+    if len(found) < 2:
+        return ()
+    return tuple(
+        Figure(
+            f"Gain in the segment {part.segment}",
+            part.value,
+            gain,
+            "everybody",
+            f"Of {part.n_users} users." if part.value else f"Only {part.n_users} users: too few for a figure.",
+        )
+        for part in found
     )
 
 

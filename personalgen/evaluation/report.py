@@ -36,7 +36,7 @@ td{font-variant-numeric:tabular-nums}td.reading{font-size:.9rem;min-width:12rem}
 td small{display:block;color:var(--quiet)}
 figure{margin:1rem 0}figure div{overflow-x:auto;border:1px solid var(--rule);border-radius:.5rem;background:#fff}
 img{display:block;max-width:100%;height:auto;image-rendering:pixelated}figcaption{padding-top:.4rem;font-size:.9rem}
-svg{display:block}.axis{stroke:var(--rule)}.of-value{stroke:var(--mark);fill:var(--mark)}
+svg{display:block;max-width:100%;height:auto}.axis{stroke:var(--rule)}.of-value{stroke:var(--mark);fill:var(--mark)}
 .of-control{stroke:var(--control);fill:var(--control)}
 @media (max-width:46rem){thead{display:none}tr{display:block;padding:.75rem 0;border-bottom:1px solid var(--rule)}
 th,td{display:block;border:0;padding:.15rem 0}td[data-label]::before{content:attr(data-label) ": ";color:var(--quiet)}}
@@ -57,11 +57,26 @@ class ReportPicture:
     """Sentence below it; also what a screen reader says."""
 
 
+@dataclass(frozen=True)
+class ReportPlot:
+    """A drawing under its own heading."""
+
+    heading: str
+    """Heading above it."""
+
+    svg: str
+    """Inline SVG that needs nothing else; not escaped, so never made of anybody's text."""
+
+    caption: str
+    """Sentence below it."""
+
+
 def write_report(
     path: Path,
     *,
     title: str,
     figures: Sequence[Figure],
+    plots: Sequence[ReportPlot] = (),
     pictures: Sequence[ReportPicture] = (),
     counts: Mapping[str, object] | None = None,
     card: Mapping[str, object] | None = None,
@@ -76,6 +91,7 @@ def write_report(
     page = report_html(
         title=title,
         figures=figures,
+        plots=plots,
         pictures=pictures,
         counts=counts or {},
         card=card or {},
@@ -89,6 +105,7 @@ def report_html(
     *,
     title: str,
     figures: Sequence[Figure],
+    plots: Sequence[ReportPlot],
     pictures: Sequence[ReportPicture],
     counts: Mapping[str, object],
     card: Mapping[str, object],
@@ -102,6 +119,7 @@ def report_html(
         f'<p class="quiet">{escape(subtitle)}</p>' if subtitle else "",
         _counts(counts),
         _table(figures),
+        *(_plot(plot) for plot in plots),
         *(_picture(picture) for picture in pictures),
         f"<h2>Model card</h2>\n{_counts(card)}" if card else "",
     ]
@@ -208,6 +226,12 @@ def _mark(number: Number, y: int, css_class: str, low: float, high: float) -> st
     )
     line = f'<line x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}" stroke-width="2"/>' if end > start else ""
     return f'<g class="{css_class}">{line}<circle cx="{middle:.1f}" cy="{y}" r="4" stroke="none"/></g>'
+
+
+def _plot(plot: ReportPlot) -> str:
+    return (
+        f"<h2>{escape(plot.heading)}</h2>\n<figure>{plot.svg}<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    )
 
 
 def _picture(picture: ReportPicture) -> str:

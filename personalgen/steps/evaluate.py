@@ -6,17 +6,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from personalgen.artifacts import write_json
 from personalgen.errors import DataError
 from personalgen.evaluation import (
     Comparison,
     Evaluation,
     Figure,
-    HistorySimilarity,
     compare,
     comparison_figures,
     evaluation_figures,
     measure,
+    segment_figures,
+    segment_rows,
     write_png,
 )
 from personalgen.generation.options import OperatingPoint
@@ -104,9 +107,12 @@ def _measured(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     for step, at in enumerate(curve):
         run.log_metrics({f"curve_{name}": value for name, value in curve_numbers(at).items()}, step=step)
     run.set_tags({"operating_point": why[:500]} if why else {})
-    write_json(table, _rows(results, paired, alike))
-    write_json(night.path / CURVE, [curve_numbers(at) for at in curve])
+    users = yardstick.selection.user_index.tolist()
+    segments = [data.history.segments[user] for user in users] if data.history.segments else [None] * len(users)
     fit = results["challenger"].preference
+    found = segment_figures(np.array(fit.per_user), segments, confidence=options.confidence)
+    write_json(table, _rows(results, paired, [*similarity_figures(alike), *segment_rows(found, fit.gain)]))
+    write_json(night.path / CURVE, [curve_numbers(at) for at in curve])
     write_png(night.path / EXTREMES, extremes_sheet(data, yardstick, drawn["challenger"], fit.per_user))
     return Evaluated(
         challenger=finite_numbers(results["challenger"]),
@@ -139,14 +145,12 @@ def _log(run: Run, results: dict[str, Evaluation], paired: Comparison | None) ->
     run.log_metrics({f"paired_{key}": value for key, value in _paired_numbers(paired).items()})
 
 
-def _rows(
-    results: dict[str, Evaluation], paired: Comparison | None, alike: Sequence[HistorySimilarity]
-) -> list[dict[str, Any]]:
-    """Return the report's tables as JSON-like rows."""
+def _rows(results: dict[str, Evaluation], paired: Comparison | None, more: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Return the report's tables as JSON-like rows; `more` are figures of the challenger alone."""
     tables: list[tuple[str, tuple[Figure, ...]]] = [
         (name, evaluation_figures(result)) for name, result in results.items()
     ]
-    tables.insert(1, ("challenger", similarity_figures(alike)))
+    tables.insert(1, ("challenger", tuple(more)))
     if paired:
         tables.append(("challenger less before", comparison_figures(paired)))
     return [{"model": name, **asdict(figure)} for name, figures in tables for figure in figures]

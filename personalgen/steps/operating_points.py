@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from personalgen.artifacts import read_json
 from personalgen.evaluation import (
     MIN_USERS,
     CurvePoint,
     EvaluationOptions,
+    Interval,
     Pictures,
     Yardstick,
     choose_point,
@@ -84,6 +86,21 @@ def _measured_at(
     flat, groups = rows.reshape(-1, rows.shape[-1]), np.repeat(np.arange(len(users)), rows.shape[1])
     distance = kid(yardstick.real_features(), flat, groups=groups, confidence=options.confidence)
     return CurvePoint(at.guidance, at.truncation_psi, distance, fit.gain, fit.npg.value if fit.npg else None)
+
+
+def read_curve(path: Path) -> list[CurvePoint]:
+    """Return the points that were written as `curve_numbers`; none where there is no file."""
+    rows = read_json(path) if path.is_file() else []
+    return [
+        CurvePoint(
+            row["guidance"],
+            row["truncation_psi"],
+            Interval(row["kid"], row["kid_low"], row["kid_high"]),
+            Interval(row["gain"], row["gain_low"], row["gain_high"]),
+            row.get("npg"),
+        )
+        for row in rows
+    ]
 
 
 def curve_numbers(point: CurvePoint) -> dict[str, float]:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from personalgen.catalogue import read, write
-from personalgen.evaluation import Figure, Interval, ReportPicture, SheetRow, contact_sheet, write_png, write_report
+from personalgen.evaluation import (
+    Figure,
+    Interval,
+    ReportPicture,
+    ReportPlot,
+    SheetRow,
+    contact_sheet,
+    curve_svg,
+    write_png,
+    write_report,
+)
 from personalgen.generation.sampler import Sampler
 from personalgen.histories import History
 from personalgen.models import load_card, load_generator
@@ -22,6 +32,7 @@ from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.extremes import EXTREMES
 from personalgen.steps.generate import Generated, operating_point
 from personalgen.steps.night import Night, run_stage, stage_result
+from personalgen.steps.operating_points import CURVE, read_curve
 from personalgen.steps.promote import Decided
 from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
@@ -107,6 +118,7 @@ def _report(
         title=f"Night of {night.day}",
         subtitle=f"{night.source} · events before {night.as_of}",
         figures=[*_figures(Path(evaluated.table)), *recommendation_figures(recommended)],
+        plots=_plots(night, evaluated),
         pictures=pictures,
         counts={name.replace("_", " "): value for name, value in summary.items() if not name.startswith(_FIGURES)},
         card=_card_facts(workspace, decided, evaluated),
@@ -118,6 +130,16 @@ def _report(
     return Reported(
         html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary
     )
+
+
+def _plots(night: Night, evaluated: Evaluated) -> list[ReportPlot]:
+    """Return the curve of knobs, where more than one point was measured."""
+    curve, point = read_curve(night.path / CURVE), evaluated.operating_point
+    if len(curve) < 2:
+        return []
+    svg = curve_svg(curve, (point["guidance"], point["truncation_psi"]))
+    caption = f"Guidance · truncation of each point; lines are intervals. Chosen: {evaluated.point_because}."
+    return [ReportPlot("Fit against fidelity over the knobs of sampling", svg, caption)]
 
 
 def _card_facts(workspace: Workspace, decided: Decided, evaluated: Evaluated) -> dict[str, Any]:

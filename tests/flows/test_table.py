@@ -88,13 +88,14 @@ def test_the_chosen_point_is_measured_drawn_at_and_released(home, night):
 
 
 def test_the_report_shows_whom_it_suits_and_the_model_s_card(night, home):
-    """The page has the best, median and worst people, and says where the model is drawn and why."""
+    """The page has the best, median and worst people, the curve, and where the model is drawn."""
     assert (night[0].path / EXTREMES).is_file()
     (page,) = (home.path / "data" / "reports").glob("*/report.html")
     text = page.read_text()
     assert "Whom it suits best, middling and worst" in text
     assert "Model card" in text
     assert "points with a KID up to" in text
+    assert text.count("· 0.25") == 2, "two points of the curve have this truncation"
     for measure in ("SSIM", "MS-SSIM", "Colour distance", "Texture", "Content distance", "Style distance"):
         assert f"{measure}" in text
 

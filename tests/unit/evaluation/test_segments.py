@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from personalgen.errors import DataError
+from personalgen.evaluation.figures import segment_rows
+from personalgen.evaluation.interval import mean_interval
 from personalgen.evaluation.segments import segment_figures, user_means
 
 RNG = np.random.default_rng(0)
@@ -57,3 +59,17 @@ def test_labels_that_do_not_fit_are_refused():
     """Another number of labels than of values is named."""
     with pytest.raises(DataError, match="each of 5 users, found 4"):
         segment_figures(np.arange(5.0), ["a"] * 4)
+
+
+def test_the_report_tells_segments_beside_everybody():
+    """Each segment's gain has everybody's as its control; small ones tell their number; one segment is no news."""
+    values = np.r_[np.linspace(0, 1, 20), np.linspace(1, 2, 10), 5.0]
+    labels = ["a"] * 20 + ["b"] * 10 + ["c"]
+    gain = mean_interval(values, 0.95)
+    rows = segment_rows(segment_figures(values, labels), gain)
+    assert [row.name for row in rows] == [f"Gain in the segment {name}" for name in ("a", "b", "others")]
+    assert [row.value.value for row in rows[:2]] == pytest.approx([0.5, 1.5])
+    assert rows[2].value is None
+    assert {row.control for row in rows} == {gain}
+    assert rows[2].reading == "Only 1 users: too few for a figure."
+    assert segment_rows(segment_figures(values, [None] * 31), gain) == ()
