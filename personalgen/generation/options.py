@@ -41,7 +41,7 @@ class GenerationOptions:
 
     variants: int = 1
     """Images per user, each from its own z."""
-    likes_per_image: int = 0
+    likes_per_image: int = 6
     """Each further image of a user (`variants` above 1) is told of so many random likes; 0: all of everything."""
     batch_size: int = 64
     """Images per pass of the generator; the last batch is padded to it, so that a redo gives the same bits."""

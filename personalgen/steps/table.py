@@ -68,7 +68,7 @@ from personalgen.steps.yardstick import draw, judged_pictures, yardstick_of
 from personalgen.worlds import WORLDS, AttributeWorld, find_world
 
 OURS, TOLD_NOTHING = "ours", "ours, told nothing"
-PARTS = {"ours, 8 likes a picture": 8, "ours, 4 likes a picture": 4}
+PARTS = {"ours, 6 likes a picture": 6, "ours, 4 likes a picture": 4}
 """Each picture but the first told of so many random likes, by the name of the way."""
 NEAREST, RETURNED, SEARCHED = "nearest real item", "a training picture of the history", "preference maximisation"
 HELD_OUT, SEEN, FOUR_LIKES = "held out", "seen", "four likes"
