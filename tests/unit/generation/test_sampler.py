@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.errors import ConditionError, InternalError
 from personalgen.generation.options import OperatingPoint
-from personalgen.generation.sampler import Sampler, to_uint8
+from personalgen.generation.sampler import Drawing, Sampler, to_uint8
 from personalgen.models import ModelOptions, build_generator
 from personalgen.seeding import draw_z
 
@@ -162,3 +164,30 @@ def test_a_strength_of_a_field_that_there_is_not_is_refused():
     """The message lists the fields, and nothing is drawn."""
     with pytest.raises(ConditionError, match=r"\['tast'\].*fields are \['preference'\].*Nothing was generated"):
         Sampler(Linear(), operating_point=OperatingPoint(strengths={"tast": 2.0}))
+
+
+def test_a_batch_is_drawn_ahead(generator):
+    """What was started is the same images whoever waits for it, and however late: also from another thread."""
+    sampler, condition, seeds = Sampler(generator, batch_size=4), conditions(7), list(range(7))
+    started = [sampler.start(condition.take(rows), seeds[rows]) for rows in (slice(0, 4), slice(4, 7))]
+    with ThreadPoolExecutor(2) as threads:
+        drawn = list(threads.map(Drawing.images, started))
+    assert np.array_equal(np.concatenate(drawn), sampler.sample(condition, seeds))
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_batch_that_does_not_fit_is_refused(n):
+    """Every pass has one shape: more rows would give other bits."""
+    with pytest.raises(InternalError, match=f"1 to 4 images, found {n}"):
+        Sampler(Linear(), batch_size=4).start(conditions(5).take(slice(0, n)), list(range(n)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: copies there are not waited for")
+def test_a_gpu_hands_over_the_same_images_as_it_draws(generator):
+    """Batches that queue behind each other come back whole, from pinned memory."""
+    sampler, condition = Sampler(generator, device="cuda", batch_size=4), conditions(4)
+    started = [sampler.start(condition, range(k, k + 4)) for k in range(8)]
+    assert all(chunk.is_pinned() for drawing in started for chunk in drawing.pixels)
+    for k, drawing in enumerate(started):
+        assert np.array_equal(drawing.images(), sampler.sample(condition, range(k, k + 4)))
+    generator.to("cpu")
