@@ -1,11 +1,13 @@
-"""Inserting many rows: one statement for both databases, driver tuples where they are faster."""
+"""Inserting many rows: one statement for both databases, by driver tuples on SQLite and binary COPY on PostgreSQL."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
 CHUNK = 5_000
@@ -47,3 +49,35 @@ def execute_tuples(
     places = [names.index(name) for name in compiled.positiontup or ()]
     reorder: Callable[[tuple[Any, ...]], Any] = itemgetter(*places)
     return connection.exec_driver_sql(str(compiled), [reorder(row) for row in rows]).rowcount
+
+
+@contextmanager
+def staged(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[None]:
+    """Fill the temporary `table` with rows of bare values in the order of its columns; it is gone afterwards.
+
+    From there one statement moves them all. That costs less than a statement for each row, on SQLite too, and the
+    database checks and looks up without a round trip. Columns are of types whose name the driver knows: BigInteger,
+    Double, Text, LargeBinary.
+    """
+    table.create(connection)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table, rows)
+    else:
+        marks = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", list(rows))  # noqa: S608 - our own table
+    yield
+    table.drop(connection)
+
+
+def _copy(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Send rows by binary COPY: a tenth of the time of an INSERT for each."""
+    statement = f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN (FORMAT BINARY)"
+    types = [str(column.type.compile(connection.dialect)).lower() for column in table.columns]
+    try:
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError(statement, None, error) from error

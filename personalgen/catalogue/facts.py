@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,42 +171,6 @@ class ShardFacts:
     """When it was complete on disk, aware."""
     mlflow_run_id: str | None = None
     """The run that generated it."""
-
-
-class AssetRow(Protocol):
-    """One image of a shard, as the generation side describes it; night and model are the shard's.
-
-    A protocol, so that reading the catalogue does not import what generates.
-    """
-
-    @property
-    def user_key(self) -> int: ...  # noqa: D102
-    @property
-    def generator_digest(self) -> int: ...  # noqa: D102
-    @property
-    def condition_digest(self) -> int: ...  # noqa: D102
-    @property
-    def operating_point_digest(self) -> int: ...  # noqa: D102
-    @property
-    def variant(self) -> int: ...  # noqa: D102
-    @property
-    def member(self) -> str: ...  # noqa: D102
-    @property
-    def shard_offset(self) -> int: ...  # noqa: D102
-    @property
-    def byte_length(self) -> int: ...  # noqa: D102
-    @property
-    def crc32(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def score(self) -> float | None: ...  # noqa: D102
-    @property
-    def n_events(self) -> int: ...  # noqa: D102
-    @property
-    def top_events(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
-    @property
-    def condition(self) -> bytes: ...  # noqa: D102
 
 
 class Repointing(NamedTuple):

@@ -1,30 +1,56 @@
 """Cataloguing a sealed shard: shard, assets and the users' current assets in one transaction."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, LargeBinary, bindparam, delete, func, insert, select
+import pyarrow.compute as pc
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    LargeBinary,
+    MetaData,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    distinct,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.sql.dml import Insert
 
-from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into
+from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into, staged
 from personalgen.catalogue.engine import transaction
-from personalgen.catalogue.facts import AssetRow, Pointer, ShardFacts
+from personalgen.catalogue.facts import Pointer, ShardFacts
 from personalgen.catalogue.schema import asset, model_version, night, shard, user, user_current, user_variant
 from personalgen.errors import CatalogueError
+from personalgen.generation.assets import AssetRows
 
-_ROW_COLUMNS = (
-    "user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant", "member", "shard_offset",
-    "byte_length", "crc32", "seed", "score", "n_events",
-)  # fmt: skip
-_ASSET_COLUMNS = (*_ROW_COLUMNS, "top_events", "night_id", "model_version_id", "shard_id")
 _POINT_KEYS = ("user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant")
-
-_row_values = attrgetter(*_ROW_COLUMNS)
-_natural_key = attrgetter(*_POINT_KEYS)
-_point_values = attrgetter(*_POINT_KEYS, "condition")
+_NUMBERS = (*_POINT_KEYS, "shard_offset", "byte_length", "crc32", "seed", "n_events")
+_staged = Table(
+    "staged_asset",
+    MetaData(),
+    *(Column(name, BigInteger) for name in _NUMBERS),
+    Column("member", Text),
+    Column("score", Double),
+    Column("top_events", Text),
+    Column("condition", LargeBinary),
+    prefixes=["TEMPORARY"],
+)
+"""The rows of the shard that is being catalogued, as its sidecar holds them."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +65,13 @@ class ShardCommit:
     """Assets whose natural key was already there: they stay as they were."""
 
 
-def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow], *, move: bool = True) -> ShardCommit:
+def commit_shard(engine: Engine, facts: ShardFacts, rows: AssetRows, *, move: bool = True) -> ShardCommit:
     """Catalogue a shard that is complete on disk: all of its rows or nothing.
 
     Where an asset of the same natural key exists, it stays. The variant 0 of each user becomes their current asset, the
     one before it the previous, and the further variants stand beside it in the place of the former ones; without `move`
-    nobody's current assets change. A shard that is already catalogued is
-    left alone, whatever happened since. Rows sorted by user insert fastest.
+    nobody's current assets change. A shard that is already catalogued is left alone, whatever happened since. Rows
+    sorted by user insert fastest.
 
     Raises:
         CatalogueError: the path is catalogued with other bytes; night, model or a user is unknown; or the database
@@ -54,12 +80,14 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: Sequence[AssetRow], *,
     with transaction(engine) as connection:
         if (known := _known_shard(connection, facts)) is not None:
             return ShardCommit(shard_id=known, n_new=0, n_existing=len(rows))
-        _check_rows(connection, facts, rows)
+        _check_shard(connection, facts, rows)
         shard_id = _insert_shard(connection, facts, n_assets=len(rows))
-        n_new = _insert_assets(connection, facts, rows, shard_id=shard_id)
-        if move:
-            _point_at_rows(connection, facts, rows)
-            _vary_by_rows(connection, rows)
+        with staged(connection, _staged, zip(*map(rows.values, _staged.columns.keys()), strict=True)):
+            _check_users(connection)
+            n_new = _insert_assets(connection, facts, shard_id=shard_id)
+            if move:
+                _point_at_rows(connection, facts)
+                _vary_by_rows(connection)
     return ShardCommit(shard_id=shard_id, n_new=n_new, n_existing=len(rows) - n_new)
 
 
@@ -88,7 +116,7 @@ def move_pointers(connection: Connection, *, generator_digest: int, night_id: in
         for variant, asset_id in enumerate(pointer.variants, start=1)
     ]
     execute_tuples(connection, insert(user_variant), user_variant.c.keys(), variants)
-    return execute_tuples(connection, _point(connection, ("user_key", "asset_id")), names, values)
+    return execute_tuples(connection, _point(connection, _pointed()), names, values)
 
 
 def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
@@ -105,8 +133,8 @@ def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
     return int(found.shard_id)
 
 
-def _check_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow]) -> None:
-    """Check what foreign keys would: night, model and users exist; and that the rows are of the shard's model."""
+def _check_shard(connection: Connection, facts: ShardFacts, rows: AssetRows) -> None:
+    """Check what foreign keys would, that night and model exist; and that the rows are of the shard's model."""
     digest = select(model_version.c.generator_digest).where(model_version.c.model_version_id == facts.model_version_id)
     known = connection.scalar(digest)
     if known is None or connection.scalar(select(night.c.night_id).where(night.c.night_id == facts.night_id)) is None:
@@ -115,23 +143,22 @@ def _check_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetR
             "catalogue does not know both. Begin the night and register the model first. Nothing was changed."
         )
     expected = (known, facts.operating_point_digest)
-    wrong = {(row.generator_digest, row.operating_point_digest) for row in rows} - {expected}
-    if wrong:
+    found = [pc.unique(rows.table[name]).to_pylist() for name in ("generator_digest", "operating_point_digest")]
+    if len(rows) and found != [[digest] for digest in expected]:
         raise CatalogueError(
-            f"shard {facts.path} holds rows of generator and operating point {sorted(wrong)}; those of its model and "
-            f"operating point are {expected}. Nothing was changed."
+            f"shard {facts.path} holds rows of the generators {found[0]} and the operating points {found[1]}; those of "
+            f"its model and operating point are {expected}. Nothing was changed."
         )
-    _check_users(connection, sorted({row.user_key for row in rows}))
 
 
-def _check_users(connection: Connection, user_keys: Sequence[int]) -> None:
-    known = sum(
-        connection.scalar(select(func.count()).select_from(user).where(user.c.user_key.in_(part))) or 0
-        for part in chunks(user_keys)
-    )
-    if known != len(user_keys):
+def _check_users(connection: Connection) -> None:
+    """Check what a foreign key would: the users of the staged rows exist."""
+    both = _staged.outerjoin(user, user.c.user_key == _staged.c.user_key)
+    counts = select(func.count(distinct(_staged.c.user_key)), func.count(distinct(user.c.user_key))).select_from(both)
+    asked, known = connection.execute(counts).one()
+    if known != asked:
         raise CatalogueError(
-            f"{len(user_keys) - known} of {len(user_keys)} user keys are not in the catalogue. Allocate keys with "
+            f"{asked - known} of {asked} user keys are not in the catalogue. Allocate keys with "
             "allocate_user_keys before generating. Nothing was changed."
         )
 
@@ -141,29 +168,56 @@ def _insert_shard(connection: Connection, facts: ShardFacts, *, n_assets: int) -
     return int((result.inserted_primary_key or (0,))[0])
 
 
-def _insert_assets(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow], *, shard_id: int) -> int:
-    shared = (facts.night_id, facts.model_version_id, shard_id)
-    events = partial(json.dumps, ensure_ascii=False) if connection.dialect.name == "sqlite" else list
-    values = [(*_row_values(row), events(row.top_events), *shared) for row in rows]
-    return execute_tuples(connection, insert_into(connection, asset).on_conflict_do_nothing(), _ASSET_COLUMNS, values)
+def _insert_assets(connection: Connection, facts: ShardFacts, *, shard_id: int) -> int:
+    """Insert the staged rows but those whose natural key is there; return how many."""
+    events: ColumnElement[str] = _staged.c.top_events
+    if (
+        connection.dialect.name == "postgresql"
+    ):  # SQLite keeps JSON as text; its CAST to a type of that name makes numbers
+        events = cast(events, asset.c.top_events.type)
+    copied = [*_NUMBERS, "member", "score"]
+    found = select(
+        *(_staged.c[name] for name in copied),
+        events,
+        literal(facts.night_id),
+        literal(facts.model_version_id),
+        literal(shard_id),
+    ).where(true())  # SQLite reads ON CONFLICT behind a bare table as the condition of a join
+    names = [*copied, "top_events", "night_id", "model_version_id", "shard_id"]
+    return connection.execute(
+        insert_into(connection, asset).from_select(names, found).on_conflict_do_nothing()
+    ).rowcount
 
 
-def _point_at_rows(connection: Connection, facts: ShardFacts, rows: Sequence[AssetRow]) -> None:
-    """Make the variant 0 of each user current, found by its natural key: it may be older than this shard."""
-    names = (*(f"key_{name}" for name in _POINT_KEYS), "new_condition", "new_night_id")
-    values = [(*_point_values(row), facts.night_id) for row in rows if row.variant == 0]
-    execute_tuples(connection, _point(connection, _POINT_KEYS), names, values)
+def _staged_asset_id() -> ScalarSelect[int]:
+    """Return the id of the asset of a staged row, by its natural key: it may be older than this shard.
+
+    As a subquery of each row, so that no planner can join the other way round and read all assets.
+    """
+    return select(asset.c.asset_id).where(*(asset.c[name] == _staged.c[name] for name in _POINT_KEYS)).scalar_subquery()
 
 
-def _vary_by_rows(connection: Connection, rows: Sequence[AssetRow]) -> None:
-    """Make the further variants of each user stand beside the current asset, and no others."""
-    for generator_digest in {row.generator_digest for row in rows}:
-        _delete_variants(connection, generator_digest, [row.user_key for row in rows if row.variant == 0])
-    matches = [asset.c[name] == bindparam(f"key_{name}", type_=BigInteger) for name in _POINT_KEYS]
-    found = select(asset.c.generator_digest, asset.c.user_key, asset.c.variant, asset.c.asset_id).where(*matches)
-    values = [_natural_key(row) for row in rows if row.variant > 0]
-    statement = insert(user_variant).from_select(user_variant.c.keys(), found)
-    execute_tuples(connection, statement, [f"key_{name}" for name in _POINT_KEYS], values)
+def _point_at_rows(connection: Connection, facts: ShardFacts) -> None:
+    """Make the variant 0 of each staged user current."""
+    found = select(
+        _staged.c.generator_digest,
+        _staged.c.user_key,
+        _staged_asset_id(),
+        _staged.c.condition,
+        literal(facts.night_id),
+    ).where(_staged.c.variant == 0)
+    connection.execute(_point(connection, found))
+
+
+def _vary_by_rows(connection: Connection) -> None:
+    """Make the further variants of each staged user stand beside the current asset, and no others."""
+    first = select(_staged.c.generator_digest, _staged.c.user_key).where(_staged.c.variant == 0)
+    key = tuple_(user_variant.c.generator_digest, user_variant.c.user_key)
+    connection.execute(delete(user_variant).where(key.in_(first)))
+    further = select(_staged.c.generator_digest, _staged.c.user_key, _staged.c.variant, _staged_asset_id()).where(
+        _staged.c.variant > 0
+    )
+    connection.execute(insert(user_variant).from_select(user_variant.c.keys(), further))
 
 
 def _delete_variants(connection: Connection, generator_digest: int, user_keys: Sequence[int]) -> None:
@@ -172,16 +226,22 @@ def _delete_variants(connection: Connection, generator_digest: int, user_keys: S
         connection.execute(own.where(user_variant.c.user_key.in_(part)))
 
 
-def _point(connection: Connection, keys: Sequence[str]) -> Insert:
-    """Return the upsert of user_current from the asset with these `keys`; a row that points there already stays."""
-    matches = [asset.c[name] == bindparam(f"key_{name}", type_=BigInteger) for name in keys]
-    found = select(
+def _pointed() -> Select[Any]:
+    """Return what `_point` takes of one asset: of a user, by its id."""
+    return select(
         asset.c.generator_digest,
         asset.c.user_key,
         asset.c.asset_id,
         bindparam("new_condition", type_=LargeBinary),
         bindparam("new_night_id", type_=BigInteger),
-    ).where(*matches)
+    ).where(
+        asset.c.user_key == bindparam("key_user_key", type_=BigInteger),
+        asset.c.asset_id == bindparam("key_asset_id", type_=BigInteger),
+    )
+
+
+def _point(connection: Connection, found: Select[Any]) -> Insert:
+    """Return the upsert of user_current from rows of its first five columns; one that points there already stays."""
     upsert = insert_into(connection, user_current).from_select(
         ["generator_digest", "user_key", "asset_id", "condition", "changed_night_id"], found
     )

@@ -1,8 +1,12 @@
-"""The row of one generated image, and a shard's rows as the Arrow table of its sidecar."""
+"""The images of a shard as columns, the table of its sidecar, and one of them as a row.
+
+A million rows a night pass through here: between drawing and the catalogue nothing is made for each of them but what is
+stored of it.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +31,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-_EVENTS_TO_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+ENCODER_KEY = b"personalgen.encoder"
+"""Of the schema's metadata."""
+
+events_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,43 @@ class AssetRow:
         return tuple(getattr(self, name) for name in NATURAL_KEY)
 
 
-def rows_to_table(rows: Sequence[AssetRow]) -> pa.Table:
-    """Return the sidecar's table; `top_events` becomes JSON text."""
-    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(AssetRow)}
-    columns["top_events"] = [_EVENTS_TO_JSON(events) for events in columns["top_events"]]
-    return pa.table(columns, schema=SCHEMA)
+@dataclass(frozen=True)
+class AssetRows:
+    """The images of one shard in the order of its members; equal where all columns are."""
 
+    table: pa.Table
+    """With the columns of `SCHEMA`; `top_events` is JSON text. The encoder's name stands in its metadata."""
 
-def table_to_rows(table: pa.Table) -> tuple[AssetRow, ...]:
-    """Return the rows that `rows_to_table` wrote."""
-    return tuple(
-        AssetRow(**{**record, "top_events": tuple(json.loads(record["top_events"]))})
-        for record in table.select(SCHEMA.names).to_pylist()
-    )
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, Any], *, encoder: str) -> "AssetRows":
+        """Return the rows of arrays or lists, one for each column of `SCHEMA`; `top_events` as JSON text."""
+        return cls(pa.table(dict(columns), schema=SCHEMA.with_metadata({ENCODER_KEY: encoder})))
+
+    @classmethod
+    def of(cls, rows: Iterable[AssetRow], *, encoder: str) -> "AssetRows":
+        """Return rows that are made one by one: of an example or a test."""
+        records = [asdict(row) | {"top_events": events_to_json(row.top_events)} for row in rows]
+        return cls.of_columns({name: [record[name] for record in records] for name in SCHEMA.names}, encoder=encoder)
+
+    @property
+    def encoder(self) -> str:
+        """What encoded the images.
+
+        Raises:
+            KeyError: the table does not tell.
+        """
+        return str((self.table.schema.metadata or {})[ENCODER_KEY].decode())
+
+    def values(self, name: str) -> list[Any]:
+        """Return a column as plain values, None where there is none."""
+        return list(self.table[name].to_pylist())
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, place: int) -> AssetRow:
+        record = self.table.slice(place, 1).to_pylist()[0]
+        return AssetRow(**{**record, "top_events": tuple(json.loads(record["top_events"]))})
+
+    def __iter__(self) -> Iterator[AssetRow]:
+        return (self[place] for place in range(len(self)))

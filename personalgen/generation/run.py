@@ -2,30 +2,32 @@
 
 The order is fixed: a shard is sealed before its rows are committed, so that a row never points at bytes that a crash
 can lose. A shard that was sealed but not committed when a night was killed is recognised by its sidecar and committed
-as it is.
+as it is. While one shard is drawn, the one before it is packed, sealed and committed.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from personalgen.artifacts import sha256_file, short_digest
 from personalgen.embeddings import PreferenceTable
-from personalgen.generation.assets import AssetRow, rows_to_table, table_to_rows
+from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows, events_to_json
 from personalgen.generation.encoders import Encoder
+from personalgen.generation.overlap import OneBehind, encode_behind
 from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
-from personalgen.generation.sampler import Sampler
+from personalgen.generation.sampler import Drawing, Sampler
 from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
 from personalgen.seeding import derive_seed
 
 Told = Callable[[NDArray[np.int64], int], PreferenceTable]
 """What the model is told of the users at these rows of tonight's table, in this order, for their images `variant`."""
-Commit = Callable[[SealedShard, Sequence[AssetRow]], None]
+Commit = Callable[[SealedShard, AssetRows], None]
 Progress = Callable[[int, int], None]
 
 
@@ -50,7 +52,7 @@ class GeneratedShard:
     """A sealed shard, its rows in the order of its members, and whether an earlier attempt had sealed it."""
 
     shard: SealedShard
-    rows: tuple[AssetRow, ...]
+    rows: AssetRows
     reused: bool
 
 
@@ -81,125 +83,148 @@ def generate_plan(
 
     `commit` sees shards in order and must be idempotent: after a kill between sealing and committing, or before the
     night was marked as finished, it is called again with equal rows. `progress(done, total)` counts images, from 0.
+    Both are called in one thread of their own, with this one's context; what they raise ends the run, and no later
+    shard is sealed.
     """
-    done = n_bytes = n_shards = n_reused = 0
-    if progress is not None:
-        progress(0, request.n_assets)
-    for piece in request.plan.shards(night_id, shard_size=shard_size):
-        made = generate_shard(request, piece, sampler=sampler, encoder=encoder, root=root)
-        commit(made.shard, made.rows)
-        done, n_bytes = done + len(made.rows), n_bytes + made.shard.byte_length
-        n_shards, n_reused = n_shards + 1, n_reused + made.reused
-        if progress is not None:
-            progress(done, request.n_assets)
+    tally = _Tally(request.n_assets, commit, progress)
+    with OneBehind() as writer:
+        for piece in request.plan.shards(night_id, shard_size=shard_size):
+            found = find_shard(request, piece, sampler=sampler, root=root)
+            if isinstance(found, GeneratedShard):
+                writer.call(tally.finish, found)
+                continue
+            drawn = draw_shard(found, sampler=sampler, encoder=encoder, before_batch=writer.check)
+            writer.call(lambda drawn: tally.finish(seal_shard(drawn)), drawn)
     return GenerationSummary(
-        n_assets=done, n_shards=n_shards, n_reused_shards=n_reused, n_bytes=n_bytes, encoder=encoder.name
+        n_assets=tally.n_assets,
+        n_shards=tally.n_shards,
+        n_reused_shards=tally.n_reused,
+        n_bytes=tally.n_bytes,
+        encoder=encoder.name,
     )
 
 
-def generate_shard(
-    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, encoder: Encoder, root: Path
-) -> GeneratedShard:
-    """Return one sealed shard with its rows; nothing is drawn where an earlier attempt sealed the same images.
+class _Tally:
+    """Commits sealed shards and counts them."""
+
+    def __init__(self, n_asked: int, commit: Commit, progress: Progress | None) -> None:
+        self._n_asked, self._commit, self._progress = n_asked, commit, progress
+        self.n_assets = self.n_bytes = self.n_shards = self.n_reused = 0
+        self._report()
+
+    def finish(self, made: GeneratedShard) -> None:
+        """Commit a shard, then count it and tell of it."""
+        self._commit(made.shard, made.rows)
+        self.n_assets, self.n_bytes = self.n_assets + len(made.rows), self.n_bytes + made.shard.byte_length
+        self.n_shards, self.n_reused = self.n_shards + 1, self.n_reused + made.reused
+        self._report()
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self.n_assets, self._n_asked)
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """A shard that is to be drawn."""
+
+    path: Path
+    """Where nothing lies yet."""
+    told: PreferenceTable
+    """Row k is what the model is told for the k-th image."""
+    columns: Mapping[str, Any]
+    """Of `assets.SCHEMA`, as far as they are known before the images are; in the order of the members."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A shard whose images are encoded, and nothing of it on disk."""
+
+    missing: Missing
+    files: Sequence[bytes]
+    encoder: Encoder
+
+
+def find_shard(
+    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, root: Path
+) -> GeneratedShard | Missing:
+    """Return the shard that an earlier attempt sealed with the same images, or else what is to be drawn.
 
     A sealed tar with other content keeps its name and bytes, as the catalogue may point into it; the new shard's name
     ends in -2, -3 and so on then.
     """
     rows = request.plan.rows[piece.start : piece.stop]
     told = PreferenceTable.side_by_side([request.told(rows, variant) for variant in range(request.variants)])
-    drafts = _drafts(request, told, piece, sampler)
+    columns = _planned(request, told, piece, sampler)
     first = path = root / f"{piece.name}.tar"
     names = itertools.count(2)
     while path.exists():
-        if (found := _sealed_earlier(path, drafts)) is not None:
+        if (found := _sealed_earlier(path, columns)) is not None:
             return found
         path = first.with_name(f"{first.stem}-{next(names)}.tar")
-    return _generate(told, drafts, path, sampler=sampler, encoder=encoder)
+    return Missing(path, told, columns)
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """An asset before it is drawn."""
+def draw_shard(
+    missing: Missing, *, sampler: Sampler, encoder: Encoder, before_batch: Callable[[], None] = lambda: None
+) -> Drawn:
+    """Draw and encode one shard; only the batches that wait for an encoder are in memory as pixels."""
+    spec, seeds = sampler.generator.spec, missing.columns["seed"]
 
-    condition: bytes
-    key: tuple[int, ...]
-    seed: int
-    member: str
+    def batches() -> Iterator[Drawing]:
+        for start in range(0, len(seeds), sampler.batch_size):
+            before_batch()
+            batch = np.arange(start, min(start + sampler.batch_size, len(seeds)))
+            yield sampler.start(missing.told.rows(batch).to_condition(spec), seeds[start : start + len(batch)])
 
-
-def _drafts(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan, sampler: Sampler) -> list[_Draft]:
-    """Return the assets of one shard in the order of its members, by user, then variant; row k of `told` is the k-th's.
-
-    Members have no suffix yet.
-    """
-    plan, point = request.plan, sampler.operating_point.digest()
-    rows, drafts = told.condition_rows(sampler.generator.spec), []
-    for k, (position, variant) in enumerate(itertools.product(range(piece.start, piece.stop), range(request.variants))):
-        user_key, condition = int(plan.user_keys[position]), condition_bytes(rows[k])
-        drafts.append(
-            _Draft(
-                condition=condition,
-                key=(user_key, request.generator_digest, short_digest(condition), point, variant),
-                seed=derive_seed(plan.user_ids[position], variant),
-                member=f"{user_key:012d}-{variant:02d}",
-            )
-        )
-    return drafts
+    return Drawn(missing, encode_behind(batches(), encoder), encoder)
 
 
-def _generate(
-    told: PreferenceTable, drafts: Sequence[_Draft], path: Path, *, sampler: Sampler, encoder: Encoder
-) -> GeneratedShard:
-    """Draw, encode and seal one shard; only one batch of pixels is in memory at a time."""
-    files: list[bytes] = []
-    for start in range(0, len(drafts), sampler.batch_size):
-        batch = np.arange(start, min(start + sampler.batch_size, len(drafts)))
-        condition = told.rows(batch).to_condition(sampler.generator.spec)
-        files += encoder.encode(sampler.sample(condition, [drafts[k].seed for k in batch.tolist()]))
-    members = [
-        Member(name=f"{draft.member}.{encoder.extension}", data=data) for draft, data in zip(drafts, files, strict=True)
+def seal_shard(drawn: Drawn) -> GeneratedShard:
+    """Pack and seal a shard that is drawn."""
+    columns = drawn.missing.columns
+    names = [
+        f"{user_key:012d}-{variant:02d}.{drawn.encoder.extension}"
+        for user_key, variant in zip(columns["user_key"].tolist(), columns["variant"].tolist(), strict=True)
     ]
-    packed = pack(members)
-    assets = tuple(
-        _row(draft, entry, int(n_events), top_events)
-        for draft, entry, n_events, top_events in zip(
-            drafts, packed.entries, told.n_events, told.top_events, strict=True
-        )
+    packed = pack(list(map(Member, names, drawn.files)))
+    places = dict(
+        zip(("member", "shard_offset", "byte_length", "crc32"), zip(*packed.entries, strict=True), strict=True)
     )
-    return GeneratedShard(shard=seal(path, packed, sidecar=rows_to_table(assets)), rows=assets, reused=False)
+    rows = AssetRows.of_columns({**columns, **places}, encoder=drawn.encoder.name)
+    return GeneratedShard(shard=seal(drawn.missing.path, packed, sidecar=rows.table), rows=rows, reused=False)
 
 
-def _row(draft: _Draft, entry: Entry, n_events: int, top_events: Sequence[Mapping[str, Any]]) -> AssetRow:
-    """Return the row of a drawn and encoded asset."""
-    user_key, generator_digest, digest, operating_point, variant = draft.key
-    return AssetRow(
-        user_key=user_key,
-        generator_digest=generator_digest,
-        condition_digest=digest,
-        operating_point_digest=operating_point,
-        variant=variant,
-        member=entry.name,
-        shard_offset=entry.offset,
-        byte_length=entry.byte_length,
-        crc32=entry.crc32,
-        seed=draft.seed,
-        score=None,
-        n_events=n_events,
-        top_events=tuple(top_events),
-        condition=draft.condition,
-    )
+def _planned(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan, sampler: Sampler) -> dict[str, Any]:
+    """Return the columns that are known before drawing, by user, then variant; row k of `told` is the k-th's."""
+    rows, n_users = told.condition_rows(sampler.generator.spec), piece.stop - piece.start
+    data, n_bytes = condition_bytes(rows), 4 * rows.shape[1]
+    conditions = [data[start : start + n_bytes] for start in range(0, len(data), n_bytes)]
+    user_ids = request.plan.user_ids[piece.start : piece.stop]
+    return {
+        "user_key": np.repeat(request.plan.user_keys[piece.start : piece.stop], request.variants),
+        "generator_digest": np.full(len(rows), request.generator_digest),
+        "condition_digest": [short_digest(condition) for condition in conditions],
+        "operating_point_digest": np.full(len(rows), sampler.operating_point.digest()),
+        "variant": np.tile(np.arange(request.variants, dtype=np.int16), n_users),
+        "seed": [derive_seed(user_id, variant) for user_id in user_ids for variant in range(request.variants)],
+        "score": pa.nulls(len(rows), pa.float32()),
+        "n_events": told.n_events,
+        "top_events": [events_to_json(events) for events in told.top_events],
+        "condition": conditions,
+    }
 
 
-def _sealed_earlier(path: Path, drafts: Sequence[_Draft]) -> GeneratedShard | None:
+def _sealed_earlier(path: Path, columns: Mapping[str, Any]) -> GeneratedShard | None:
     """Return the shard at `path` where it holds exactly the planned assets and its bytes are intact, else None."""
     found = read_sidecar(path)
-    if found is None:
+    if found is None or ENCODER_KEY not in found[0].schema.metadata:
         return None
-    rows, sha256 = table_to_rows(found[0]), found[1]
-    if [row.natural_key for row in rows] != [draft.key for draft in drafts] or sha256_file(path) != sha256:
+    rows, sha256 = AssetRows(found[0].select(SCHEMA.names)), found[1]
+    planned = pa.table({name: columns[name] for name in NATURAL_KEY}, schema=rows.table.select(NATURAL_KEY).schema)
+    if not rows.table.select(NATURAL_KEY).equals(planned) or sha256_file(path) != sha256:
         return None
-    entries = tuple(
-        Entry(name=row.member, offset=row.shard_offset, byte_length=row.byte_length, crc32=row.crc32) for row in rows
-    )
+    places = [rows.values(name) for name in ("member", "shard_offset", "byte_length", "crc32")]
+    entries = tuple(map(Entry, *places))
     shard = SealedShard(path=path, sha256=sha256, byte_length=path.stat().st_size, entries=entries)
     return GeneratedShard(shard=shard, rows=rows, reused=True)

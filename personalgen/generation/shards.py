@@ -11,9 +11,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, write_bytes
 from personalgen.errors import ArtifactError, InternalError
@@ -25,16 +28,14 @@ _NAME_BYTES = 100
 _SIZE_LIMIT = 8**11
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One file of a shard."""
 
     name: str
     data: bytes
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a member lies inside its tar: enough to read it without opening the archive."""
 
     name: str
@@ -78,18 +79,20 @@ def pack(members: Sequence[Member]) -> PackedShard:
     Raises:
         InternalError: a member's name or size does not fit a tar header, or a name comes twice.
     """
-    parts: list[bytes] = []
-    entries: list[Entry] = []
-    offset = 0
-    for member in members:
-        header, size = _header(member), len(member.data)
-        entries.append(Entry(member.name, offset + _BLOCK, size, zlib.crc32(member.data)))
-        padding = -size % _BLOCK
-        parts += (header, member.data, bytes(padding))
-        offset += _BLOCK + size + padding
-    if len({entry.name for entry in entries}) != len(entries):
-        raise InternalError(f"{len(entries)} members of one shard share names. Nothing was written.")
-    return PackedShard(data=b"".join([*parts, _END]), entries=tuple(entries))
+    sizes = np.array([len(member.data) for member in members], dtype=np.int64)
+    headers = memoryview(_headers([member.name for member in members], sizes).tobytes())
+    paddings = -sizes % _BLOCK
+    ends = np.cumsum(_BLOCK + sizes + paddings)
+    offsets = ends - sizes - paddings
+    parts: list[bytes | memoryview] = []
+    for k, (member, padding) in enumerate(zip(members, paddings.tolist(), strict=True)):
+        parts += (headers[k * _BLOCK : (k + 1) * _BLOCK], member.data, _END[:padding])
+    crcs = [zlib.crc32(member.data) for member in members]
+    names = [member.name for member in members]
+    if len(set(names)) != len(names):
+        raise InternalError(f"{len(names)} members of one shard share names. Nothing was written.")
+    entries = tuple(map(Entry, names, offsets.tolist(), sizes.tolist(), crcs))
+    return PackedShard(data=b"".join([*parts, _END]), entries=entries)
 
 
 def seal(path: Path, packed: PackedShard, *, sidecar: pa.Table | None = None) -> SealedShard:
@@ -159,10 +162,38 @@ def _write_sidecar(path: Path, table: pa.Table, *, sha256: str) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
+def _headers(names: Sequence[str], sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return (n, 512) uint8: the header of each member.
+
+    Raises:
+        InternalError: a name or a size does not fit.
+    """
+    encoded = [name.encode() for name in names]
+    for name, data, size in zip(names, encoded, sizes.tolist(), strict=True):
+        if not 0 < len(data) <= _NAME_BYTES or size >= _SIZE_LIMIT:
+            raise InternalError(
+                f"member {name!r} of {size:,} bytes does not fit a ustar header (name of 1 to {_NAME_BYTES} bytes, "
+                "less than 8 GiB). Nothing was written."
+            )
+    headers = np.tile(np.frombuffer(_template(), dtype=np.uint8), (len(names), 1))
+    headers[:, :_NAME_BYTES] = np.array(encoded, dtype=f"S{_NAME_BYTES}").view(np.uint8).reshape(-1, _NAME_BYTES)
+    headers[:, 124:135] = _octal(sizes, 11)
+    headers[:, 148:154] = _octal(headers.sum(axis=1, dtype=np.int64), 6)
+    headers[:, 154] = 0
+    return headers
+
+
+def _octal(numbers: NDArray[np.int64], n_digits: int) -> NDArray[np.int64]:
+    """Return (n, n_digits): ASCII codes of octal digits, with leading zeros."""
+    places = 3 * np.arange(n_digits - 1, -1, -1)
+    return (numbers[:, None] >> places & 7) + ord("0")
+
+
 def _template() -> bytearray:
     """Return a ustar header without name, size and checksum: mode 0644, uid, gid and time 0, a regular file.
 
-    Source: POSIX.1-2017, pax, "ustar Interchange Format".
+    Source: POSIX.1-2017, pax, "ustar Interchange Format". The checksum is summed up as if it were blanks, and ends in
+    a zero and a blank.
     """
     header = bytearray(_BLOCK)
     header[100:136] = b"0000644\0" + b"0000000\0" + b"0000000\0" + bytes(12)
@@ -171,23 +202,3 @@ def _template() -> bytearray:
     header[156:157] = b"0"
     header[257:265] = b"ustar\x0000"
     return header
-
-
-_TEMPLATE = _template()
-_TEMPLATE_SUM = sum(_TEMPLATE)
-
-
-def _header(member: Member) -> bytes:
-    """Return the 512-byte header of a member."""
-    name, size = member.name.encode(), len(member.data)
-    if not 0 < len(name) <= _NAME_BYTES or size >= _SIZE_LIMIT:
-        raise InternalError(
-            f"member {member.name!r} of {size:,} bytes does not fit a ustar header (name of 1 to {_NAME_BYTES} bytes, "
-            "less than 8 GiB). Nothing was written."
-        )
-    octal = b"%011o\0" % size
-    header = bytearray(_TEMPLATE)
-    header[: len(name)] = name
-    header[124:136] = octal
-    header[148:156] = b"%06o\0 " % (_TEMPLATE_SUM + sum(name) + sum(octal))
-    return bytes(header)

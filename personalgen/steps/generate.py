@@ -1,6 +1,5 @@
 """Generates the images that are missing: for changed users under the live model, for everybody under a new one."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +11,8 @@ from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import compared_columns
-from personalgen.generation.assets import AssetRow
-from personalgen.generation.encoders import Encoder, choose_encoder
+from personalgen.generation.assets import AssetRows
+from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, condition_bytes, condition_digest, make_plan, read_plan, write_plan
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
@@ -149,7 +148,7 @@ def _draw(
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
         commit=lambda shard, rows: n_new.append(
-            _commit(workspace, night, model, point, run_id, encoder, shard, rows, move=move)
+            _commit(workspace, night, model, point, run_id, shard, rows, move=move)
         ),
     )
     if by_hand:
@@ -255,9 +254,8 @@ def _commit(
     model: ModelVersion,
     point: OperatingPoint,
     run_id: str | None,
-    encoder: Encoder,
     shard: SealedShard,
-    rows: Sequence[AssetRow],
+    rows: AssetRows,
     *,
     move: bool,
 ) -> int:
@@ -266,7 +264,7 @@ def _commit(
         path=shard.path.relative_to(workspace.shard_root).as_posix(),
         sha256=shard.sha256,
         byte_length=shard.byte_length,
-        encoder=encoder.name,
+        encoder=rows.encoder,
         operating_point_digest=point.digest(),
         operating_point=asdict(point),
         night_id=night.night_id,

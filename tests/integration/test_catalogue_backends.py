@@ -30,7 +30,7 @@ from personalgen.catalogue.migrations import downgrade, head_revision, upgrade
 from personalgen.catalogue.query import run_sql
 from personalgen.catalogue.rows import ItemNeighbour, Recommendation, UserNeighbour
 from personalgen.errors import CatalogueError, NotFoundError, QueryError
-from personalgen.generation.assets import AssetRow
+from personalgen.generation.assets import AssetRow, AssetRows
 
 AT = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 POINT, POINT_DIGEST = {"guidance": 1.5}, 77
@@ -136,7 +136,7 @@ def vector(taste):
 
 def rows_of(user_keys, *, version=1, taste=1, variants=1):
     """Return rows for the users, all of one taste."""
-    return [
+    rows = [
         AssetRow(
             user_key=int(key), generator_digest=digest_of(version), condition_digest=taste,
             operating_point_digest=POINT_DIGEST, variant=variant, member=f"{key:06d}-{variant:02d}.png",
@@ -147,6 +147,12 @@ def rows_of(user_keys, *, version=1, taste=1, variants=1):
         for key in user_keys
         for variant in range(variants)
     ]  # fmt: skip
+    return packed_rows(rows)
+
+
+def packed_rows(rows):
+    """Return rows as a shard holds them."""
+    return AssetRows.of(rows, encoder="png/zlib")
 
 
 def counts(engine):
@@ -342,8 +348,8 @@ def test_a_failure_inside_the_commit_leaves_nothing(engine, stocked, table):
         ({"night_id": 99}, {}, "does not know both"),
         ({"model_version_id": 99}, {}, "does not know both"),
         ({}, {"user_key": 9_999}, "1 of 1 user keys"),
-        ({}, {"generator_digest": 5}, "rows of generator and operating point"),
-        ({}, {"operating_point_digest": 5}, "rows of generator and operating point"),
+        ({}, {"generator_digest": 5}, "holds rows of the generators"),
+        ({}, {"operating_point_digest": 5}, "holds rows of the generators"),
     ],
 )
 def test_a_shard_that_does_not_fit_is_refused(engine, stocked, shard_changes, row_changes, message):
@@ -352,7 +358,7 @@ def test_a_shard_that_does_not_fit_is_refused(engine, stocked, shard_changes, ro
     before = counts(engine)
     facts = replace(shard_facts(night_id, model, "000001"), **shard_changes)
     with pytest.raises(CatalogueError, match=message):
-        shards.commit_shard(engine, facts, [replace(rows_of(keys[:1], taste=2)[0], **row_changes)])
+        shards.commit_shard(engine, facts, packed_rows([replace(rows_of(keys[:1], taste=2)[0], **row_changes)]))
     assert counts(engine) == before
 
 
@@ -403,7 +409,7 @@ def test_further_variants_stand_beside_the_current_asset(engine, stocked):
     assert len(current) == 4
     rows = list(rows_of(np.array([one]), taste=2, variants=3))
     rows[2] = replace(rows[2], condition_digest=99)
-    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), rows)
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), packed_rows(rows))
     told, current = further(engine)
     assert [(user, variant) for user, variant, _ in told] == [(one, 1), (one, 2), (two, 1)]
     assert len(current) == 5

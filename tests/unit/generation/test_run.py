@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import threading
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -128,9 +129,59 @@ def test_a_rerun_reuses_every_sealed_shard(sampler, tmp_path):
     assert files_of(tmp_path) == before
 
 
+def test_a_shard_keeps_the_name_of_what_encoded_it(sampler, tmp_path):
+    """Taken up by a run with another encoder, its images are still those of the first; a later shard has its own."""
+    asked = request(table())
+    generate(asked, sampler, tmp_path)
+    (tmp_path / "shards" / "night=000042" / "000002.tar").unlink()
+    summary, commits = generate(asked, sampler, tmp_path, encoder=choose_encoder("jpeg95/pillow"))
+    assert [rows.encoder for _, rows in commits] == ["png/zlib", "png/zlib", "jpeg95/pillow"]
+    assert commits[2][1][0].member == "000000000107-00.jpg"
+    assert summary.n_reused_shards == 2
+
+
+def test_the_next_shard_is_drawn_while_one_is_committed(sampler, tmp_path):
+    """At most one behind: the first commit lasts until the second shard is drawn, the third waits for the second."""
+    drawn, committed, last = threading.Semaphore(0), [], []
+    watched = Sampler(sampler.generator, batch_size=4)
+
+    def start(condition, seeds):
+        last.append(len(committed))
+        drawn.release()
+        return sampler.start(condition, seeds)
+
+    def commit(shard, rows):
+        if not committed:
+            assert drawn.acquire(timeout=60)
+            assert drawn.acquire(timeout=60)  # the batch of the second shard, before the first is committed
+        committed.append(shard.path.stem)
+
+    watched.start = start
+    generate(request(table()), watched, tmp_path, commit=commit)
+    assert committed == ["000000", "000001", "000002"]
+    assert last[:2] == [0, 0]
+    assert last[2] >= 1
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])
+def test_an_error_of_the_writer_ends_the_run_as_it_is(sampler, tmp_path, error):
+    """The very exception; what comes later is neither sealed nor committed."""
+    seen = []
+
+    def commit(shard, rows):
+        seen.append(shard.path.stem)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        generate(request(table()), sampler, tmp_path, commit=commit, shard_size=1)
+    assert caught.value is error
+    assert seen == ["000000"]
+    assert [path.name for path in tmp_path.rglob("*.tar")] == ["000000.tar"]
+
+
 def no_drawing(sampler):
     idle = Sampler(sampler.generator, batch_size=4)
-    idle.sample = None
+    idle.start = None
     return idle
 
 
