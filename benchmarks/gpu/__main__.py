@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gpu import agreement, speed, training
+from benchmarks.gpu import agreement, sampling, speed, training
 from benchmarks.gpu.bench import GAMMA, RATE, Bench
 from personalgen.errors import ConfigError, PersonalgenError, UserError
 
@@ -20,6 +20,7 @@ PARTS: Mapping[str, Callable[[Bench], None]] = {
     "compiled": agreement.compiled,
     "sweep": speed.sweep,
     "compare": speed.compare,
+    "sample": sampling.sample,
     "train": training.train,
     "train-reference": training.train_reference,
 }
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder for weights, samples and figures.json; goes on from one")
     add("--reference", type=Path, help="folder of a checkout of R3GAN's code; without it only ours is measured")
     add("--cifar", type=Path, help="Parquet file with the columns label and image; without it noise is trained on")
-    add("--parts", help="check,compiled,sweep,compare,train,train-reference: those to run, in this order")
+    add("--parts", help="check,compiled,sweep,compare,sample,train,train-reference: those to run, in this order")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--width", type=int, default=256, help="channels of every stage, to compare and to train")
     add("--batch-size", type=int, default=256, help="to compare and to train")

@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks import judge_samples, reference, world
 from benchmarks.cifar import read_cifar
 from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import sampling
 from benchmarks.world import Curve, line
 
 pytestmark = pytest.mark.timeout(300)
@@ -140,6 +141,7 @@ def test_one_call_measures_and_trains_on_a_device(published, tmp_path, capsys):
     assert figures["generator_gradient_relative_difference_fp64"] < 1e-12
     assert figures["ours_over_reference"] > 0
     assert figures["best_w16_img_per_sec"] > 0
+    assert figures["sampled_img_per_sec"] > 0
     assert figures["w16_gflop_per_img"] < figures["published_gflop_per_img"]
     for side in ("ours", "reference"):
         assert (out / side / "generator.safetensors").is_file()
@@ -164,6 +166,12 @@ def test_parts_that_cannot_run_are_refused(tmp_path, parts, capsys):
     assert gpu.main(["--quick", "--device", "cpu", "--out", str(tmp_path / "out"), "--parts", parts]) == 2
     assert "Nothing was run" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_device_is_busy_where_anything_runs():
+    """Kernels that overlap count once, gaps do not."""
+    assert sampling.busy([(0, 2), (1, 3), (1, 2), (5, 6), (6, 8)]) == 6
+    assert sampling.busy([]) == 0
 
 
 def test_a_gpu_machine_needs_the_numeric_stack_alone():
