@@ -56,12 +56,11 @@ def staged(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]
     """Fill the temporary `table` with rows of bare values in the order of its columns; it is gone afterwards.
 
     From there one statement moves them all. That costs less than a statement for each row, on SQLite too, and the
-    database checks and looks up without a round trip. Columns are of types whose name the driver knows: BigInteger,
-    Double, Text, LargeBinary.
+    database checks and looks up without a round trip. Its columns are those that `copy_rows` takes.
     """
     table.create(connection)
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, rows)
+        copy_rows(connection, table, table.columns.keys(), rows)
     else:
         marks = ", ".join("?" * len(table.columns))
         connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", list(rows))  # noqa: S608 - our own table
@@ -69,15 +68,20 @@ def staged(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]
     table.drop(connection)
 
 
-def _copy(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Send rows by binary COPY: a tenth of the time of an INSERT for each."""
-    statement = f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN (FORMAT BINARY)"
-    types = [str(column.type.compile(connection.dialect)).lower() for column in table.columns]
+def copy_rows(connection: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Send rows of these columns to PostgreSQL by binary COPY: a fraction of the time of an INSERT for each.
+
+    Columns are of types whose SQL name the driver knows: integers, Double, Text, LargeBinary.
+    """
+    statement = f"COPY {table.name} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
+    types = [str(table.c[name].type.compile(connection.dialect)).lower() for name in names]
+    driver: Any = connection.connection.driver_connection
     try:
-        driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(types)
             for row in rows:
                 copy.write_row(row)
     except connection.dialect.loaded_dbapi.Error as error:
+        if driver.closed:
+            connection.invalidate(error)  # as SQLAlchemy does where it sends a statement itself
         raise DBAPIError(statement, None, error) from error

@@ -3,6 +3,7 @@
 Bits, order and boundaries are those of a single thread; a queue that is full makes its caller wait, so memory is flat.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any, Self
 from personalgen.generation.encoders import Encoder
 from personalgen.generation.sampler import Drawing
 
-ENCODERS = 4
+ENCODERS = min(4, os.cpu_count() or 1)
 """Threads that encode, and batches that wait: PNG needs one of them at 60,000 images a second, WebP all at 20,000."""
 
 

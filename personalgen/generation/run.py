@@ -187,7 +187,7 @@ def seal_shard(drawn: Drawn) -> GeneratedShard:
         f"{user_key:012d}-{variant:02d}.{drawn.encoder.extension}"
         for user_key, variant in zip(columns["user_key"].tolist(), columns["variant"].tolist(), strict=True)
     ]
-    packed = pack(list(map(Member, names, drawn.files)))
+    packed = pack([Member(*member) for member in zip(names, drawn.files, strict=True)])
     places = dict(
         zip(("member", "shard_offset", "byte_length", "crc32"), zip(*packed.entries, strict=True), strict=True)
     )

@@ -44,7 +44,8 @@ class Drawing:
                 "the generator returned values that are not finite: its training diverged. Roll back to an earlier "
                 "model version (personalgen models rollback). No image of this batch was written."
             )
-        return np.concatenate([chunk.numpy() for chunk in self.pixels])
+        chunks = [chunk.numpy() for chunk in self.pixels]
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 class Sampler:
@@ -112,10 +113,7 @@ class Sampler:
             index = torch.arange(self.batch_size).clamp(max=len(seeds) - 1)
             z = draw_z([seeds[k] for k in index.tolist()], self.generator.z_dim) * self.operating_point.truncation_psi
             told = condition.take(index).to(self.device)
-            x = self._guided(z.to(self.device), told)[: len(seeds)]
-            finite = torch.isfinite(x.sum())  # one value that is not finite makes the sum so
-            pixels = [_chunk_to_uint8(chunk) for chunk in x.split(CHUNK)]
-            return _on_the_way(pixels, finite)
+            return drawing_of(self._guided(z.to(self.device), told)[: len(seeds)])
 
     def _guided(self, z: Tensor, condition: Condition) -> Tensor:
         """Return x_null + g (x_c - x_null), both on the same z; the plain x_c at g = 1.
@@ -140,6 +138,19 @@ def reproducible(n_threads: int) -> Iterator[None]:
         yield
 
 
+def drawing_of(x: Tensor) -> Drawing:
+    """Return (B, 3, R, R) images of a generator, in about [-1, 1], as what the device will make of them."""
+    finite = torch.isfinite(x.sum())  # one value that is not finite makes the sum so
+    pixels = tuple(_chunk_to_uint8(chunk) for chunk in x.split(CHUNK))
+    if not x.is_cuda:
+        return Drawing(pixels, finite, None)
+    # A copy to the CPU that does not block goes to pinned memory: nothing waits for it but the event behind it.
+    copies = tuple(chunk.to("cpu", non_blocking=True) for chunk in pixels)
+    flag, done = finite.to("cpu", non_blocking=True), torch.cuda.Event()
+    done.record(torch.cuda.current_stream(x.device))
+    return Drawing(copies, flag, done)
+
+
 def to_uint8(x: Tensor) -> NDArray[np.uint8]:
     """Return (B, H, W, 3) uint8 of (B, 3, H, W) images in about [-1, 1], rounded half up and clipped."""
     chunks = [_chunk_to_uint8(chunk).cpu().numpy() for chunk in x.split(CHUNK)]
@@ -156,17 +167,6 @@ def _chunk_to_uint8(x: Tensor) -> Tensor:
     for channel in range(3):
         images[..., channel] = pixels[:, channel]
     return images
-
-
-def _on_the_way(pixels: Sequence[Tensor], finite: Tensor) -> Drawing:
-    """Return what a device has begun: from a GPU it is copied to pinned memory once the kernels before it are done."""
-    if not finite.is_cuda:
-        return Drawing(tuple(pixels), finite, None)
-    # A copy to the CPU that does not block goes to pinned memory: nothing waits for it but the event behind it.
-    copies, flag = [chunk.to("cpu", non_blocking=True) for chunk in pixels], finite.to("cpu", non_blocking=True)
-    done = torch.cuda.Event()
-    done.record(torch.cuda.current_stream(finite.device))
-    return Drawing(tuple(copies), flag, done)
 
 
 def _check_seeds(condition: Condition, seeds: Sequence[int]) -> None:
