@@ -3,6 +3,7 @@
 #   make demo     set up, then run the nightly job on the embedded demo
 #   make test     set up, then run the tests
 #   make check    what CI runs: format, lint, types, layers, tests
+#   make fault    a thousand kills of the writer of images, at random moments
 #   make setup    .venv with the locked packages and the project itself
 #   make texts    the sentence encoder as well, for text as a condition
 #
@@ -18,7 +19,7 @@ STAMP := $(VENV)/.installed
 TEXTS := $(VENV)/.texts-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup texts demo test check lint format lock clean
+.PHONY: help setup texts demo test fault check lint format lock clean
 
 help:
 	@sed -n 's/^#  *make/  make/p' Makefile
@@ -47,6 +48,10 @@ demo: setup
 # A process per core, each with whole files: what a file sets up is set up once.
 test: setup texts
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+# The tests kill it 50 times (PERSONALGEN_TEST_KILLS).
+fault: setup
+	$(BIN)/python -m benchmarks.kills --kills 1000
 
 lint: setup
 	$(BIN)/ruff format --check .
