@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from personalgen.artifacts import digest_of
 from personalgen.bounds import check_options
+from personalgen.catalogue.query_policy import TIMEOUT_SEC
 from personalgen.embeddings.drift import DriftOptions
 from personalgen.embeddings.fields import ConditionOptions
 from personalgen.embeddings.options import EmbeddingOptions
@@ -95,6 +96,11 @@ class StoreOptions:
 
     catalogue_url: str = ""
     """SQLAlchemy URL of the catalogue; empty means home/data/catalogue.db."""
+    catalogue_analyst_url: str = ""
+    """For `assets sql`: the same PostgreSQL as a role that reads the views alone (`personalgen catalogue
+    grant-analyst`); empty means catalogue_url, which is right for SQLite."""
+    sql_timeout_sec: float = TIMEOUT_SEC
+    """After how many seconds a query of `assets sql` is cut."""
     tracking_uri: str = ""
     """MLflow's tracking and registry URI; empty means home/mlflow.db."""
     model_name: str = "personalgen-gan"
@@ -103,9 +109,10 @@ class StoreOptions:
     """Zone in which `as_of` becomes the night's day."""
 
     def __post_init__(self) -> None:
-        """Refuse a zone that nobody knows."""
+        """Refuse a zone that nobody knows, and a query that has no time."""
         fault = f"time_zone must be an IANA name such as Europe/Berlin, found {self.time_zone!r}"
-        check_options("store", self, more=[] if self.time_zone in available_timezones() else [fault])
+        known = self.time_zone in available_timezones()
+        check_options("store", self, above={"sql_timeout_sec": 0}, more=[] if known else [fault])
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,11 @@ class Settings:
         return self.store.catalogue_url or f"sqlite:///{self.root / 'data' / 'catalogue.db'}"
 
     @property
+    def analyst_url(self) -> str:
+        """SQLAlchemy URL of the catalogue for analysts' queries."""
+        return self.store.catalogue_analyst_url or self.catalogue_url
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's tracking and registry URI."""
         return self.store.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
@@ -165,7 +177,12 @@ class Settings:
     def public(self) -> dict[str, Any]:
         """Return the resolved settings as they may be stored and shown: URLs without passwords and queries."""
         value = asdict(self)
-        for section, name in (("source", "url"), ("store", "catalogue_url"), ("store", "tracking_uri")):
+        for section, name in (
+            ("source", "url"),
+            ("store", "catalogue_url"),
+            ("store", "catalogue_analyst_url"),
+            ("store", "tracking_uri"),
+        ):
             value[section][name] = without_secrets(value[section][name] or "") or value[section][name]
         return value
 

@@ -1,15 +1,16 @@
 """SQL by people who should not be able to break anything: read-only, capped, in a process that can be killed.
 
 On SQLite the worker opens the file with mode=ro under an authorizer that knows a list of tables and functions
-(`query_policy`). On PostgreSQL it runs one statement in a read-only transaction with a timeout and reads through a
-cursor; which tables and functions the statement may name there is decided by the grants of the role in the URL, so give
-analysts a URL whose role may read the views and nothing else: a superuser's SELECT reads server files.
+(`query_policy`). On PostgreSQL it refuses roles that may do more than read, has the server show its parse tree of the
+statement, in which everything must be on a list (`parse_tree`), and reads through a cursor in a read-only transaction
+(`query_postgresql`). docs/security.md says against whom.
 """
 
 import base64
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from urllib.parse import quote
 
 import personalgen
 from personalgen.catalogue.engine import parse_url, sqlite_path
-from personalgen.catalogue.query_policy import refusal
+from personalgen.catalogue.query_policy import TIMEOUT_SEC, refusal
+from personalgen.catalogue.views import VIEWS
 from personalgen.errors import CatalogueError, NotFoundError, QueryError
 
 _WORKER = "personalgen.catalogue.query_worker"
 _MEMORY_BYTES = 64 << 20
+_START_SEC = 10.0
+"""Given to a worker beside the query's own time: to start, and to connect. Who needs longer is killed."""
 _UNCHANGED = "Nothing was changed."
 
 
@@ -47,10 +51,13 @@ def run_sql(
     *,
     max_rows: int = 1_000,
     max_bytes: int = 8 << 20,
-    timeout_sec: float = 10.0,
+    timeout_sec: float = TIMEOUT_SEC,
     memory_bytes: int = _MEMORY_BYTES,
+    as_owner: bool = False,
 ) -> QueryResult:
     """Return the rows of one SELECT on the catalogue at `url`, at most `max_rows` and `max_bytes` of them.
+
+    On PostgreSQL a role that may write or administer is refused, unless `as_owner`.
 
     Raises:
         QueryError: the statement was refused, failed, or was cut at `timeout_sec` or `memory_bytes`; it says why.
@@ -61,7 +68,8 @@ def run_sql(
         raise QueryError(f"{reason} {_UNCHANGED}")
     request = {
         **_target(url), "statement": statement, "max_rows": max_rows, "max_bytes": max_bytes, "timeout_sec":
-        timeout_sec, "memory_bytes": memory_bytes, "cpu_sec": math.ceil(timeout_sec) + 1,
+        timeout_sec, "memory_bytes": memory_bytes, "cpu_sec": math.ceil(timeout_sec) + 1, "views": sorted(VIEWS),
+        "as_owner": as_owner,
     }  # fmt: skip
     return _parse(_ask(request, timeout_sec=timeout_sec))
 
@@ -81,7 +89,7 @@ def _target(url: str) -> dict[str, str]:
 
 
 def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
-    """Return the worker's lines; a worker that outlives `timeout_sec` is killed.
+    """Return the worker's lines; a worker whose query outlives `timeout_sec` is killed by its own timer, or by us.
 
     The request goes by stdin: a password in an argument is visible to everyone on the machine. Without site packages
     (-S) the SQLite worker starts in 30 ms.
@@ -95,15 +103,19 @@ def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
             capture_output=True,
             encoding="utf-8",
             errors="surrogatepass",
-            timeout=timeout_sec,
+            timeout=timeout_sec + _START_SEC,
             env={"PYTHONPATH": roots, "PYTHONUTF8": "1", "PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise QueryError(
-            f"The query was cut after {timeout_sec:g} s. Narrow it, for example by night_id, or join on ids. "
-            f"{_UNCHANGED}"
+            f"The database did not answer within {timeout_sec + _START_SEC:g} s. Try again later. {_UNCHANGED}"
         ) from None
+    if done.returncode == -signal.SIGALRM:
+        raise QueryError(
+            f"The query was cut after {timeout_sec:g} s. Narrow it, for example by night_id, join on ids, or ask for a "
+            f"larger store.sql_timeout_sec. {_UNCHANGED}"
+        )
     if done.returncode < 0:
         raise QueryError(f"The query was killed at a limit of CPU time or memory. Narrow it. {_UNCHANGED}")
     if done.returncode:

@@ -5,13 +5,12 @@ inside SQLite, tables because the schema's own tables tell paths and triggers.
 """
 
 import re
+import signal
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-VIEWS: Final = frozenset({
-    "v_assets", "v_comparisons", "v_forgotten", "v_item_neighbours", "v_recommendations", "v_runs",
-    "v_user_neighbours", "v_users",
-})  # fmt: skip
 TABLES: Final = frozenset({
     "asset", "comparison", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version",
     "night", "quarantine", "recommendation", "shard", "user", "user_current", "user_neighbour", "user_variant",
@@ -37,6 +36,9 @@ FUNCTIONS: Final = frozenset({
     # the JSON of top_events, counts and verdicts
     "->", "->>", "json_array_length", "json_extract", "json_type",
 })  # fmt: skip
+
+TIMEOUT_SEC: Final = 1.0
+"""Of a query, unless the settings say otherwise: with the start of its process it has ended after 1.5 seconds."""
 
 MAX_STATEMENT_BYTES: Final = 20_000
 LIMITS: Final = {
@@ -68,6 +70,28 @@ _ACTIONS: Final = {
 }
 
 
+class RefusedError(Exception):
+    """The statement was refused; the message says why."""
+
+
+@contextmanager
+def reasons(errors: type[Exception], policy_says: Callable[[], str | None]) -> Iterator[None]:
+    """Turn a database's error into a refusal, in the policy's words where it was the one who refused."""
+    try:
+        yield
+    except (errors, UnicodeError, ValueError) as error:
+        text = str(error).strip(" .\n").splitlines()
+        raise RefusedError(
+            policy_says() or f"The database says: {text[0] if text else type(error).__name__}."
+        ) from error
+
+
+def start_timer(timeout_sec: float) -> None:
+    """Let the system end this process after `timeout_sec`, whatever it does then; no database's loop needs to look."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, timeout_sec)
+
+
 def refusal(statement: str) -> str | None:
     """Return why a statement is refused before any database sees it, or None."""
     if len(statement.encode("utf-8", "replace")) > MAX_STATEMENT_BYTES:
@@ -85,9 +109,10 @@ def refusal(statement: str) -> str | None:
 class Authorizer:
     """SQLite's authorizer callback; it keeps why it refused and which columns it hid."""
 
-    def __init__(self, real_names: frozenset[str]) -> None:
-        """Take the names of all tables, views and virtual tables that the database could resolve."""
-        self._never = real_names - VIEWS - TABLES - TABLE_FUNCTIONS
+    def __init__(self, real_names: frozenset[str], views: frozenset[str]) -> None:
+        """Take the names of all that the database could resolve, and of the views that are open."""
+        self._open = views | TABLES
+        self._never = real_names - self._open - TABLE_FUNCTIONS
         self.refused: str | None = None
         self.hidden: set[str] = set()
 
@@ -107,12 +132,12 @@ class Authorizer:
         if (table, column) in HIDDEN_COLUMNS:
             self.hidden.add(f"{table}.{column}")
             return sqlite3.SQLITE_IGNORE
-        if table in TABLES or table in VIEWS or table in TABLE_FUNCTIONS:
+        if table in self._open or table in TABLE_FUNCTIONS:
             return sqlite3.SQLITE_OK
         # `count(*)` reads the empty column of whatever stands in FROM, also of a common table expression.
         if not column and table not in self._never and not table.startswith(("sqlite_", "pragma_")):
             return sqlite3.SQLITE_OK
-        return self._refuse(f"The table {table} is not open to queries. Open are {', '.join(sorted(VIEWS | TABLES))}.")
+        return self._refuse(f"The table {table} is not open to queries. Open are {', '.join(sorted(self._open))}.")
 
     def _function(self, name: str) -> int:
         if name in FUNCTIONS:

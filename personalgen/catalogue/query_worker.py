@@ -10,34 +10,28 @@ import resource
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from personalgen.catalogue.query_policy import LIMITS, Authorizer
+from personalgen.catalogue.query_policy import LIMITS, Authorizer, RefusedError, reasons, start_timer
 
 _FILE_BYTES = 64 << 20
 _BUSY_MS = 2_000
-_PAGE_ROWS = 100
 _FALLBACK_BASE_BYTES = 64 << 20
 
 Request = dict[str, Any]
 Rows = Iterator[Sequence[Any]]
 
 
-class RefusedError(Exception):
-    """The statement was refused; the message says why."""
-
-
 def main() -> None:
     """Answer the request on stdin."""
     request: Request = json.load(sys.stdin)
     _limit_process(request["memory_bytes"], cpu_sec=request["cpu_sec"])
-    engine = _sqlite if request["engine"] == "sqlite" else _postgresql
     try:
-        with engine(request) as (columns, rows, hidden):
+        with _engine(request["engine"])(request) as (columns, rows, hidden):
             _send({"columns": columns})
             truncated = _send_rows(rows, max_rows=request["max_rows"], max_bytes=request["max_bytes"])
             _send({"truncated": truncated, "hidden": sorted(hidden)})
@@ -45,6 +39,15 @@ def main() -> None:
         _send({"refused": str(error)})
     except MemoryError:
         _send({"refused": f"It needs more than {request['memory_bytes'] >> 20} MiB of memory."})
+
+
+def _engine(name: str) -> Callable[[Request], AbstractContextManager[tuple[list[str], Rows, set[str]]]]:
+    """Return what answers; the driver of PostgreSQL is loaded where it is asked for."""
+    if name == "sqlite":
+        return _sqlite
+    from personalgen.catalogue.query_postgresql import answer
+
+    return answer
 
 
 def _send(value: Any) -> None:
@@ -101,8 +104,9 @@ def _address_bytes() -> int:
 def _sqlite(request: Request) -> Iterator[tuple[list[str], Rows, set[str]]]:
     """Yield columns, rows and hidden columns of a statement on a SQLite file."""
     with closing(sqlite3.connect(request["target"], uri=True, isolation_level=None)) as connection:
-        authorizer = Authorizer(_open(connection, request["memory_bytes"]))
-        with _reasons(sqlite3.Error, lambda: authorizer.refused):
+        start_timer(request["timeout_sec"])
+        authorizer = Authorizer(_open(connection, request["memory_bytes"]), frozenset(request["views"]))
+        with reasons(sqlite3.Error, lambda: authorizer.refused):
             connection.set_authorizer(authorizer)
             cursor = connection.execute(request["statement"])
             yield [column[0] for column in cursor.description or ()], cursor, authorizer.hidden
@@ -112,7 +116,7 @@ def _open(connection: sqlite3.Connection, memory_bytes: int) -> frozenset[str]:
     """Set the limits; return the names that the database resolves."""
     heap_bytes = memory_bytes // 2
     pragmas = ("query_only=ON", "temp_store=MEMORY", f"busy_timeout={_BUSY_MS}", f"hard_heap_limit={heap_bytes}")
-    with _reasons(sqlite3.Error, lambda: None):
+    with reasons(sqlite3.Error, lambda: None):
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
         names = [*connection.execute("SELECT name FROM sqlite_master"), *connection.execute("PRAGMA module_list")]
@@ -121,45 +125,6 @@ def _open(connection: sqlite3.Connection, memory_bytes: int) -> frozenset[str]:
     for limit, value in LIMITS.items():
         connection.setlimit(limit, value)
     return frozenset(name.lower() for (name,) in names)
-
-
-@contextmanager
-def _reasons(errors: type[Exception], authorizer_says: Callable[[], str | None]) -> Iterator[None]:
-    """Turn a database's error into a refusal, in the authorizer's words where it was the one who refused."""
-    try:
-        yield
-    except (errors, UnicodeError, ValueError) as error:
-        text = str(error).strip(" .\n").splitlines()
-        raise RefusedError(
-            authorizer_says() or f"The database says: {text[0] if text else type(error).__name__}."
-        ) from error
-
-
-@contextmanager
-def _postgresql(request: Request) -> Iterator[tuple[list[str], Rows, set[str]]]:
-    """Yield columns and rows of a statement on PostgreSQL, through a server-side cursor in a read-only transaction.
-
-    A cursor takes one SELECT only and keeps the rows on the server. The server looks for a vanished client, so that
-    killing this process ends the statement too. What the statement may read is up to the grants of the role in the URL.
-    """
-    import psycopg
-
-    timeout_ms = int(request["timeout_sec"] * 1000)
-    options = (
-        f"-c default_transaction_read_only=on -c statement_timeout={timeout_ms} -c client_connection_check_interval=500"
-    )
-    with (
-        _reasons(psycopg.Error, lambda: None),
-        psycopg.connect(
-            request["target"], options=options, connect_timeout=max(2, int(request["timeout_sec"]))
-        ) as connection,
-        connection.cursor(name="personalgen_query") as cursor,
-    ):
-        connection.read_only = True
-        cursor.itersize = _PAGE_ROWS
-        cursor.execute(request["statement"].encode())
-        yield [column.name for column in cursor.description or ()], cursor, set()
-        connection.rollback()
 
 
 if __name__ == "__main__":

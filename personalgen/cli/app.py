@@ -3,6 +3,7 @@
 import typer
 
 from personalgen.cli.assets import assets
+from personalgen.cli.catalogue import catalogue
 from personalgen.cli.doctor import doctor
 from personalgen.cli.evaluation import evaluate
 from personalgen.cli.forgetting import forget, forgotten
@@ -27,6 +28,7 @@ app.command("evaluate")(evaluate)
 app.command()(train)
 app.command()(sweep)
 app.add_typer(assets, name="assets", help="What was made for whom and why.")
+app.add_typer(catalogue, name="catalogue", help="The database behind it all, and who may ask it.")
 app.add_typer(models, name="models", help="Model versions, and what users see.")
 app.add_typer(recommendations, name="recommendations", help="What people may like next, and who and what is alike.")
 app.add_typer(state, name="state", help="What is known of users, built apart from any night.")

@@ -78,18 +78,28 @@ def sql(
     config: ConfigOption = None,
     overrides: SetOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 1000,
+    as_owner: Annotated[
+        bool, typer.Option("--as-owner", help="On PostgreSQL: also as a role that may write the tables.")
+    ] = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """Ask one SELECT of the catalogue. Nothing can be changed.
 
     Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten,
-    v_comparisons; and the tables.
+    v_comparisons; and the tables, where the role of the URL may read them.
     """
     from personalgen.catalogue.query import run_sql
 
     with workspace(config, overrides) as opened:
-        result = run_sql(opened.settings.catalogue_url, statement, max_rows=limit)
+        settings = opened.settings
+        result = run_sql(
+            settings.analyst_url,
+            statement,
+            max_rows=limit,
+            timeout_sec=settings.store.sql_timeout_sec,
+            as_owner=as_owner,
+        )
     names = [name if name not in result.columns[:k] else f"{name}_{k + 1}" for k, name in enumerate(result.columns)]
     rows = [dict(zip(names, row, strict=True)) for row in result.rows]
     show(rows, as_json=as_json, as_csv=as_csv, empty="no row", names=names)

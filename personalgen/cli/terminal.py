@@ -57,6 +57,7 @@ def workspace(
         yield opened
     finally:
         display.close()
+        opened.close()
 
 
 def parse_instant(text: str | None) -> datetime | None:

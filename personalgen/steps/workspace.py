@@ -66,6 +66,11 @@ class Workspace:
         upgrade(engine)
         return engine
 
+    def close(self) -> None:
+        """Close the catalogue's connections, where it was opened."""
+        if "engine" in vars(self):
+            self.engine.dispose()
+
     @property
     def has_catalogue(self) -> bool:
         """Whether there is a catalogue already: asking `engine` makes one."""

@@ -32,6 +32,8 @@ WITHOUT_EFFECT = {
     "train.groups_together",
     "evaluation.threads",
     "store.catalogue_url",
+    "store.catalogue_analyst_url",
+    "store.sql_timeout_sec",
     "store.tracking_uri",
     "store.model_name",
     "store.time_zone",

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from personalgen.catalogue.analysts import grant_views, readers
 from personalgen.catalogue.engine import sqlite_path, transaction
 from personalgen.catalogue.views import create_views, drop_views
 from personalgen.errors import CatalogueError
@@ -62,7 +63,9 @@ def upgrade(engine: Engine) -> str:
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:
-    """Take the catalogue back to an older revision: what only the newer one holds is lost, and with it the views.
+    """Take the catalogue back to an older revision: what only the newer one holds is lost.
+
+    The views are dropped, and with them who may read them.
 
     Raises:
         CatalogueError: the catalogue is at a revision that this program does not know, or cannot be written.
@@ -83,16 +86,21 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _migrate(engine: Engine, revision: str, *, down: bool) -> None:
-    """Run the revisions and rebuild the views, which fit the newest one alone, in one transaction."""
+    """Run the revisions and rebuild the views, which fit the newest one alone, in one transaction.
+
+    Whoever could read the views may read the new ones.
+    """
     config = _config()
     with transaction(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        roles = readers(connection)
         drop_views(connection)
         config.attributes["connection"] = connection
         (command.downgrade if down else command.upgrade)(config, revision)
         if _revision(connection) == head_revision():
             create_views(connection)
+            grant_views(connection, roles)
 
 
 def _refuse_unknown(engine: Engine, revision: str | None) -> None:
