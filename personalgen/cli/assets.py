@@ -73,6 +73,25 @@ def show_asset(
 
 
 @assets.command()
+def verify(
+    file: Path,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a picture file comes from: what it says of itself, and whether an asset has these very bytes."""
+    from personalgen.steps.verify import verify as verify_file
+
+    with workspace(config, overrides, existing=True) as opened:
+        facts = verify_file(opened, file).facts()
+    width = max(map(len, facts))
+    if as_json:
+        show([facts], as_json=True)
+    else:
+        typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in facts.items()))
+
+
+@assets.command()
 def sql(
     statement: str,
     config: ConfigOption = None,

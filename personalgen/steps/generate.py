@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+import personalgen
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
 from personalgen.catalogue.rows import ModelVersion
@@ -15,6 +16,7 @@ from personalgen.generation.assets import AssetRows
 from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, condition_bytes, condition_digest, make_plan, read_plan, write_plan
+from personalgen.generation.provenance import Provenance, stamped
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
@@ -138,7 +140,7 @@ def _draw(
     by_hand = run_id is None
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
     plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand)
-    encoder, n_new = choose_encoder(options.encoder), []
+    encoder, n_new = stamped(choose_encoder(options.encoder), _provenance(night, model)), []
     summary = generate_plan(
         GenerationRequest(plan=plan, told=told, generator_digest=card.generator_digest, variants=options.variants),
         sampler=sampler,
@@ -154,6 +156,17 @@ def _draw(
     if by_hand:
         _plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
     return plan, summary, sum(n_new)
+
+
+def _provenance(night: Night, model: ModelVersion) -> Provenance:
+    """Return what every picture of this night and model says of itself."""
+    return Provenance(
+        software=f"personalgen {personalgen.__version__}",
+        model=f"{model.model_name} v{model.version}",
+        generator=model.generator_sha256,
+        night=night.key,
+        day=str(night.day),
+    )
 
 
 def _plan(
