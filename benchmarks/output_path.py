@@ -133,7 +133,8 @@ def _parts(clock: Clock, store: Store, encoder: Encoder, images: torch.Tensor, t
     with clock.round("encode", n):
         for k in range(len(starts)):
             files += encoder.encode(pixels[k % len(pixels)][: n - starts[k]])
-    members = [Member(f"{key:012d}-00.png", file) for key, file in zip(store.keys.tolist(), files, strict=True)]
+    encoded = [file for file in files if isinstance(file, bytes)]
+    members = [Member(f"{key:012d}-00.png", file) for key, file in zip(store.keys.tolist(), encoded, strict=True)]
     with clock.round("pack", n):
         packed = [pack(members[start : start + SHARD]) for start in range(0, n, SHARD)]
     with clock.round("write", n):

@@ -25,6 +25,7 @@ from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
+from personalgen.generation.safety import SafetyOptions
 from personalgen.models.options import ModelOptions
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
@@ -137,6 +138,7 @@ class Settings:
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+    safety: SafetyOptions = field(default_factory=SafetyOptions)
     buckets: BucketOptions = field(default_factory=BucketOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
 

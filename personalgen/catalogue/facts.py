@@ -171,6 +171,8 @@ class ShardFacts:
     """When it was complete on disk, aware."""
     mlflow_run_id: str | None = None
     """The run that generated it."""
+    safety: str | None = None
+    """The filter, its version and the threshold that its images passed; None where nothing looked."""
 
 
 class Repointing(NamedTuple):

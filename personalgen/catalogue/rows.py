@@ -105,6 +105,7 @@ class AssetSummary:
     top_events: list[dict[str, Any]]
     is_current: bool
     is_live: bool
+    generated: bool
 
 
 @dataclass(frozen=True)

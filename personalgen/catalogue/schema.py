@@ -131,9 +131,12 @@ shard = Table(
     Column("model_version_id", BigInteger, ForeignKey("model_version.model_version_id"), nullable=False),
     Column("mlflow_run_id", String(32)),
     Column("sealed_at", UtcDateTime, nullable=False),
+    Column("safety", String(255)),
     sqlite_autoincrement=True,
 )
-"""A sealed tar of images of one model at one operating point; `path` is relative to the shard root, in posix form."""
+"""A sealed tar of images of one model at one operating point; `path` is relative to the shard root, in posix form.
+
+safety: the filter, its version and the threshold that its images passed; null where nothing looked."""
 
 asset = Table(
     "asset",
@@ -326,6 +329,24 @@ comparison = Table(
 Models are named by their generators' digests, as assets are: a challenger is chosen or not before it has a version, and
 a snapshot that a night started from never gets one. A picture's variant and the person give its seed. The same vote
 entered twice is one row; a vote that a voter changed is the newer one."""
+
+refused = Table(
+    "refused",
+    METADATA,
+    Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("operating_point_digest", BigInteger, primary_key=True, autoincrement=False),
+    Column("condition_digest", BigInteger, primary_key=True, autoincrement=False),
+    Column("variant", SmallInteger, primary_key=True, autoincrement=False),
+    Column("score", Float, nullable=False),
+    Column("rule", String(255), nullable=False),
+    Column("night_id", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""An image that a safety filter refused, by the natural key that it would have as an asset. rule: as `shard.safety`.
+
+Like `asset` it has no foreign keys. Under the same rule the image is not drawn again; under another one it is."""
 
 forgotten = Table(
     "forgotten",

@@ -31,7 +31,8 @@ SELECT a.asset_id, u.user_id, s.path || '#' || a.member AS path, m.version AS mo
                       AND uc.asset_id = a.asset_id)
             OR EXISTS (SELECT 1 FROM user_variant uv
                        WHERE uv.generator_digest = a.generator_digest AND uv.user_key = a.user_key
-                         AND uv.variant = a.variant AND uv.asset_id = a.asset_id)) AS is_live
+                         AND uv.variant = a.variant AND uv.asset_id = a.asset_id)) AS is_live,
+       TRUE AS generated
 FROM asset a
 LEFT JOIN night n ON n.night_id = a.night_id
 LEFT JOIN "user" u ON u.user_key = a.user_key
@@ -110,6 +111,15 @@ LEFT JOIN model_version l ON l.generator_digest = c.left_generator_digest
 LEFT JOIN model_version r ON r.generator_digest = c.right_generator_digest
 """
 
+_REFUSED = """
+SELECT u.user_id, r.variant, r.score, r.rule, r.night_id, n.day, r.at, m.model_name, m.version AS model_version,
+       CAST(r.condition_digest AS TEXT) AS preference_hash
+FROM refused r
+LEFT JOIN "user" u ON u.user_key = r.user_key
+LEFT JOIN night n ON n.night_id = r.night_id
+LEFT JOIN model_version m ON m.generator_digest = r.generator_digest
+"""
+
 VIEWS: Final = {
     "v_assets": _ASSETS,
     "v_runs": _RUNS,
@@ -119,6 +129,7 @@ VIEWS: Final = {
     "v_user_neighbours": _USER_NEIGHBOURS,
     "v_forgotten": _FORGOTTEN,
     "v_comparisons": _COMPARISONS,
+    "v_refused": _REFUSED,
 }
 """Name -> SELECT.
 
@@ -126,7 +137,7 @@ v_assets: one row an image. `path` is `shard#member` below the shard root; `pref
     the image was made from; `mlflow_run_id` is the run that generated it and `night_id`, `day`, `as_of` the night that
     did; `top_events` is the JSON of the events that weighed most. `is_current`: it is one of those that stand
     for the user under its own model; `is_live`: and that model and operating point are what users see now. Neither of
-    the two is ever null.
+    the two is ever null. `generated` is true for all: no picture here was taken by a camera.
 v_runs: one row a night, with the images it made, the rows it set aside, the model version it promoted (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.
     `listed`: the source still named them when it was last read. The live columns are null for users who opted out,
@@ -139,6 +150,8 @@ v_forgotten: one row a request to forget a person, who is named by `user_key` al
 v_comparisons: one row a blind choice of a voter (`winner`: left, right or tie) between two models' pictures for a user.
     The versions are null for a snapshot, which has none, and for a challenger that is not registered yet;
     `left_generator` and `right_generator` name the weights in any case. `chosen_version` is null for a tie too.
+v_refused: one row an image that a safety filter refused, with its score; `rule` is the filter, its version and the
+    threshold. There is no picture of it anywhere.
 """
 
 v_assets = table(
@@ -161,6 +174,7 @@ v_assets = table(
     column("top_events", JsonText),
     column("is_current", Boolean),
     column("is_live", Boolean),
+    column("generated", Boolean),
 )
 """The view as Core sees it, for typed reads."""
 

@@ -26,6 +26,7 @@ from personalgen.catalogue.facts import (
     Ranked,
 )
 from personalgen.catalogue.ranked import ITEM_NEIGHBOURS, RECOMMENDATIONS, USER_NEIGHBOURS, Kind, replace_ranked
+from personalgen.catalogue.refusals import delete_refused
 from personalgen.catalogue.schema import (
     asset,
     forgotten,
@@ -205,6 +206,7 @@ def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> 
             **_delete_ranked(connection, user_key),
             **_delete_known(connection, user_key),
             "blind choices": delete_comparisons(connection, user_key),
+            "refused images": delete_refused(connection, user_key),
         }
         result = connection.execute(insert(forgotten).values(**line, user_key=user_key, requested_at=at))
         return int((result.inserted_primary_key or (0,))[0])

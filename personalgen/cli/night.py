@@ -162,10 +162,17 @@ def _counts(summary: dict[str, Any]) -> dict[str, str]:
     return {name: counted(summary[name], noun) for name, noun in _NOUNS.items()}
 
 
+def _safety(summary: dict[str, Any]) -> str:
+    """Return what the filter did; nights of earlier versions had none."""
+    name = summary.get("safety_filter", "none")
+    return "no filter looked at the images" if name == "none" else f"{summary['images_refused']:,} refused by {name}"
+
+
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (heading, text) of each line; `shown` holds every fact as text."""
     yield "images", "{images_made} made: {users_new} new to the model, {users_changed} changed".format(**shown)
     yield "", "{users_unchanged} kept theirs; in {shards}".format(**shown)
+    yield "safety", _safety(summary)
     yield "champion", _champion(summary)
     yield "gate", shown["gate"]
     if summary["kid"] is None:

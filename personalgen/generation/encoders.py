@@ -6,7 +6,7 @@ Per core at 64 px, images a second: PNG by fpng 65-71k, by isal 20k, by zlib 5k 
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -28,6 +28,13 @@ _PILLOW_FEATURE = {"WEBP": "webp", "JPEG": "jpg"}
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Stands where a file would, had the safety filter let the image through (`safety`)."""
+
+    score: float
+
+
+@dataclass(frozen=True)
 class Encoder:
     """A named function from a batch of images to files."""
 
@@ -35,10 +42,10 @@ class Encoder:
     """As recorded with every shard, for example png/fpng."""
     extension: str
     """Of the members, without a dot."""
-    encode_batch: Callable[[Images], list[bytes]]
+    encode_batch: Callable[[Images], Sequence[bytes | Refused]]
 
-    def encode(self, images: Images) -> list[bytes]:
-        """Return one encoded file per image of a (B, H, W, 3) uint8 batch.
+    def encode(self, images: Images) -> list[bytes | Refused]:
+        """Return one encoded file, or why there is none, per image of a (B, H, W, 3) uint8 batch.
 
         Raises:
             InternalError: the batch has another shape or dtype.
@@ -47,7 +54,7 @@ class Encoder:
             raise InternalError(
                 f"{self.name} encodes (B, H, W, 3) uint8, found {images.shape} {images.dtype}. Nothing was encoded."
             )
-        return self.encode_batch(np.ascontiguousarray(images))
+        return list(self.encode_batch(np.ascontiguousarray(images)))
 
 
 def choose_encoder(name: str = "auto") -> Encoder:

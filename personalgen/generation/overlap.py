@@ -11,7 +11,7 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self
 
-from personalgen.generation.encoders import Encoder
+from personalgen.generation.encoders import Encoder, Refused
 from personalgen.generation.sampler import Drawing
 
 ENCODERS = min(4, os.cpu_count() or 1)
@@ -54,10 +54,10 @@ class OneBehind:
             self.wait()
 
 
-def encode_behind(drawings: Iterable[Drawing], encoder: Encoder) -> list[bytes]:
+def encode_behind(drawings: Iterable[Drawing], encoder: Encoder) -> list[bytes | Refused]:
     """Return the files of all drawings in order, encoded while the next ones are drawn."""
-    files: list[bytes] = []
-    waiting: deque[Future[list[bytes]]] = deque()
+    files: list[bytes | Refused] = []
+    waiting: deque[Future[list[bytes | Refused]]] = deque()
     with ThreadPoolExecutor(ENCODERS, thread_name_prefix="encode") as threads:
         for drawing in drawings:
             waiting.append(threads.submit(_encode, encoder, drawing))
@@ -68,5 +68,5 @@ def encode_behind(drawings: Iterable[Drawing], encoder: Encoder) -> list[bytes]:
     return files
 
 
-def _encode(encoder: Encoder, drawing: Drawing) -> list[bytes]:
+def _encode(encoder: Encoder, drawing: Drawing) -> list[bytes | Refused]:
     return encoder.encode(drawing.images())

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 from personalgen.errors import DataError, InternalError
-from personalgen.generation.encoders import Encoder
+from personalgen.generation.encoders import Encoder, Images, Refused
 
 DIGITAL_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _NAMESPACE: Final = "urn:personalgen:provenance:1"
@@ -70,7 +70,11 @@ def stamped(encoder: Encoder, provenance: Provenance) -> Encoder:
     if encoder.extension not in _SPLICERS:
         raise InternalError(f"pictures with the suffix {encoder.extension} cannot hold provenance. Nothing was drawn.")
     splice = _SPLICERS[encoder.extension](provenance.packet())
-    return replace(encoder, encode_batch=lambda images: [splice(data) for data in encoder.encode_batch(images)])
+
+    def encode_batch(images: Images) -> list[bytes | Refused]:
+        return [splice(data) if isinstance(data, bytes) else data for data in encoder.encode_batch(images)]
+
+    return replace(encoder, encode_batch=encode_batch)
 
 
 def read_provenance(data: bytes) -> Provenance | None:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from personalgen.artifacts import sha256_file, short_digest
 from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows, events_to_json
-from personalgen.generation.encoders import Encoder
+from personalgen.generation.encoders import Encoder, Refused
 from personalgen.generation.overlap import OneBehind, encode_behind
 from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
+from personalgen.generation.safety import RefusedAsset, refused_in, with_refused
 from personalgen.generation.sampler import Drawing, Sampler
 from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
 from personalgen.seeding import derive_seed
@@ -29,6 +30,7 @@ Told = Callable[[NDArray[np.int64], int], PreferenceTable]
 """What the model is told of the users at these rows of tonight's table, in this order, for their images `variant`."""
 Commit = Callable[[SealedShard, AssetRows], None]
 Progress = Callable[[int, int], None]
+OnRefused = Callable[[Sequence[RefusedAsset]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class GeneratedShard:
     shard: SealedShard
     rows: AssetRows
     reused: bool
+    refused: tuple[RefusedAsset, ...] = ()
+    """Images that were planned, drawn and not kept."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class GenerationSummary:
     """Shards of an interrupted attempt that were committed as they were."""
     n_bytes: int
     encoder: str
+    n_refused: int = 0
+    """Images that the safety filter refused."""
 
 
 def generate_plan(
@@ -78,15 +84,18 @@ def generate_plan(
     shard_size: int,
     commit: Commit,
     progress: Progress | None = None,
+    on_refused: OnRefused = lambda _: None,
 ) -> GenerationSummary:
     """Generate every shard of the plan below `root`, calling `commit(shard, rows)` after each is sealed.
 
+    What an encoder refused (`safety.screened`) is told to `on_refused` just before, as often as `commit` is called.
+
     `commit` sees shards in order and must be idempotent: after a kill between sealing and committing, or before the
     night was marked as finished, it is called again with equal rows. `progress(done, total)` counts images, from 0.
-    Both are called in one thread of their own, with this one's context; what they raise ends the run, and no later
+    All are called in one thread of their own, with this one's context; what they raise ends the run, and no later
     shard is sealed.
     """
-    tally = _Tally(request.n_assets, commit, progress)
+    tally = _Tally(request.n_assets, commit, progress, on_refused)
     with OneBehind() as writer:
         for piece in request.plan.shards(night_id, shard_size=shard_size):
             found = find_shard(request, piece, sampler=sampler, root=root)
@@ -101,27 +110,30 @@ def generate_plan(
         n_reused_shards=tally.n_reused,
         n_bytes=tally.n_bytes,
         encoder=encoder.name,
+        n_refused=tally.n_refused,
     )
 
 
 class _Tally:
     """Commits sealed shards and counts them."""
 
-    def __init__(self, n_asked: int, commit: Commit, progress: Progress | None) -> None:
-        self._n_asked, self._commit, self._progress = n_asked, commit, progress
-        self.n_assets = self.n_bytes = self.n_shards = self.n_reused = 0
+    def __init__(self, n_asked: int, commit: Commit, progress: Progress | None, on_refused: OnRefused) -> None:
+        self._n_asked, self._commit, self._progress, self._on_refused = n_asked, commit, progress, on_refused
+        self.n_assets = self.n_bytes = self.n_shards = self.n_reused = self.n_refused = 0
         self._report()
 
     def finish(self, made: GeneratedShard) -> None:
         """Commit a shard, then count it and tell of it."""
+        self._on_refused(made.refused)
         self._commit(made.shard, made.rows)
+        self.n_refused += len(made.refused)
         self.n_assets, self.n_bytes = self.n_assets + len(made.rows), self.n_bytes + made.shard.byte_length
         self.n_shards, self.n_reused = self.n_shards + 1, self.n_reused + made.reused
         self._report()
 
     def _report(self) -> None:
         if self._progress is not None:
-            self._progress(self.n_assets, self._n_asked)
+            self._progress(self.n_assets + self.n_refused, self._n_asked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +153,7 @@ class Drawn:
     """A shard whose images are encoded, and nothing of it on disk."""
 
     missing: Missing
-    files: Sequence[bytes]
+    files: Sequence[bytes | Refused]
     encoder: Encoder
 
 
@@ -187,12 +199,25 @@ def seal_shard(drawn: Drawn) -> GeneratedShard:
         f"{user_key:012d}-{variant:02d}.{drawn.encoder.extension}"
         for user_key, variant in zip(columns["user_key"].tolist(), columns["variant"].tolist(), strict=True)
     ]
-    packed = pack([Member(*member) for member in zip(names, drawn.files, strict=True)])
-    places = dict(
-        zip(("member", "shard_offset", "byte_length", "crc32"), zip(*packed.entries, strict=True), strict=True)
+    members = [Member(name, data) for name, data in zip(names, drawn.files, strict=True) if isinstance(data, bytes)]
+    packed = pack(members)
+    refused = tuple(
+        RefusedAsset(tuple(int(columns[name][k]) for name in NATURAL_KEY), data.score)
+        for k, data in enumerate(drawn.files)
+        if isinstance(data, Refused)
     )
-    rows = AssetRows.of_columns({**columns, **places}, encoder=drawn.encoder.name)
-    return GeneratedShard(shard=seal(drawn.missing.path, packed, sidecar=rows.table), rows=rows, reused=False)
+    kept = columns if not refused else _at(columns, [isinstance(data, bytes) for data in drawn.files])
+    places = zip(*packed.entries, strict=True) if packed.entries else ([], [], [], [])
+    where = dict(zip(("member", "shard_offset", "byte_length", "crc32"), places, strict=True))
+    rows = AssetRows.of_columns({**kept, **where}, encoder=drawn.encoder.name)
+    rows = AssetRows(with_refused(rows.table, refused))
+    shard = seal(drawn.missing.path, packed, sidecar=rows.table)
+    return GeneratedShard(shard=shard, rows=rows, reused=False, refused=refused)
+
+
+def _at(columns: Mapping[str, Any], kept: Sequence[bool]) -> dict[str, Any]:
+    """Return the columns without the images that are not kept."""
+    return {name: pa.array(values, type=SCHEMA.field(name).type).filter(kept) for name, values in columns.items()}
 
 
 def _planned(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan, sampler: Sampler) -> dict[str, Any]:
@@ -222,9 +247,12 @@ def _sealed_earlier(path: Path, columns: Mapping[str, Any]) -> GeneratedShard | 
         return None
     rows, sha256 = AssetRows(found[0].select(SCHEMA.names)), found[1]
     planned = pa.table({name: columns[name] for name in NATURAL_KEY}, schema=rows.table.select(NATURAL_KEY).schema)
+    refused = refused_in(found[0])
+    if without := {each.natural_key for each in refused}:
+        planned = planned.filter([tuple(key.values()) not in without for key in planned.to_pylist()])
     if not rows.table.select(NATURAL_KEY).equals(planned) or sha256_file(path) != sha256:
         return None
     places = [rows.values(name) for name in ("member", "shard_offset", "byte_length", "crc32")]
     entries = tuple(map(Entry, *places))
     shard = SealedShard(path=path, sha256=sha256, byte_length=path.stat().st_size, entries=entries)
-    return GeneratedShard(shard=shard, rows=rows, reused=True)
+    return GeneratedShard(shard=shard, rows=rows, reused=True, refused=refused)

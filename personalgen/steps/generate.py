@@ -1,5 +1,6 @@
 """Generates the images that are missing: for changed users under the live model, for everybody under a new one."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 import personalgen
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
+from personalgen.catalogue.refusals import record_refused, were_refused
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import compared_columns
 from personalgen.generation.assets import AssetRows
@@ -18,6 +20,7 @@ from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, condition_bytes, condition_digest, make_plan, read_plan, write_plan
 from personalgen.generation.provenance import Provenance, stamped
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
+from personalgen.generation.safety import RefusedAsset, Screen, load_screen, screened
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import SealedShard, sweep_temporaries
 from personalgen.models import ModelCard, load_card, load_generator
@@ -30,6 +33,8 @@ from personalgen.steps.workspace import Workspace
 
 _CHUNK_USERS = 4096
 """Whose conditions are in memory at a time when existing images are looked up."""
+_REFUSED = -2
+"""Stands beside `planning.MISSING` for an image that the safety filter refused."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class Generated:
     n_bytes: int
     encoder: str
     operating_point_digest: int
+    n_refused: int = 0
+    """Images that the safety filter refused: their users keep what they had."""
+    safety: str = "none"
+    """`safety.filter`."""
 
 
 def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided) -> Generated:
@@ -82,7 +91,7 @@ def _repointing(
     folder = workspace.model_folder(model.model_version_id)
     told, card = told_of(workspace, night, embedded, folder), load_card(folder)
     keys = write.allocate_user_keys(workspace.engine, told.table.user_ids, night_id=night.night_id)
-    found = _existing(workspace, told, card, point, keys, np.arange(len(keys)))
+    found, _ = _existing(workspace, told, card, point, keys, np.arange(len(keys)), rule=None)
     return Repointing(model.generator_digest, night.night_id, [pointer for pointer in found if pointer])
 
 
@@ -116,6 +125,8 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
         n_bytes=summary.n_bytes,
         encoder=summary.encoder,
         operating_point_digest=point.digest(),
+        n_refused=summary.n_refused,
+        safety=workspace.settings.safety.filter,
     )
 
 
@@ -139,8 +150,13 @@ def _draw(
     told = told_of(workspace, night, embedded, workspace.model_folder(model.model_version_id))
     by_hand = run_id is None
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
-    plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand)
-    encoder, n_new = stamped(choose_encoder(options.encoder), _provenance(night, model)), []
+    screen = load_screen(workspace.settings.safety)
+    rule = None if screen is None else screen.rule
+    plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand, rule=rule)
+    n_new: list[int] = []
+    encoder = stamped(choose_encoder(options.encoder), _provenance(night, model))
+    if screen is not None:
+        encoder = screened(encoder, screen)
     summary = generate_plan(
         GenerationRequest(plan=plan, told=told, generator_digest=card.generator_digest, variants=options.variants),
         sampler=sampler,
@@ -150,8 +166,9 @@ def _draw(
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
         commit=lambda shard, rows: n_new.append(
-            _commit(workspace, night, model, point, run_id, shard, rows, move=move)
+            _commit(workspace, night, model, point, run_id, screen, shard, rows, move=move)
         ),
+        on_refused=lambda found: _record_refused(workspace, night, screen, found),
     )
     if by_hand:
         _plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
@@ -178,6 +195,7 @@ def _plan(
     *,
     move: bool,
     by_hand: bool,
+    rule: str | None,
 ) -> Plan:
     """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
     path = _plan_path(night, card, point, by_hand=by_hand)
@@ -209,13 +227,13 @@ def _plan(
     )
     silent = read.silent_users(workspace.engine)
     plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
-    existing = _existing(workspace, told, card, point, plan.user_keys, plan.rows)
+    existing, settled = _existing(workspace, told, card, point, plan.user_keys, plan.rows, rule)
     if move:
         pointers = [pointer for pointer in existing if pointer]
         shards.point_current(
             workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
         )
-    plan = plan.keep(np.array([pointer is None for pointer in existing], dtype=np.bool_))
+    plan = plan.keep(~settled)
     write_plan(path, plan)
     return plan
 
@@ -232,21 +250,26 @@ def _existing(
     point: OperatingPoint,
     keys: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> list[Pointer | None]:
-    """Return what points at the images of exactly tonight's conditions, for each user; None where one is missing.
+    rule: str | None,
+) -> tuple[list[Pointer | None], NDArray[np.bool_]]:
+    """Return what points at the images of exactly tonight's conditions, for each user, and whose need no drawing.
 
-    `keys` and `rows` of the table are the users'.
+    The pointer is None where an image is missing; such a user needs no drawing only where each of the missing ones was
+    refused by the safety filter's `rule`: it would be the same image again. `keys` and `rows` of the table are the
+    users'.
     """
     pointers: list[Pointer | None] = [None] * len(rows)
+    settled = np.zeros(len(rows), dtype=np.bool_)
 
     def present(places: NDArray[np.int64], variant: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         conditions = told(rows[places], variant).condition_rows(card.spec)
         digests = np.array([condition_digest(row) for row in conditions], dtype=np.int64)
-        asked = np.full_like(places, variant)
-        return conditions, planning.assets_present(
-            workspace.engine, card.generator_digest, point.digest(),
-            user_keys=keys[places], condition_digests=digests, variants=asked,
-        )  # fmt: skip
+        asked = {"user_keys": keys[places], "condition_digests": digests, "variants": np.full_like(places, variant)}
+        found = planning.assets_present(workspace.engine, card.generator_digest, point.digest(), **asked)
+        if rule is not None:
+            refused = were_refused(workspace.engine, card.generator_digest, point.digest(), **asked, rule=rule)
+            found[refused & (found == planning.MISSING)] = _REFUSED
+        return conditions, found
 
     for start in range(0, len(rows), _CHUNK_USERS):
         places = np.arange(start, min(start + _CHUNK_USERS, len(rows)))
@@ -256,9 +279,17 @@ def _existing(
         further = range(1, workspace.settings.generation.variants if len(places) else 1)
         found = [first[there], *(present(places, variant)[1] for variant in further)]
         for place, condition, images in zip(places.tolist(), conditions, np.stack(found, axis=1).tolist(), strict=True):
-            if planning.MISSING not in images:
+            settled[place] = planning.MISSING not in images
+            if settled[place] and _REFUSED not in images:
                 pointers[place] = Pointer(int(keys[place]), images[0], condition_bytes(condition), tuple(images[1:]))
-    return pointers
+    return pointers, settled
+
+
+def _record_refused(workspace: Workspace, night: Night, screen: Screen | None, found: Sequence[RefusedAsset]) -> None:
+    """Remember what was refused, so that no later night draws it again under the same rule."""
+    if screen is not None:
+        pairs = [(each.natural_key, each.score) for each in found]
+        record_refused(workspace.engine, pairs, rule=screen.rule, night_id=night.night_id, at=workspace.now())
 
 
 def _commit(
@@ -267,6 +298,7 @@ def _commit(
     model: ModelVersion,
     point: OperatingPoint,
     run_id: str | None,
+    screen: Screen | None,
     shard: SealedShard,
     rows: AssetRows,
     *,
@@ -284,5 +316,6 @@ def _commit(
         model_version_id=model.model_version_id,
         sealed_at=workspace.now(),
         mlflow_run_id=run_id,
+        safety=None if screen is None else screen.rule,
     )
     return shards.commit_shard(workspace.engine, facts, rows, move=move).n_new

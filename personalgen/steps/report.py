@@ -216,6 +216,8 @@ def _summary(
     counts = read.night_counts(workspace.engine, night.night_id)
     return {
         "images_made": counts.n_created,
+        "images_refused": generated.n_refused,
+        "safety_filter": generated.safety,
         "users_new": generated.n_new,
         "users_changed": generated.n_changed,
         "users_unchanged": generated.n_unchanged,

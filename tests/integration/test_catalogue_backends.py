@@ -730,7 +730,10 @@ def test_forgetting_writes_a_line_and_takes_the_ranked_rows(engine, people):
     forget(engine, "bob", statistics_exact=False)
     (line,) = read.forgotten(engine)
     assert (line.requested_at, line.actor, line.reason, line.statistics_exact) == (AT, "ops", "asked", False)
-    deleted = {"recommendations": 2, "neighbours": 4, "conditions": 0, "assets' events in SQL": 0, "blind choices": 0}
+    deleted = {
+        "recommendations": 2, "neighbours": 4, "conditions": 0, "assets' events in SQL": 0, "blind choices": 0,
+        "refused images": 0,
+    }  # fmt: skip
     assert line.removed == {"preference tables": 3, **deleted}
     assert (line.coefficients_at, line.coefficients_day) == (None, None)
     assert read.forgotten_user_ids(engine) == {"bob"}

@@ -39,6 +39,8 @@ WITHOUT_EFFECT = {
     "store.time_zone",
 }
 OTHER = {
+    "safety.filter": "opennsfw",
+    "safety.threshold": 0.5,
     "world.name": "shapes",
     "model.resolution": 16,
     "train.device": "cuda",

@@ -10,13 +10,14 @@ from personalgen.errors import CatalogueError
 FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
     "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten", "comparison", "user_variant",
+    "refused",
 }  # fmt: skip
 VIEWS_OF_CORE = ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons"]
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The sixteen tables of the design are there and no other."""
+    """The seventeen tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 

@@ -36,6 +36,8 @@ ENCODERS = {
     "png/isal": choose_encoder("png/isal"),
     "png/zlib": choose_encoder("png/zlib"),
     "png/pillow": pillow("png", format="PNG"),
+    "jpeg95": choose_encoder("jpeg95"),
+    "webp/chosen": choose_encoder("webp"),
     "jpeg": pillow("jpg", format="JPEG", quality=95, subsampling=0),
     "webp": pillow("webp", format="WEBP", lossless=True, method=0),
 }

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import tarfile
 import threading
 
 import numpy as np
@@ -14,6 +15,7 @@ from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import condition_digest, condition_vector, make_plan
 from personalgen.generation.run import GenerationRequest, generate_plan
+from personalgen.generation.safety import Screen, screened
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import read_member, sidecar_of
 from personalgen.models import ModelOptions, build_generator
@@ -301,3 +303,43 @@ def test_a_model_of_any_fields_is_drawn_from(spec, tmp_path):
     assert len({row.condition_digest for row in rows}) == (n if spec.fields else 1)
     for row, other in zip(rows, told, strict=True):
         assert row.condition_digest == condition_digest(other)
+
+
+def test_refused_images_are_neither_in_the_tar_nor_in_the_rows(sampler, tmp_path):
+    """They are told once a shard, also when an earlier attempt had sealed it, and a rerun draws nothing."""
+    asked, screen = request(table(), variants=2), Screen(EveryThird(), 0.5)
+    told = []
+    encoder = screened(choose_encoder("png/zlib"), screen)
+    summary, commits = generate(asked, sampler, tmp_path, encoder=encoder, on_refused=told.append)
+    rows = {row.natural_key for _, kept in commits for row in kept}
+    refused = {each.natural_key for found in told for each in found}
+    assert (len(rows), len(refused), summary.n_assets, summary.n_refused) == (9, 5, 9, 5)
+    assert rows.isdisjoint(refused)
+    for shard, kept in commits:
+        with tarfile.open(shard.path) as tar:
+            assert tar.getnames() == [row.member for row in kept]
+    before, again = files_of(tmp_path), []
+    summary, second = generate(asked, no_drawing(sampler), tmp_path, encoder=encoder, on_refused=again.append)
+    assert (second, again, summary.n_reused_shards, summary.n_refused) == (commits, told, 3, 5)
+    assert files_of(tmp_path) == before
+
+
+def test_a_shard_of_which_nothing_is_left_is_sealed_too(sampler, tmp_path):
+    """An empty tar says that the shard was done."""
+    encoder = screened(choose_encoder("png/zlib"), Screen(EveryThird(), 0.0))
+    summary, commits = generate(request(table(3)), sampler, tmp_path, encoder=encoder)
+    assert (summary.n_assets, summary.n_refused, [len(rows) for _, rows in commits]) == (0, 3, [0])
+
+
+class EveryThird:
+    """A filter that minds every third image that it is ever shown."""
+
+    name, version = "third", "1"
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        numbers = np.arange(self.seen, self.seen + len(images))
+        self.seen += len(images)
+        return np.where(numbers % 3 == 0, 1.0, 0.0)
