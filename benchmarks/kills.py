@@ -27,6 +27,7 @@ from benchmarks.output_store import Model, Ready, Store
 from personalgen.artifacts import write_json
 from personalgen.catalogue.schema import asset, shard
 from personalgen.generation.encoders import choose_encoder
+from personalgen.generation.roots import LocalRoot
 from personalgen.generation.shards import sweep_temporaries
 
 N_IMAGES, SHARD_SIZE, EDGE_PX = 64, 8, 8
@@ -112,7 +113,7 @@ def _write(store: Store, model: Model, tell: int) -> None:
     code = 1
     try:
         os.write(tell, b"1")
-        sweep_temporaries(store.root)
+        sweep_temporaries(LocalRoot(store.root))
         _write_all(store, model)
         code = 0
     finally:

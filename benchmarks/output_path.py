@@ -32,6 +32,7 @@ from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.schema import asset
 from personalgen.generation.assets import AssetRows
 from personalgen.generation.encoders import Encoder, choose_encoder
+from personalgen.generation.roots import LocalRoot
 from personalgen.generation.run import Missing, draw_shard, find_shard, seal_shard
 from personalgen.generation.sampler import Sampler, to_uint8
 from personalgen.generation.shards import Member, SealedShard, pack
@@ -198,11 +199,13 @@ def _sealed(
 ) -> Iterator[tuple[SealedShard, AssetRows]]:
     """Yield sealed shards that nobody catalogued, of few bytes."""
     request, sampler = store.request(model, len(store.keys)), Ready(images[:, :, :1, :1])
+    root = LocalRoot(store.root)
     for piece in request.plan.shards(model.night_id, shard_size=SHARD):
-        missing = find_shard(request, piece, sampler=sampler, root=store.root)  # type: ignore[arg-type] # stands for one
+        missing = find_shard(request, piece, sampler=sampler, root=root)  # type: ignore[arg-type] # stands for one
         if not isinstance(missing, Missing):
             raise TypeError(f"{store.root} holds {piece.name} of another run; name an empty --home")
-        made = seal_shard(draw_shard(missing, sampler=sampler, encoder=encoder))  # type: ignore[arg-type] # as above
+        drawn = draw_shard(missing, sampler=sampler, encoder=encoder)  # type: ignore[arg-type] # as above
+        made = seal_shard(drawn, root=root)
         yield made.shard, made.rows
 
 

@@ -24,6 +24,7 @@ from personalgen.generation.assets import AssetRows
 from personalgen.generation.encoders import Encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan
+from personalgen.generation.roots import LocalRoot
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.sampler import Drawing, Sampler, drawing_of
 from personalgen.generation.shards import SealedShard
@@ -124,7 +125,7 @@ class Store:
             self.request(own, n_images),
             sampler=cast("Sampler", sampler),
             encoder=encoder,
-            root=self.root,
+            root=LocalRoot(self.root),
             night_id=own.night_id,
             shard_size=shard_size,
             commit=lambda shard, rows: self.commit(own, shard, rows),
@@ -133,7 +134,7 @@ class Store:
     def commit(self, model: Model, shard: SealedShard, rows: AssetRows, *, move: bool = True) -> None:
         """Catalogue a shard, as the step does."""
         facts = ShardFacts(
-            path=shard.path.relative_to(self.root).as_posix(), sha256=shard.sha256, byte_length=shard.byte_length,
+            path=shard.path, sha256=shard.sha256, byte_length=shard.byte_length,
             encoder=rows.encoder, operating_point_digest=POINT.digest(), operating_point=asdict(POINT),
             night_id=model.night_id, model_version_id=model.model_version_id, sealed_at=AT,
         )  # fmt: skip

@@ -104,6 +104,9 @@ class StoreOptions:
     """After how many seconds a query of `assets sql` is cut."""
     tracking_uri: str = ""
     """MLflow's tracking and registry URI; empty means home/mlflow.db."""
+    shard_root: str = ""
+    """Where images lie: a folder (relative ones below home/data) or a URL of fsspec's such as s3://bucket/prefix (extra
+    `s3`), whose credentials come from the environment; empty means home/data."""
     model_name: str = "personalgen-gan"
     """Name of the registered model."""
     time_zone: str = "UTC"

@@ -3,6 +3,7 @@
 import atexit
 import io
 import json
+import logging
 import os
 import shutil
 import socket
@@ -86,6 +87,28 @@ def postgresql_server():
     finally:
         as_server_user(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+# --- an object store for shards ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_bucket():
+    """The URL of a bucket of an S3 server of the session; the environment leads to it."""
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed: pip install 'personalgen[s3]'")
+    server = pytest.importorskip("moto.server", reason="moto, of the extra dev, is not installed")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with pytest.MonkeyPatch.context() as patch:
+        thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        thread.start()
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*thread.get_host_and_port()))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        import fsspec
+
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("shards")
+        yield "s3://shards"
+        thread.stop()
 
 
 # --- whole nights, for tests/flows and whoever looks at their results; most tests import nothing of this --------------

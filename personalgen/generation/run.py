@@ -8,19 +8,19 @@ as it is. While one shard is drawn, the one before it is packed, sealed and comm
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from personalgen.artifacts import sha256_file, short_digest
+from personalgen.artifacts import short_digest
 from personalgen.embeddings import PreferenceTable
 from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows, events_to_json
 from personalgen.generation.encoders import Encoder, Refused
 from personalgen.generation.overlap import OneBehind, encode_behind
 from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
+from personalgen.generation.roots import ShardRoot
 from personalgen.generation.safety import RefusedAsset, refused_in, with_refused
 from personalgen.generation.sampler import Drawing, Sampler
 from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
@@ -79,16 +79,18 @@ def generate_plan(
     *,
     sampler: Sampler,
     encoder: Encoder,
-    root: Path,
+    root: ShardRoot,
     night_id: int,
     shard_size: int,
     commit: Commit,
     progress: Progress | None = None,
     on_refused: OnRefused = lambda _: None,
+    facts: Mapping[str, Any] | None = None,
 ) -> GenerationSummary:
     """Generate every shard of the plan below `root`, calling `commit(shard, rows)` after each is sealed.
 
     What an encoder refused (`safety.screened`) is told to `on_refused` just before, as often as `commit` is called.
+    `facts` go into every sidecar: with them a shard that was never committed can be adopted later (`steps/repair.py`).
 
     `commit` sees shards in order and must be idempotent: after a kill between sealing and committing, or before the
     night was marked as finished, it is called again with equal rows. `progress(done, total)` counts images, from 0.
@@ -103,7 +105,7 @@ def generate_plan(
                 writer.call(tally.finish, found)
                 continue
             drawn = draw_shard(found, sampler=sampler, encoder=encoder, before_batch=writer.check)
-            writer.call(lambda drawn: tally.finish(seal_shard(drawn)), drawn)
+            writer.call(lambda drawn: tally.finish(seal_shard(drawn, root=root, facts=facts)), drawn)
     return GenerationSummary(
         n_assets=tally.n_assets,
         n_shards=tally.n_shards,
@@ -140,8 +142,8 @@ class _Tally:
 class Missing:
     """A shard that is to be drawn."""
 
-    path: Path
-    """Where nothing lies yet."""
+    path: str
+    """Below the root, where nothing lies yet."""
     told: PreferenceTable
     """Row k is what the model is told for the k-th image."""
     columns: Mapping[str, Any]
@@ -158,7 +160,7 @@ class Drawn:
 
 
 def find_shard(
-    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, root: Path
+    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, root: ShardRoot
 ) -> GeneratedShard | Missing:
     """Return the shard that an earlier attempt sealed with the same images, or else what is to be drawn.
 
@@ -168,12 +170,11 @@ def find_shard(
     rows = request.plan.rows[piece.start : piece.stop]
     told = PreferenceTable.side_by_side([request.told(rows, variant) for variant in range(request.variants)])
     columns = _planned(request, told, piece, sampler)
-    first = path = root / f"{piece.name}.tar"
-    names = itertools.count(2)
-    while path.exists():
-        if (found := _sealed_earlier(path, columns)) is not None:
+    path, names = f"{piece.name}.tar", itertools.count(2)
+    while (n_bytes := root.size(path)) is not None:
+        if (found := _sealed_earlier(root, path, columns, n_bytes)) is not None:
             return found
-        path = first.with_name(f"{first.stem}-{next(names)}.tar")
+        path = f"{piece.name}-{next(names)}.tar"
     return Missing(path, told, columns)
 
 
@@ -192,7 +193,7 @@ def draw_shard(
     return Drawn(missing, encode_behind(batches(), encoder), encoder)
 
 
-def seal_shard(drawn: Drawn) -> GeneratedShard:
+def seal_shard(drawn: Drawn, *, root: ShardRoot, facts: Mapping[str, Any] | None = None) -> GeneratedShard:
     """Pack and seal a shard that is drawn."""
     columns = drawn.missing.columns
     names = [
@@ -211,7 +212,7 @@ def seal_shard(drawn: Drawn) -> GeneratedShard:
     where = dict(zip(("member", "shard_offset", "byte_length", "crc32"), places, strict=True))
     rows = AssetRows.of_columns({**kept, **where}, encoder=drawn.encoder.name)
     rows = AssetRows(with_refused(rows.table, refused))
-    shard = seal(drawn.missing.path, packed, sidecar=rows.table)
+    shard = seal(root, drawn.missing.path, packed, sidecar=rows.table, facts=facts)
     return GeneratedShard(shard=shard, rows=rows, reused=False, refused=refused)
 
 
@@ -240,19 +241,19 @@ def _planned(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan
     }
 
 
-def _sealed_earlier(path: Path, columns: Mapping[str, Any]) -> GeneratedShard | None:
+def _sealed_earlier(root: ShardRoot, path: str, columns: Mapping[str, Any], n_bytes: int) -> GeneratedShard | None:
     """Return the shard at `path` where it holds exactly the planned assets and its bytes are intact, else None."""
-    found = read_sidecar(path)
-    if found is None or ENCODER_KEY not in found[0].schema.metadata:
+    found = read_sidecar(root, path)
+    if found is None or ENCODER_KEY not in found.rows.schema.metadata:
         return None
-    rows, sha256 = AssetRows(found[0].select(SCHEMA.names)), found[1]
+    rows, sha256 = AssetRows(found.rows.select(SCHEMA.names)), found.sha256
     planned = pa.table({name: columns[name] for name in NATURAL_KEY}, schema=rows.table.select(NATURAL_KEY).schema)
-    refused = refused_in(found[0])
+    refused = refused_in(found.rows)
     if without := {each.natural_key for each in refused}:
         planned = planned.filter([tuple(key.values()) not in without for key in planned.to_pylist()])
-    if not rows.table.select(NATURAL_KEY).equals(planned) or sha256_file(path) != sha256:
+    if not rows.table.select(NATURAL_KEY).equals(planned) or root.sha256(path) != sha256:
         return None
     places = [rows.values(name) for name in ("member", "shard_offset", "byte_length", "crc32")]
     entries = tuple(map(Entry, *places))
-    shard = SealedShard(path=path, sha256=sha256, byte_length=path.stat().st_size, entries=entries)
+    shard = SealedShard(path=path, sha256=sha256, byte_length=n_bytes, entries=entries)
     return GeneratedShard(shard=shard, rows=rows, reused=True, refused=refused)

@@ -1,27 +1,29 @@
-"""Sealed tar shards: whole and on disk, or absent. Readable by tarfile, plain tar and WebDataset.
+"""Sealed tar shards: whole and in their root, or absent. Readable by tarfile, plain tar and WebDataset.
 
-The bytes depend on the members alone (no time, no owner). Order on disk: sidecar Parquet (temp, fsync, rename), then
-the tar (temp, fsync, rename, directory fsync): a sealed tar always has its sidecar. The sidecar names the tar's sha256,
-so that one left by a killed run is told apart from its successor's. The catalogue's transaction comes last (`run.py`).
+The bytes depend on the members alone (no time, no owner). Order: sidecar Parquet, then the tar, each put whole: a
+sealed tar always has its sidecar. The sidecar names the tar's sha256, so that one left by a killed run is told apart
+from its successor's. The catalogue's transaction comes last (`run.py`).
 """
 
 import hashlib
-import os
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from personalgen.artifacts import atomic_path, write_bytes
 from personalgen.errors import ArtifactError, InternalError
+from personalgen.generation.roots import ShardRoot
 
-SHA256_KEY = b"personalgen.sha256"
+FOLDER = "shards"
+"""Below the root."""
+SHA256_KEY, FACTS_KEY = b"personalgen.sha256", b"personalgen.shard"
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 _NAME_BYTES = 100
@@ -55,22 +57,34 @@ class PackedShard:
 
 @dataclass(frozen=True)
 class SealedShard:
-    """A shard that is whole and on disk."""
+    """A shard that is whole and in its root."""
 
-    path: Path
+    path: str
+    """Below the root."""
     sha256: str
     byte_length: int
     entries: tuple[Entry, ...]
 
     @property
-    def sidecar(self) -> Path:
-        """The Parquet file with the rows of this shard."""
+    def sidecar(self) -> str:
+        """Path of the Parquet file with the rows of this shard."""
         return sidecar_of(self.path)
 
 
-def sidecar_of(path: Path) -> Path:
+@dataclass(frozen=True)
+class Sidecar:
+    """What lies beside a tar."""
+
+    rows: pa.Table
+    sha256: str
+    """Of the tar that the rows were written for."""
+    facts: Mapping[str, Any]
+    """What the catalogue knows of the shard as a whole; empty where none were given."""
+
+
+def sidecar_of(path: str) -> str:
     """Return where the rows of the tar at `path` lie."""
-    return path.with_suffix(".parquet")
+    return str(PurePosixPath(path).with_suffix(".parquet"))
 
 
 def pack(members: Sequence[Member]) -> PackedShard:
@@ -95,71 +109,76 @@ def pack(members: Sequence[Member]) -> PackedShard:
     return PackedShard(data=b"".join([*parts, _END]), entries=entries)
 
 
-def seal(path: Path, packed: PackedShard, *, sidecar: pa.Table | None = None) -> SealedShard:
-    """Write `sidecar` and then the tar at `path`, each atomically and durably; return the sealed shard.
+def seal(
+    root: ShardRoot,
+    path: str,
+    packed: PackedShard,
+    *,
+    sidecar: pa.Table | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> SealedShard:
+    """Write `sidecar`, with `facts` about the shard, and then the tar at `path`; return the sealed shard.
 
     Raises:
-        ArtifactError: the disk refused a write; nothing was sealed.
+        ArtifactError: the root refused a write; nothing was sealed.
         InternalError: a shard of this name exists.
     """
-    if path.exists():
+    if root.size(path) is not None:
         raise InternalError(f"{path} is sealed and may be catalogued; it is never overwritten. Nothing was changed.")
     sha256 = hashlib.sha256(packed.data).hexdigest()
     try:
         if sidecar is not None:
-            _write_sidecar(path, sidecar, sha256=sha256)
-        write_bytes(path, packed.data)
-    except OSError as error:
+            put_sidecar(root, path, Sidecar(sidecar, sha256, facts or {}))
+        root.put(path, packed.data)
+    except ArtifactError as error:
         raise ArtifactError(
-            f"shard {path} ({len(packed.data):,} bytes) could not be written: {error}. Free some space or mend the "
-            "disk, then rerun the night: it continues with this shard. Nothing was sealed."
+            f"shard {path} ({len(packed.data):,} bytes) could not be written: {error} Then rerun the night: it "
+            "continues with this shard. Nothing was sealed."
         ) from error
     return SealedShard(path=path, sha256=sha256, byte_length=len(packed.data), entries=packed.entries)
 
 
-def read_member(path: Path, *, offset: int, byte_length: int, crc32: int) -> bytes:
+def read_member(root: ShardRoot, path: str, *, offset: int, byte_length: int, crc32: int) -> bytes:
     """Return one member's bytes after checking them.
 
     Raises:
         ArtifactError: the shard is missing or cut, or the bytes have another CRC.
     """
-    try:
-        with path.open("rb", buffering=0) as stream:
-            data = os.pread(stream.fileno(), byte_length, offset)
-    except OSError as error:
-        raise ArtifactError(
-            f"shard {path} cannot be read: {error}. Restore it from a backup; no image was read."
-        ) from error
+    data = root.read(path, offset=offset, length=byte_length)
     if len(data) != byte_length or zlib.crc32(data) != crc32:
         raise ArtifactError(
-            f"shard {path} holds other bytes at {offset}..{offset + byte_length} than were catalogued ({len(data)} "
-            f"read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore it from a backup; nothing was read."
+            f"shard {path} in {root.url} holds other bytes at {offset}..{offset + byte_length} than were catalogued "
+            f"({len(data)} read, CRC {zlib.crc32(data):08x}, expected {crc32:08x}). Restore it from a backup; nothing "
+            "was read."
         )
     return data
 
 
-def read_sidecar(path: Path) -> tuple[pa.Table, str] | None:
-    """Return the rows of the tar at `path` and the sha256 they were written for; None without a readable sidecar."""
+def read_sidecar(root: ShardRoot, path: str) -> Sidecar | None:
+    """Return what lies beside the tar at `path`; None without a readable sidecar."""
     try:
-        table = pq.read_table(sidecar_of(path))
-        return table, table.schema.metadata[SHA256_KEY].decode()
-    except (OSError, pa.ArrowException, KeyError, TypeError):
+        table = pq.read_table(pa.BufferReader(root.read(sidecar_of(path))))
+        metadata = table.schema.metadata
+        return Sidecar(table, metadata[SHA256_KEY].decode(), json.loads(metadata.get(FACTS_KEY, b"{}")))
+    except (ArtifactError, pa.ArrowException, KeyError, TypeError):
         return None
 
 
-def sweep_temporaries(folder: Path) -> list[Path]:
-    """Remove what killed writers left below `folder` and return it, sorted. Only while no writer runs."""
-    found = sorted(path for path in folder.rglob(".*.tmp") if path.is_file())
+def put_sidecar(root: ShardRoot, path: str, sidecar: Sidecar) -> None:
+    """Write the rows beside the tar at `path`, with its digest and facts in the schema's metadata."""
+    own = {SHA256_KEY: sidecar.sha256.encode(), FACTS_KEY: json.dumps(sidecar.facts, sort_keys=True).encode()}
+    buffer = pa.BufferOutputStream()
+    table = sidecar.rows.replace_schema_metadata({**(sidecar.rows.schema.metadata or {}), **own})
+    pq.write_table(table, buffer, compression="zstd")
+    root.put(sidecar_of(path), buffer.getvalue().to_pybytes())
+
+
+def sweep_temporaries(root: ShardRoot) -> list[str]:
+    """Remove what killed writers left and return it, sorted. Only while no writer runs."""
+    found = root.temporaries(FOLDER)
     for path in found:
-        path.unlink()
+        root.remove(path)
     return found
-
-
-def _write_sidecar(path: Path, table: pa.Table, *, sha256: str) -> None:
-    """Write the rows beside the tar-to-be, with the tar's digest in the schema's metadata."""
-    metadata = {**(table.schema.metadata or {}), SHA256_KEY: sha256.encode()}
-    with atomic_path(sidecar_of(path)) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
 def _headers(names: Sequence[str], sizes: NDArray[np.int64]) -> NDArray[np.uint8]:

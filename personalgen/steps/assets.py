@@ -69,7 +69,8 @@ def image_bytes(workspace: Workspace, asset_id: int) -> tuple[bytes, str]:
     """
     found = read.asset(workspace.engine, asset_id)
     data = read_member(
-        workspace.shard_root / found.shard_path,
+        workspace.shard_root,
+        found.shard_path,
         offset=found.shard_offset,
         byte_length=found.byte_length,
         crc32=found.crc32,
@@ -94,7 +95,8 @@ def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
 def _write_image(workspace: Workspace, out: Path, placed: PlacedAsset) -> str:
     """Write one image; return its path relative to `out`."""
     data = read_member(
-        workspace.shard_root / placed.shard_path,
+        workspace.shard_root,
+        placed.shard_path,
         offset=placed.shard_offset,
         byte_length=placed.byte_length,
         crc32=placed.crc32,

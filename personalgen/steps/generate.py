@@ -145,7 +145,7 @@ def _draw(
     The third result counts the images that the catalogue did not know yet.
     """
     options = workspace.settings.generation
-    sweep_temporaries(workspace.shard_root / "shards")
+    sweep_temporaries(workspace.shard_root)
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
     told = told_of(workspace, night, embedded, workspace.model_folder(model.model_version_id))
     by_hand = run_id is None
@@ -306,7 +306,7 @@ def _commit(
 ) -> int:
     """Catalogue a sealed shard and its rows, as one; return how many images are new."""
     facts = ShardFacts(
-        path=shard.path.relative_to(workspace.shard_root).as_posix(),
+        path=shard.path,
         sha256=shard.sha256,
         byte_length=shard.byte_length,
         encoder=rows.encoder,

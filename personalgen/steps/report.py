@@ -23,6 +23,7 @@ from personalgen.evaluation import (
     write_report,
 )
 from personalgen.generation.sampler import Sampler
+from personalgen.generation.shards import FOLDER
 from personalgen.histories import History
 from personalgen.models import load_card, load_generator
 from personalgen.registry.run import Run
@@ -176,7 +177,7 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
         "already_done": already_done,
         "version": stage_result(night, Registered).version,
         "model_name": workspace.settings.store.model_name,
-        "shards": str(workspace.shard_root / "shards"),
+        "shards": f"{workspace.shard_root.url}/{FOLDER}",
         "quarantine": str(Path(night.prepared) / QUARANTINE),
         "report": reported.html,
         "sheet": reported.sheet,

@@ -14,6 +14,7 @@ from personalgen.catalogue.migrations import upgrade
 from personalgen.catalogue.rows import LiveRelease
 from personalgen.config import Settings
 from personalgen.errors import CatalogueError
+from personalgen.generation.roots import ShardRoot, open_root
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
 
@@ -53,10 +54,10 @@ class Workspace:
         """Folder of everything but mlflow.db."""
         return self.settings.root / "data"
 
-    @property
-    def shard_root(self) -> Path:
-        """Folder below which shard paths are relative."""
-        return self.data
+    @cached_property
+    def shard_root(self) -> ShardRoot:
+        """Where shards lie; their paths are relative to it."""
+        return open_root(self.settings.store.shard_root, default=self.data)
 
     @cached_property
     def engine(self) -> Engine:

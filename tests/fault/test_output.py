@@ -16,6 +16,7 @@ from personalgen.catalogue import engine as engine_module
 from personalgen.catalogue.schema import asset, shard
 from personalgen.errors import ArtifactError, CatalogueError
 from personalgen.generation.encoders import choose_encoder
+from personalgen.generation.roots import LocalRoot
 from personalgen.generation.shards import sweep_temporaries
 
 N_IMAGES, SHARD_SIZE = 40, 8
@@ -63,7 +64,7 @@ def catalogued(store):
 
 def ends_whole(store, model):
     """Run again where nothing is in the way any more: every image once, every file known, nothing left over."""
-    sweep_temporaries(store.root)
+    sweep_temporaries(LocalRoot(store.root))
     write_all(store, model)
     paths, n_assets = catalogued(store)
     tars = sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*.tar"))

@@ -35,6 +35,7 @@ WITHOUT_EFFECT = {
     "store.catalogue_analyst_url",
     "store.sql_timeout_sec",
     "store.tracking_uri",
+    "store.shard_root",
     "store.model_name",
     "store.time_zone",
 }
