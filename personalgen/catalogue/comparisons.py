@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, or_, select
+from sqlalchemy import Connection, Engine, and_, or_, select
 
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
@@ -58,11 +58,6 @@ def comparisons(
         query = query.where(or_(and_(left == one, right == other), and_(left == other, right == one)))
     with reading(engine) as connection:
         return tuple(BlindChoice(**row._asdict()) for row in connection.execute(query))
-
-
-def delete_comparisons(connection: Connection, user_key: int) -> int:
-    """Delete the choices about a person's pictures, inside the caller's transaction; return how many there were."""
-    return connection.execute(delete(comparison).where(comparison.c.user_key == user_key)).rowcount
 
 
 def _row(facts: ComparisonFacts, night_id: int, user_key: int, at: datetime) -> dict[str, Any]:

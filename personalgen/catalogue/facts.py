@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Action = Literal["promote", "hold", "rollback", "manual"]
-NightStatus = Literal["running", "done", "failed"]
+NightStatus = Literal["running", "done", "failed", "deleted"]
 Winner = Literal["left", "right", "tie"]
 VoteSource = Literal["terminal", "notebook", "gallery"]
 
@@ -126,6 +126,10 @@ class ForgottenFacts:
     """The person's part of the recommender's sums was subtracted to the bit; False: built anew, or there were none."""
     removed: Mapping[str, int]
     """How many of each kind of thing were deleted, such as {"preference tables": 3, "affinity state": 1}."""
+    erased_as: str = ""
+    """What stands in the place of the id from now on; empty leaves the id as it is."""
+    receipt: Mapping[str, Any] | None = None
+    """What was removed where, and what remains, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Final
 
 TABLES: Final = frozenset({
-    "asset", "comparison", "forgotten", "item", "item_neighbour", "live_release", "model_promotion", "model_version",
-    "night", "quarantine", "recommendation", "refused", "shard", "user", "user_current", "user_neighbour",
-    "user_variant",
+    "asset", "comparison", "erasure", "forgotten", "item", "item_neighbour", "live_release", "model_promotion",
+    "model_version", "night", "night_deletion", "quarantine", "recommendation", "refused", "removal", "shard", "user",
+    "user_current", "user_neighbour", "user_variant",
 })  # fmt: skip
 TABLE_FUNCTIONS: Final = frozenset({"json_each"})
 HIDDEN_COLUMNS: Final = frozenset({("model_version", "folder"), ("quarantine", "path"), ("user_current", "condition")})

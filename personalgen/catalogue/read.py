@@ -137,7 +137,7 @@ def silent_users(engine: Engine) -> frozenset[int]:
 
 
 def forgotten_user_ids(engine: Engine) -> frozenset[str]:
-    """Return the ids of users who were forgotten: whatever a source says of them is not to be read."""
+    """Return what the catalogue knows users by who were forgotten: a digest, or the id while they are being erased."""
     with reading(engine) as connection:
         return frozenset(connection.scalars(select(schema.user.c.user_id).where(schema.user.c.forgotten)))
 
@@ -191,6 +191,13 @@ def count_assets(engine: Engine, user_id: str) -> int:
     """Return how many assets a user has, of all models."""
     with reading(engine) as connection:
         return connection.scalar(select(func.count()).select_from(_assets_of(user_id).subquery())) or 0
+
+
+def shard_sizes(engine: Engine) -> dict[str, int]:
+    """Return the size in bytes of every catalogued shard by its path below the shard root."""
+    with reading(engine) as connection:
+        rows = connection.execute(select(_shards.path, _shards.byte_length))
+        return {row.path: row.byte_length for row in rows}
 
 
 def night_counts(engine: Engine, night_id: int) -> NightCounts:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Engine, select
 
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
@@ -58,8 +58,3 @@ def were_refused(
             )
             known.update(tuple(row) for row in connection.execute(query))
     return np.array([key in known for key in asked], dtype=np.bool_)
-
-
-def delete_refused(connection: Connection, user_key: int) -> int:
-    """Delete what is known of a person here; return how many rows there were."""
-    return connection.execute(delete(refused).where(refused.c.user_key == user_key)).rowcount

@@ -189,6 +189,10 @@ class Forgotten:
     """When the recommender was first solved without this person; None: not yet."""
     coefficients_day: date | None
     """The day of the night that did."""
+    erased_at: datetime | None
+    """When the last of it was done; None in lines from before there were receipts."""
+    receipt: Mapping[str, Any] | None
+    """What was removed where, and what remains."""
 
 
 @dataclass(frozen=True)

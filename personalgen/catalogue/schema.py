@@ -58,7 +58,7 @@ night = Table(
 )
 """A logical unit of work: (source, as_of, source digest, config digest). Attempts and runs are columns, never keys.
 
-status: running, done or failed."""
+status: running, done, failed or deleted."""
 
 model_version = Table(
     "model_version",
@@ -184,12 +184,15 @@ user_current = Table(
     METADATA,
     Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
     Column("user_key", BigInteger, ForeignKey("user.user_key"), primary_key=True, autoincrement=False),
-    Column("asset_id", BigInteger, ForeignKey("asset.asset_id"), nullable=False),
+    Column("asset_id", BigInteger, ForeignKey("asset.asset_id"), nullable=False, index=True),
     Column("previous_asset_id", BigInteger),
     Column("condition", LargeBinary, nullable=False),
     Column("changed_night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
 )
-"""The asset (variant 0) that stands for a user under a generator, and its condition (little-endian float32)."""
+"""The asset (variant 0) that stands for a user under a generator, and its condition (little-endian float32).
+
+The index is for deleting assets: without it the database reads this whole table for each of them, to find out whether
+one points there."""
 
 user_variant = Table(
     "user_variant",
@@ -360,10 +363,48 @@ forgotten = Table(
     Column("removed", Json, nullable=False),
     Column("coefficients_night_id", BigInteger, ForeignKey("night.night_id")),
     Column("coefficients_at", UtcDateTime),
+    Column("erased_at", UtcDateTime),
+    Column("receipt", Json),
     sqlite_autoincrement=True,
 )
-"""Every request to forget a person: one line each, never changed but for the last two columns, which are filled once.
+"""Every request to forget a person: one line each, never changed but for the coefficients, which are filled once.
 
 statistics_exact: the person's part of the recommender's sums was subtracted to the bit; False: they were built anew, or
 there were none. removed: how many of each kind of thing were deleted. coefficients_night_id, coefficients_at: the first
-night that solved the recommender without this person; null until then."""
+night that solved the recommender without this person; null until then. erased_at, receipt: when the last of it was
+done, and what was removed where and what remains; null in lines from before there were receipts."""
+
+erasure = Table(
+    "erasure",
+    METADATA,
+    Column("user_key", BigInteger, ForeignKey("user.user_key"), primary_key=True, autoincrement=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("removed", Json, nullable=False),
+)
+"""Who is being erased: the intent, written before anything is removed. The line of `forgotten` takes its place.
+
+removed: how many of each kind of thing are gone so far; a run that was cut off is gone on from here."""
+
+removal = Table(
+    "removal",
+    METADATA,
+    Column("path", Text, primary_key=True),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
+"""Files of the shard root that no row names any more: to be removed. The row goes when the file has gone."""
+
+night_deletion = Table(
+    "night_deletion",
+    METADATA,
+    Column("night_deletion_id", BigKey, primary_key=True),
+    Column("night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("removed", Json, nullable=False),
+    Column("finished_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+"""Every night that was deleted: its rows went with this line, its files before `finished_at`."""

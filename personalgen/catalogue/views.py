@@ -92,7 +92,8 @@ LEFT JOIN night n ON n.night_id = r.night_id
 
 _FORGOTTEN = """
 SELECT f.forgotten_id, f.user_key, f.requested_at, f.actor, f.reason, f.statistics_exact,
-       CAST(f.removed AS TEXT) AS removed, f.coefficients_at, n.day AS coefficients_day
+       CAST(f.removed AS TEXT) AS removed, f.coefficients_at, n.day AS coefficients_day, f.erased_at,
+       CAST(f.receipt AS TEXT) AS receipt
 FROM forgotten f
 LEFT JOIN night n ON n.night_id = f.coefficients_night_id
 """
@@ -146,7 +147,8 @@ v_recommendations: one row a user and rank (1 the best): an item they may like n
 v_item_neighbours, v_user_neighbours: one row an item or user and rank (1 the nearest): who or what is liked alike.
     Silent people (opted out, not listed, forgotten) are in neither view of people, on neither side.
 v_forgotten: one row a request to forget a person, who is named by `user_key` alone. `removed` is JSON: how many of each
-    kind of thing were deleted; `coefficients_at`: when the recommender was first solved without them (null: not yet).
+    kind of thing were deleted; `coefficients_at`: when the recommender was first solved without them (null: not yet);
+    `erased_at` and `receipt` (JSON): when the last of it was done, what was removed where, and what remains.
 v_comparisons: one row a blind choice of a voter (`winner`: left, right or tie) between two models' pictures for a user.
     The versions are null for a snapshot, which has none, and for a challenger that is not registered yet;
     `left_generator` and `right_generator` name the weights in any case. `chosen_version` is null for a tie too.
@@ -200,6 +202,7 @@ v_forgotten = table(
     "v_forgotten", column("forgotten_id", Integer), column("user_key", Integer), column("requested_at", UtcDateTime),
     column("actor", String), column("reason", String), column("statistics_exact", Boolean),
     column("removed", JsonText), column("coefficients_at", UtcDateTime), column("coefficients_day", Date),
+    column("erased_at", UtcDateTime), column("receipt", JsonText),
 )  # fmt: skip
 v_comparisons = table(
     "v_comparisons", column("comparison_id", Integer), column("user_id", String), column("winner", String),

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
 
 from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
-from personalgen.catalogue.comparisons import delete_comparisons
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import (
     ForgottenFacts,
@@ -25,20 +24,16 @@ from personalgen.catalogue.facts import (
     QuarantineFacts,
     Ranked,
 )
+from personalgen.catalogue.people import delete_people
 from personalgen.catalogue.ranked import ITEM_NEIGHBOURS, RECOMMENDATIONS, USER_NEIGHBOURS, Kind, replace_ranked
-from personalgen.catalogue.refusals import delete_refused
 from personalgen.catalogue.schema import (
-    asset,
+    erasure,
     forgotten,
     item,
     model_version,
     night,
     quarantine,
-    recommendation,
     user,
-    user_current,
-    user_neighbour,
-    user_variant,
 )
 from personalgen.errors import CatalogueError, NotFoundError
 
@@ -189,8 +184,8 @@ def replace_user_neighbours(engine: Engine, night_id: int, found: Ranked) -> int
 def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> int:
     """Write a line of the ledger and return its id; the person is silent from then on.
 
-    Their recommendations and neighbours, they as anybody's neighbour, and blind choices about their pictures are
-    deleted with it and counted in `removed`.
+    What the tables hold of them is deleted with it and counted in `removed`, with what their erasure counted, which
+    ends with it. With `erased_as` the id goes, too.
 
     Raises:
         NotFoundError: there is no such user.
@@ -199,31 +194,23 @@ def record_forgotten(engine: Engine, facts: ForgottenFacts, *, at: datetime) -> 
         user_key = connection.scalar(select(user.c.user_key).where(user.c.user_id == facts.user_id))
         if user_key is None:
             raise NotFoundError(f"There is no user {facts.user_id!r} in the catalogue. Nothing was changed.")
-        connection.execute(update(user).where(user.c.user_key == user_key).values(forgotten=True))
-        line = {name: value for name, value in asdict(facts).items() if name != "user_id"}
-        line["removed"] = {
-            **facts.removed,
-            **_delete_ranked(connection, user_key),
-            **_delete_known(connection, user_key),
-            "blind choices": delete_comparisons(connection, user_key),
-            "refused images": delete_refused(connection, user_key),
-        }
-        result = connection.execute(insert(forgotten).values(**line, user_key=user_key, requested_at=at))
+        deleted = delete_people(connection, [user_key])[user_key]
+        begun = connection.execute(select(erasure).where(erasure.c.user_key == user_key)).first()
+        connection.execute(delete(erasure).where(erasure.c.user_key == user_key))
+        fresh = {"user_id": facts.erased_as} if facts.erased_as else {}
+        connection.execute(update(user).where(user.c.user_key == user_key).values(forgotten=True, **fresh))
+        line = {name: value for name, value in asdict(facts).items() if name not in {"user_id", "erased_as"}}
+        line["removed"] = _sum(facts.removed, begun.removed if begun else {}, deleted)
+        line["requested_at"] = begun.requested_at if begun else at
+        line["erased_at"] = at if facts.receipt is not None else None
+        result = connection.execute(insert(forgotten).values(**line, user_key=user_key))
         return int((result.inserted_primary_key or (0,))[0])
 
 
-def _delete_known(connection: Connection, user_key: int) -> dict[str, int]:
-    """Delete a person's present conditions, segment and the events behind their assets; return counts by kind."""
-    generators = select(model_version.c.generator_digest)  # names the first column of each key
-
-    def own(table: Table) -> ColumnElement[bool]:
-        return table.c.generator_digest.in_(generators) & (table.c.user_key == user_key)
-
-    connection.execute(delete(user_variant).where(own(user_variant)))
-    conditions = connection.execute(delete(user_current).where(own(user_current)))
-    connection.execute(update(user).where(user.c.user_key == user_key).values(segment=None))
-    events = connection.execute(update(asset).where(own(asset)).values(top_events=[]))
-    return {"conditions": conditions.rowcount, "assets' events in SQL": events.rowcount}
+def _sum(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of counts by kind, zeros included."""
+    kinds = [kind for each in counts for kind in each]
+    return {kind: sum(each.get(kind, 0) for each in counts) for kind in kinds}
 
 
 def complete_forgotten(engine: Engine, night_id: int, *, at: datetime) -> int:
@@ -269,18 +256,6 @@ def _replace(engine: Engine, kind: Kind, night_id: int, found: Ranked) -> int:
 def _check_night(connection: Connection, night_id: int) -> None:
     if connection.scalar(select(night.c.night_id).where(night.c.night_id == night_id)) is None:
         raise NotFoundError(f"There is no night {night_id} in the catalogue. Nothing was changed.")
-
-
-def _delete_ranked(connection: Connection, user_key: int) -> dict[str, int]:
-    """Delete what is recommended to a user, whom they are like and who is like them; return how many rows of each."""
-    theirs = delete(recommendation).where(recommendation.c.user_key == user_key)
-    alike = delete(user_neighbour).where(
-        or_(user_neighbour.c.user_key == user_key, user_neighbour.c.neighbour_key == user_key)
-    )
-    return {
-        "recommendations": connection.execute(theirs).rowcount,
-        "neighbours": connection.execute(alike).rowcount,
-    }
 
 
 def _stored_users(connection: Connection, user_ids: Sequence[str]) -> dict[str, tuple[int, _Person]]:

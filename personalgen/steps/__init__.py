@@ -3,7 +3,7 @@
 from personalgen.steps.choices import Outcome, Pairs, outcome, read_choices, store_choices
 from personalgen.steps.embed import Embedded, embed
 from personalgen.steps.evaluate import Evaluated, evaluate
-from personalgen.steps.forget import ForgottenPerson, forget
+from personalgen.steps.forget import ForgottenPerson, finish_erasures, forget, forget_people
 from personalgen.steps.generate import Generated, generate
 from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.prepare import prepare
@@ -42,7 +42,9 @@ __all__ = [
     "combinations",
     "embed",
     "evaluate",
+    "finish_erasures",
     "forget",
+    "forget_people",
     "generate",
     "is_done",
     "outcome",

@@ -1,42 +1,38 @@
-"""Forgets a person: subtracted from what was learnt, taken out of every table that nights keep, with a ledger line."""
+"""Forgets people: out of what was learnt, every table and every shard, with an intent, a ledger line and a receipt.
+
+The intent comes first and goes with the ledger's line, so that a run which was cut anywhere is gone on with: by the
+same command, by `repair`, or by the next `prepare`.
+"""
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personalgen.affinity import AffinityState
-from personalgen.artifacts import atomic_path, digest_of, read_manifest, seal_folder
-from personalgen.catalogue import read, write
+from personalgen.artifacts import digest_of
+from personalgen.catalogue import erasures, read, write
+from personalgen.catalogue.compact import has_residue, rewrite
+from personalgen.catalogue.erasures import Erasing
 from personalgen.catalogue.facts import ForgottenFacts
 from personalgen.errors import ArtifactError
 from personalgen.histories import History
 from personalgen.recommenders.base import Forgetting
 from personalgen.recommenders.by_size import NextItemModel
 from personalgen.recommenders.stored import load_recommender
-from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
+from personalgen.steps.erase_images import erase_images
+from personalgen.steps.erased_ids import name_in_catalogue, own_key
+from personalgen.steps.forget_files import forget_in_files, remove_sheets, sheets_of
+from personalgen.steps.receipt import Receipt, receipt_of
 from personalgen.steps.state import AFFINITY, Kept, history_of, kept_state, publish, save_new, state_folder
-from personalgen.steps.vote import forget_in_pairs
 from personalgen.steps.workspace import Workspace
-from personalgen.training.job import PAIRS
+from personalgen.tables.forgotten import ERASED, erased_name
 
-_TABLES = {
-    "embed/**/*.parquet": ("user_id",),
-    "recommend/**/*.parquet": ("user_id",),
-    f"recommend/{RECOMMENDATIONS}": ("id",),
-    f"recommend/{USER_NEIGHBOURS}": ("id", "found"),
-}
-"""Tables below a night's folder, and the columns in which they may name a person."""
-_MADE_AGAIN = (f"train/{PAIRS}", "plan-*.parquet", "manual-*.parquet", "embed/*/recommender")
-"""What a night makes again if it is needed: what to train on, whom to draw for, and what a model was told by."""
-_MARK = "forgetting.tmp"
-"""Stands in a prepared folder while it is rewritten: its seal does not fit then."""
+_MARK = ".catalogue-to-rewrite"
+"""Stands below data while ids are being taken out of the catalogue's file."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,7 @@ class ForgottenPerson:
     """How many of each kind of thing were rewritten without the person, or deleted."""
     recommender: str
     """When the recommender will have forgotten the person; empty where it had learnt nothing."""
-    n_assets: int
-    """Images of the person that still lie in shards; nobody is shown them."""
+    receipt: Receipt
 
 
 def forget(workspace: Workspace, user_id: str, *, reason: str, actor: str) -> ForgottenPerson:
@@ -58,55 +53,120 @@ def forget(workspace: Workspace, user_id: str, *, reason: str, actor: str) -> Fo
     Raises:
         NotFoundError: the catalogue knows no such user.
     """
-    engine = workspace.engine
-    read.user_key(engine, user_id)  # raises for whom nobody knows
-    removed: Counter[str] = Counter()
-    when = _from_state(workspace, user_id, removed)
-    for path in sorted((workspace.data / "prepared").glob("*/manifest.json")):
-        removed["prepared tables"] += _from_prepared(path.parent, user_id)
-    for pattern, columns in _TABLES.items():
-        for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
-            removed["tables of nights"] += _from_table(path, user_id, columns)
-    for pattern in _MADE_AGAIN:
-        for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            removed["files that are made again"] += 1
-    removed["blind pairs"] += forget_in_pairs(workspace, user_id)
+    return forget_people(workspace, [user_id], reason=reason, actor=actor)[0]
+
+
+def forget_people(
+    workspace: Workspace, user_ids: Sequence[str], *, reason: str, actor: str
+) -> tuple[ForgottenPerson, ...]:
+    """Forget people in the order given, all in one go: each table and each shard is rewritten once.
+
+    Raises:
+        NotFoundError: the catalogue does not know one of them. Nothing was changed.
+        ConfigError: the key by which erased people are recognised is missing. Nothing was changed.
+    """
+    key = own_key(workspace)
+    names = {name_in_catalogue(workspace, user_id, key): user_id for user_id in user_ids}
+    erasures.begin_erasures(workspace.engine, list(names), actor=actor, reason=reason, at=workspace.now())
+    done = _finish(workspace, key, names)
+    return tuple(done[user_id] for user_id in dict.fromkeys(user_ids))
+
+
+def finish_erasures(workspace: Workspace) -> tuple[ForgottenPerson, ...]:
+    """Go on with what an earlier run was cut in; return who was forgotten now."""
+    if not erasures.open_erasures(workspace.engine):
+        if (workspace.data / _MARK).exists():
+            _rewrite(workspace)
+        return ()
+    return tuple(_finish(workspace, own_key(workspace), {}).values())
+
+
+def _finish(workspace: Workspace, key: bytes, ids: Mapping[str, str]) -> dict[str, ForgottenPerson]:
+    """Carry out all intents; `ids` are those of people whom the catalogue knows by another name."""
+    people = {ids.get(one.user_id, one.user_id): one for one in erasures.open_erasures(workspace.engine)}
+    images = erase_images(workspace, [one.user_key for one in people.values()])
+    counts: dict[str, Counter[str]] = {user_id: Counter() for user_id in people}
+    forgot = _from_state(workspace, list(people), counts)
+    for user_id, own in forget_in_files(workspace, people).items():
+        counts[user_id].update(own)
+    sheets = sheets_of(workspace, people)
+    remove_sheets(workspace, {folder for folders in sheets.values() for folder in folders})
+    (workspace.data / _MARK).touch()
+    done = {}
+    for user_id, one in people.items():
+        receipt = receipt_of(
+            workspace,
+            one,
+            shards=images.shards_of.get(one.user_key, []),
+            sheets=sheets.get(user_id, []),
+            unread=images.unread,
+            forgot=forgot.get(user_id),
+        )
+        facts = _facts(workspace, one, user_id, key, counts[user_id], receipt, forgot.get(user_id))
+        ledger_id = write.record_forgotten(workspace.engine, facts, at=workspace.now())
+        line = next(each for each in read.forgotten(workspace.engine) if each.forgotten_id == ledger_id)
+        done[user_id] = ForgottenPerson(ledger_id, dict(line.removed), forgot.get(user_id, ""), receipt)
+    _rewrite(workspace, only_with=people)
+    return done
+
+
+def _facts(
+    workspace: Workspace,
+    one: Erasing,
+    user_id: str,
+    key: bytes,
+    removed: Mapping[str, int],
+    receipt: Receipt,
+    forgot: Forgetting | None,
+) -> ForgottenFacts:
+    """Return what the ledger's line says, which takes the place of the intent."""
     kept = kept_state(workspace)
-    facts = ForgottenFacts(
-        user_id=user_id,
-        actor=actor,
-        reason=reason,
-        statistics_exact=kept is not None and digest_of(user_id) in kept.subtracted and when is not Forgetting.NEXT_FIT,
+    subtracted = kept is not None and digest_of(user_id) in kept.subtracted
+    return ForgottenFacts(
+        user_id=one.user_id,
+        actor=one.actor,
+        reason=one.reason,
+        statistics_exact=subtracted and forgot is not Forgetting.NEXT_FIT,
         removed={kind: count for kind, count in removed.items() if count},
+        erased_as=one.user_id if one.user_id.startswith(ERASED) else erased_name(user_id, key),
+        receipt=receipt.as_dict(),
     )
-    ledger_id = write.record_forgotten(engine, facts, at=workspace.now())
-    line = next(one for one in read.forgotten(engine) if one.forgotten_id == ledger_id)
-    return ForgottenPerson(ledger_id, dict(line.removed), when or "", read.count_assets(engine, user_id))
 
 
-def _from_state(workspace: Workspace, user_id: str, removed: "Counter[str]") -> Forgetting | None:
-    """Take a person out of the state; return when the recommender will have forgotten, None where it knew nothing.
+def _rewrite(workspace: Workspace, *, only_with: Iterable[str] = ()) -> None:
+    """Rewrite the catalogue's file where deleted rows are still in it; with ids, only where one of them is."""
+    ids = list(only_with)
+    if not ids or has_residue(workspace.engine, ids):
+        rewrite(workspace.engine)
+    (workspace.data / _MARK).unlink(missing_ok=True)
 
-    A state that no night would go on from is deleted: the next one builds it without the person.
+
+def _from_state(
+    workspace: Workspace, people: Sequence[str], counts: Mapping[str, Counter[str]]
+) -> dict[str, Forgetting]:
+    """Take people out of the state; return when the recommender will have forgotten each whom it knew.
+
+    A state that no night would go on from is deleted: the next one builds it without them.
     """
     folder, kept = state_folder(workspace), kept_state(workspace)
     if not folder.is_dir():
-        return None
+        return {}
     found = _whole_state(workspace, kept) if kept else None
     if kept is None or found is None:
         shutil.rmtree(folder)
-        removed["state, which the next night builds"] = 1
-        return Forgetting.NEXT_FIT
+        for own in counts.values():
+            own["state, which the next night builds"] = 1
+        return dict.fromkeys(people, Forgetting.NEXT_FIT)
     affinity, history, model = found
-    when, name, subtracted = None, kept.recommender, kept.subtracted
-    person = history.where(history.user_index == _place(history, user_id))
-    if len(person.weight):
-        when = model.forget(person)
-        name, subtracted = save_new(folder, model), (*subtracted, digest_of(user_id))
-    parts = tuple(part.folder for part in affinity.forget([user_id]).parts)
+    known = [user_id for user_id in people if _events(history, [user_id]).any()]
+    when, name, subtracted = {}, kept.recommender, kept.subtracted
+    if known:
+        when = dict.fromkeys(known, model.forget(history.where(_events(history, known))))
+        name, subtracted = save_new(folder, model), (*subtracted, *map(digest_of, known))
+    parts = tuple(part.folder for part in affinity.forget(people).parts)
     publish(workspace, replace(kept, recommender=name, parts=parts, subtracted=subtracted), None)
-    removed["affinity state"] = 1
+    for own in counts.values():
+        own["affinity state"] = 1
     return when
 
 
@@ -122,39 +182,7 @@ def _whole_state(workspace: Workspace, kept: Kept) -> tuple[AffinityState, Histo
     return (affinity, history, model) if tuple(part.folder for part in affinity.parts) == kept.parts else None
 
 
-def _place(history: History, user_id: str) -> int:
-    return history.user_ids.index(user_id) if user_id in history.user_ids else -1
-
-
-def _from_prepared(folder: Path, user_id: str) -> bool:
-    """Rewrite a sealed folder without the person, and seal it again; return whether the person was there."""
-    mark = folder / _MARK
-    was_cut, found = mark.exists(), False
-    for path in sorted(folder.glob("*.parquet")):
-        if _names(path, user_id, ("user_id",)).any():
-            mark.touch()
-            found = _from_table(path, user_id, ("user_id",))
-    if mark.exists():
-        seal_folder(folder, read_manifest(folder) or {})
-        mark.unlink()
-    return found or was_cut
-
-
-def _names(path: Path, user_id: str, columns: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Return which rows of a table name the person."""
-    table = pq.read_table(path, columns=[name for name in columns if name in pq.read_schema(path).names])
-    own = np.zeros(len(table) if table.column_names else 0, dtype=np.bool_)
-    for name in table.column_names:
-        own |= pc.fill_null(pc.equal(table[name].cast(pa.string()), user_id), fill_value=False).to_numpy()
-    return own
-
-
-def _from_table(path: Path, user_id: str, columns: tuple[str, ...]) -> bool:
-    """Rewrite a table without the rows that name the person; return whether there were any."""
-    own = _names(path, user_id, columns)
-    if not own.any():
-        return False
-    table = pq.read_table(path)
-    with atomic_path(path) as temporary:
-        pq.write_table(table.filter(pa.array(~own)), temporary, compression="zstd")
-    return True
+def _events(history: History, people: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which events are these people's."""
+    places = np.flatnonzero(np.isin(np.array(history.user_ids, dtype=object), list(people)))
+    return np.isin(history.user_index, places)

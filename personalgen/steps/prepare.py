@@ -12,6 +12,8 @@ from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import ItemFacts, NightFacts, QuarantineFacts
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
+from personalgen.steps.erased_ids import people_not_read
+from personalgen.steps.forget import finish_erasures
 from personalgen.steps.night import Night, from_json
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import Prepared, PreparedTables, SourceOptions, load_prepared, prepare_tables, split_of
@@ -31,6 +33,8 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
             changed in any of these cases.
     """
     settings = workspace.settings
+    if workspace.has_catalogue:
+        finish_erasures(workspace)
     newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
     tables = prepare_tables(
         source_of(workspace),
@@ -40,7 +44,7 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
         as_of=as_of,
         now=workspace.now(),
         not_before=newest,
-        forgotten=read.forgotten_user_ids(workspace.engine) if workspace.has_catalogue else frozenset(),
+        forgotten=people_not_read(workspace),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     _require_own_source(workspace)

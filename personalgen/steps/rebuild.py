@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from personalgen.affinity import AffinityOptions, AffinityState
-from personalgen.catalogue import read
 from personalgen.embeddings.fields import KNOWN_EVENTS
 from personalgen.errors import ConfigError, PushDownError
+from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.prepare import source_of
 from personalgen.steps.workspace import Workspace
 from personalgen.tables.all_events import AllEvents, open_all_events
@@ -59,7 +59,7 @@ def rebuild(workspace: Workspace, folder: Path, *, as_of: datetime | None = None
         limits=settings.limits,
         as_of=as_of,
         now=now,
-        forgotten=read.forgotten_user_ids(workspace.engine) if workspace.has_catalogue else frozenset(),
+        forgotten=people_not_read(workspace),
         folder=folder,
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     ) as events:

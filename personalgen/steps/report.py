@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from personalgen.artifacts import write_json
 from personalgen.catalogue import read, write
 from personalgen.evaluation import (
     Figure,
@@ -46,6 +47,8 @@ from personalgen.worlds import find_world
 
 _FIGURES = ("kid", "fit_", "npg", "before_", "ndcg")
 """How the facts begin that the page shows as figures, with their controls, in a table of their own."""
+SHEET, SHOWN, HTML = "contact_sheet.png", "contact_sheet.json", "report.html"
+"""Below a report's folder; SHOWN is the list of ids that stand in the sheet."""
 _SHEET_USERS, _SHEET_HISTORY, _SHEET_IMAGES = 8, 6, 6
 
 
@@ -115,7 +118,7 @@ def _report(
         )
     world = workspace.settings.world.name
     html = write_report(
-        folder / "report.html",
+        folder / HTML,
         title=f"Night of {night.day}",
         subtitle=f"{night.source} · events before {night.as_of}",
         figures=[*_figures(Path(evaluated.table)), *recommendation_figures(recommended)],
@@ -128,9 +131,7 @@ def _report(
     run.log_artifact(html)
     if sheet is not None:
         run.log_image(sheet, key="contact_sheet")
-    return Reported(
-        html=str(html), sheet=str(folder / "contact_sheet.png") if sheet is not None else "", summary=summary
-    )
+    return Reported(html=str(html), sheet=str(folder / SHEET) if sheet is not None else "", summary=summary)
 
 
 def _plots(night: Night, evaluated: Evaluated) -> list[ReportPlot]:
@@ -271,7 +272,8 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
             for user_id, n_events, row, generated in zip(shown.user_ids, shown.n_events, rows, images, strict=True)
         ]
     )
-    write_png(folder / "contact_sheet.png", sheet)
+    write_json(folder / SHOWN, list(shown.user_ids))  # before the sheet: whom it shows is always known
+    write_png(folder / SHEET, sheet)
     return np.asarray(sheet)
 
 

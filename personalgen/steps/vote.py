@@ -1,6 +1,8 @@
 """Prepares blind pairs: pictures of tonight's challenger beside those of what it started from, for people held out."""
 
 import shutil
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,19 +97,19 @@ def pairs_of_table(workspace: Workspace, table: Path) -> tuple[Night, Pairs]:
     )
 
 
-def forget_in_pairs(workspace: Workspace, user_id: str) -> int:
-    """Take a person's pairs out of every night's; return how many there were. What a kill cut off is deleted whole."""
-    n_gone = 0
+def forget_in_pairs(workspace: Workspace, people: Collection[str]) -> Counter[str]:
+    """Take these people's pairs out of every night's; return how many each had. What was cut off is deleted whole."""
+    gone: Counter[str] = Counter()
     for folder in sorted((workspace.data / "votes").glob("*/")):
         if not (folder / KEY).is_file():
             shutil.rmtree(folder)
             continue
         pairs = Pairs.load(folder)
-        kept = replace(pairs, pairs=tuple(pair for pair in pairs.pairs if pair.user_id != user_id))
+        kept = replace(pairs, pairs=tuple(pair for pair in pairs.pairs if pair.user_id not in people))
         if len(kept.pairs) < len(pairs.pairs):
             _write_without(workspace, pairs, kept)
-        n_gone += len(pairs.pairs) - len(kept.pairs)
-    return n_gone
+        gone.update(pair.user_id for pair in pairs.pairs if pair.user_id in people)
+    return gone
 
 
 def _write_without(workspace: Workspace, pairs: Pairs, kept: Pairs) -> None:

@@ -1,7 +1,7 @@
 """All events of a source as a state of users takes them, pictures aside: summed by its database, or read one by one."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from personalgen.tables.columns import ceil_seconds
 from personalgen.tables.events import Known, Window, stage_events
+from personalgen.tables.forgotten import NOBODY
 from personalgen.tables.ids import canonical_ids
 from personalgen.tables.interactions import write_interactions
 from personalgen.tables.options import LimitsOptions, SourceOptions
@@ -87,7 +88,7 @@ def open_all_events(
     limits: LimitsOptions,
     as_of: datetime,
     now: datetime,
-    forgotten: frozenset[str] = frozenset(),
+    forgotten: Container[str] = NOBODY,
     folder: Path,
     progress: Progress,
 ) -> Iterator[AllEvents]:

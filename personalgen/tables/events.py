@@ -4,7 +4,7 @@ Only a batch of rows is in memory at a time. What grows with the events is one 1
 which duplicates are found exactly; everything else grows with users, items or kinds of event.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from personalgen.errors import DataError
 from personalgen.tables.columns import Batch, distinct, shown, text_of, to_floats, to_seconds, value_at
+from personalgen.tables.forgotten import NOBODY
 from personalgen.tables.ids import IdColumn, canonical_ids
 from personalgen.tables.items import Items
 from personalgen.tables.options import LimitsOptions
@@ -83,27 +84,35 @@ class Known:
     item_place: dict[str, int]
     """Position of each usable item; ITEM_QUARANTINED for one whose picture failed."""
     users: dict[str, int]
-    """Whether a user's events are read."""
+    """Whether a user's events are read; whoever is asked about is remembered here."""
     other_users: int
     """Whether the events of users that `users` lacks are read: they are where the source has no users table."""
+    forgotten: Container[str] = NOBODY
+    """Of whom nothing is read, whatever the source says."""
 
     @classmethod
-    def of(cls, items: Items, users: Users | None, *, forgotten: frozenset[str] = frozenset()) -> "Known":
+    def of(cls, items: Items, users: Users | None, *, forgotten: Container[str] = NOBODY) -> "Known":
         """Return what the items and the users table, where there is one, say, and who is `forgotten`."""
         return cls.listed(dict.fromkeys(items.seen, ITEM_QUARANTINED) | items.index_of(), users, forgotten=forgotten)
 
     @classmethod
-    def listed(cls, item_place: dict[str, int], users: Users | None, *, forgotten: frozenset[str]) -> "Known":
+    def listed(cls, item_place: dict[str, int], users: Users | None, *, forgotten: Container[str]) -> "Known":
         """Return what the users table says beside places of items."""
-        silent = dict.fromkeys(forgotten, _SILENT)
         if users is None:
-            return cls(item_place, silent, _READ)
+            return cls(item_place, {}, _READ, forgotten)
         listed = dict.fromkeys(users.by_id, _READ) | dict.fromkeys(users.silent, _SILENT)
-        return cls(item_place, listed | silent, _UNLISTED)
+        return cls(item_place, listed, _UNLISTED, forgotten)
 
     def is_read(self, user_id: str) -> bool:
         """Return whether a user's events are read."""
-        return self.users.get(user_id, self.other_users) == _READ
+        return self.standing(user_id) == _READ
+
+    def standing(self, user_id: str) -> int:
+        """Return whether a user's events are read, or why not."""
+        known = self.users.get(user_id)
+        if known is None:
+            known = self.users[user_id] = _SILENT if user_id in self.forgotten else self.other_users
+        return known
 
     def usable_items(self) -> list[str]:
         """Return the usable items in the order of their positions, which is that of their ids."""
@@ -189,7 +198,7 @@ class _Rows:
 
         The order matters: whether a row is read at all is decided by its user and its time, before its other cells.
         """
-        user = self.users.mapped(known.users, none=_BAD, other=known.other_users)
+        user = self.users.numbered(known.standing, none=_BAD)
         item = self.items.mapped(known.item_place, none=_BAD, other=_UNKNOWN)
         conditions = (
             user == _SILENT,

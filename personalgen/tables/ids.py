@@ -6,7 +6,7 @@ Decided once, at the source reader; everything inside the program, its seeds inc
 import re
 import unicodedata
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -32,6 +32,11 @@ class IdColumn:
     def at(self, row: int) -> str | None:
         """Return the canonical id of one row."""
         return self.ids[int(self.codes[row])]
+
+    def numbered(self, number_of: Callable[[str], int], *, none: int) -> NDArray[np.int64]:
+        """Return the number that a function gives each row's id, asked once an id; `none` where it has no id."""
+        numbers = [none if one is None else number_of(one) for one in self.ids]
+        return np.array(numbers, dtype=np.int64)[self.codes]
 
     def mapped(self, number_of: Mapping[str, int], *, none: int = -1, other: int = -1) -> NDArray[np.int64]:
         """Return the number of each row's id; `none` where it has no id, `other` where the id has no number."""

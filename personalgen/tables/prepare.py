@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from personalgen.errors import ConfigError, DataError
 from personalgen.tables.columns import EPOCH, ceil_seconds
 from personalgen.tables.digest import RowSum
 from personalgen.tables.events import Known, Staged, Window, newest_event, stage_events
+from personalgen.tables.forgotten import NOBODY
 from personalgen.tables.interactions import write_interactions
 from personalgen.tables.items import Items, read_items
 from personalgen.tables.options import LimitsOptions, SourceOptions
@@ -41,7 +42,7 @@ def prepare_tables(
     as_of: datetime | None,
     now: datetime,
     not_before: datetime | None = None,
-    forgotten: frozenset[str] = frozenset(),
+    forgotten: Container[str] = NOBODY,
     progress: Progress | None = None,
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
@@ -74,7 +75,7 @@ class _Job:
     layout: Layout
     folder: Path
     image_px: int
-    forgotten: frozenset[str]
+    forgotten: Container[str]
 
     def run(self, as_of: datetime | None, now: datetime, not_before: datetime | None) -> PreparedTables:
         """Write every table into the workspace and return what they hold."""

@@ -1,6 +1,6 @@
 """The users table: who gets images, and whose events are not read."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pyarrow.parquet
 
 from personalgen.tables.columns import Batch, Column, shown, to_flags, to_seconds, to_text, value_at
 from personalgen.tables.digest import RowSum, record_words
+from personalgen.tables.forgotten import NOBODY
 from personalgen.tables.ids import canonical_ids
 from personalgen.tables.options import LimitsOptions
 from personalgen.tables.quarantine import Fault
@@ -52,7 +53,7 @@ class Users:
         ]
 
 
-def read_users(reading: Reading, layout: TableLayout, *, forgotten: frozenset[str] = frozenset()) -> Users:
+def read_users(reading: Reading, layout: TableLayout, *, forgotten: Container[str] = NOBODY) -> Users:
     """Return the users of the table but those who are `forgotten`; what cannot be used is quarantined."""
     users = Users()
     for batch in reading.batches("users", layout):
@@ -77,7 +78,7 @@ def write_users(path: Path, users: list[User]) -> RowSum:
 
 
 def _take(
-    users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions, forgotten: frozenset[str]
+    users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions, forgotten: Container[str]
 ) -> Iterator[Fault]:
     """Add a batch's users, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("user_id")]

@@ -121,6 +121,22 @@ def test_the_further_images_of_the_third_revision_stay_current(engine):
     assert [tuple(row) for row in found] == [(1, 1, 2), (1, 2, 3)]
 
 
+def test_a_ledger_of_before_receipts_goes_on(engine):
+    """Lines of the fourth revision stay, without a receipt; who was forgotten then keeps the id until asked again."""
+    before = described(engine)
+    downgrade(engine, "0004")
+    assert "erasure" not in inspect(engine).get_table_names()
+    line = "user_key, requested_at, actor, reason, statistics_exact, removed"
+    with transaction(engine) as connection:
+        connection.execute(text("INSERT INTO user (user_key, user_id, opted_out, forgotten) VALUES (1, 'ada', 0, 1)"))
+        connection.execute(text(f"INSERT INTO forgotten ({line}) VALUES (1, '2026-03-01', 'ops', 'asked', 1, '{{}}')"))
+    assert upgrade(engine) == head_revision()
+    assert described(engine) == before
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT user_key, erased_at, receipt FROM v_forgotten")).all()
+    assert [tuple(row) for row in found] == [(1, None, None)]
+
+
 def test_a_second_upgrade_writes_nothing(tmp_path, engine):
     """At the newest revision `upgrade` leaves the file as it is."""
     engine.dispose()

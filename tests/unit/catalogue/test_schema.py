@@ -11,13 +11,14 @@ FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
     "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten", "comparison", "user_variant",
     "refused",
+    "erasure", "removal", "night_deletion",
 }  # fmt: skip
 VIEWS_OF_CORE = ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons"]
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The seventeen tables of the design are there and no other."""
+    """The twenty tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 

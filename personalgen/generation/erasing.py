@@ -1,0 +1,81 @@
+"""Takes people's images out of a sealed shard: their bytes become zeros, their members' names say so, the rest stays.
+
+Every other member keeps its place, so the catalogue's other rows stay true. A folder's shard is changed where it lies,
+an object store's is written under a new name. Done again, also after a cut, it ends with the same bytes.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from personalgen.generation.roots import ShardRoot
+from personalgen.generation.shards import Entry, Member, Sidecar, pack, put_sidecar, read_sidecar, sidecar_of
+
+_REWRITTEN = re.compile(r"(.*)-erased(\d+)")
+
+
+@dataclass(frozen=True)
+class ErasedShard:
+    """Where a shard lies now, and what its bytes are."""
+
+    path: str
+    sha256: str
+    """Empty where there was no tar."""
+    found: bool
+    """False: there was no tar at all, and so nothing to take out."""
+
+
+def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_keys: Sequence[int]) -> ErasedShard:
+    """Take the members at these places out of the shard at `path`, and these users' rows out of its sidecar.
+
+    The sidecar goes first, so that a cut never leaves rows of bytes that are gone. In an object store the old files
+    stay: the catalogue names the new ones before the old are removed.
+
+    Raises:
+        ArtifactError: the root could not be reached; the same call goes on.
+    """
+    if root.size(path) is None:
+        root.remove(sidecar_of(path))
+        return ErasedShard(path, "", found=False)
+    data = bytearray(root.read(path))
+    pieces = [_blank(entry, len(data)) for entry in entries]
+    for offset, blank in pieces:
+        data[offset : offset + len(blank)] = blank
+    sha256, place = hashlib.sha256(data).hexdigest(), path if root.in_place else _renamed(path)
+    sidecar = read_sidecar(root, path)
+    if sidecar is None:
+        root.remove(sidecar_of(path))
+    else:
+        put_sidecar(root, place, Sidecar(without_users(sidecar.rows, user_keys), sha256, sidecar.facts))
+    if root.in_place:
+        root.overwrite(path, pieces)
+    else:
+        root.put(place, bytes(data))
+    return ErasedShard(place, sha256, found=True)
+
+
+def without_users(rows: pa.Table, user_keys: Sequence[int]) -> pa.Table:
+    """Return a sidecar's rows without those of these users."""
+    return rows.filter(pc.invert(pc.is_in(rows["user_key"], value_set=pa.array(user_keys, pa.int64()))))
+
+
+def _blank(entry: Entry, n_bytes: int) -> tuple[int, bytes]:
+    """Return where a member's header begins, and a header and data that hold nothing; nothing past the tar's end."""
+    size = entry.byte_length
+    named = Member(f"erased-{entry.offset:012d}", bytes(size))
+    packed = pack([named])
+    start = entry.offset - packed.entries[0].offset
+    return start, packed.data[: max(0, min(packed.entries[0].offset + size, n_bytes - start))]
+
+
+def _renamed(path: str) -> str:
+    """Return the name under which a changed shard is written where nothing can be changed."""
+    place = PurePosixPath(path)
+    found = _REWRITTEN.fullmatch(place.stem)
+    stem, count = (found[1], int(found[2])) if found else (place.stem, 0)
+    return str(place.with_name(f"{stem}-erased{count + 1}.tar"))
