@@ -110,6 +110,15 @@ def nights(engine: Engine, *, limit: int = 100) -> tuple[Night, ...]:
     return _all(engine, Night, select(schema.night).order_by(_nights.night_id.desc()).limit(limit))
 
 
+def night_by_id(engine: Engine, night_id: int) -> Night:
+    """Return a night by its id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return _one(_all(engine, Night, select(schema.night).where(_nights.night_id == night_id)), f"night {night_id}")
+
+
 def night_by_key(engine: Engine, night_key: str) -> Night | None:
     """Return the night with this key, or None where it never began."""
     return _first(_all(engine, Night, select(schema.night).where(_nights.night_key == night_key)))
@@ -193,11 +202,11 @@ def count_assets(engine: Engine, user_id: str) -> int:
         return connection.scalar(select(func.count()).select_from(_assets_of(user_id).subquery())) or 0
 
 
-def shard_sizes(engine: Engine) -> dict[str, int]:
-    """Return the size in bytes of every catalogued shard by its path below the shard root."""
+def shard_digests(engine: Engine) -> dict[str, tuple[int, str]]:
+    """Return (bytes, sha256) of every catalogued shard by its path below the shard root."""
     with reading(engine) as connection:
-        rows = connection.execute(select(_shards.path, _shards.byte_length))
-        return {row.path: row.byte_length for row in rows}
+        rows = connection.execute(select(_shards.path, _shards.byte_length, _shards.sha256))
+        return {row.path: (row.byte_length, row.sha256) for row in rows}
 
 
 def night_counts(engine: Engine, night_id: int) -> NightCounts:

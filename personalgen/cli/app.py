@@ -9,7 +9,9 @@ from personalgen.cli.evaluation import evaluate
 from personalgen.cli.forgetting import forget, forgotten
 from personalgen.cli.models import models
 from personalgen.cli.night import add_steps, nightly
+from personalgen.cli.nights import nights
 from personalgen.cli.recommendations import recommendations
+from personalgen.cli.repair import repair
 from personalgen.cli.state import state
 from personalgen.cli.training import sweep, train
 from personalgen.cli.world import world
@@ -32,6 +34,8 @@ app.add_typer(catalogue, name="catalogue", help="The database behind it all, and
 app.add_typer(models, name="models", help="Model versions, and what users see.")
 app.add_typer(recommendations, name="recommendations", help="What people may like next, and who and what is alike.")
 app.add_typer(state, name="state", help="What is known of users, built apart from any night.")
+app.add_typer(nights, name="nights", help="The nights, and deleting one.")
+app.command()(repair)
 app.command()(forget)
 app.command()(forgotten)
 app.add_typer(world, name="world", help="The simulated history of a demo.")

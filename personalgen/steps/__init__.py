@@ -1,6 +1,7 @@
 """One plain function per verb of the night: typed inputs, a frozen dataclass of ids, paths and numbers as result."""
 
 from personalgen.steps.choices import Outcome, Pairs, outcome, read_choices, store_choices
+from personalgen.steps.delete_night import DeletedNight, delete_night
 from personalgen.steps.embed import Embedded, embed
 from personalgen.steps.evaluate import Evaluated, evaluate
 from personalgen.steps.forget import ForgottenPerson, finish_erasures, forget, forget_people
@@ -12,6 +13,7 @@ from personalgen.steps.rebuild import Rebuilt, rebuild
 from personalgen.steps.recommend import Recommended, recommend
 from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
+from personalgen.steps.repair import Repaired, repair
 from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
@@ -22,6 +24,7 @@ from personalgen.steps.workspace import Workspace
 __all__ = [
     "Combination",
     "Decided",
+    "DeletedNight",
     "Embedded",
     "Evaluated",
     "ForgottenPerson",
@@ -33,6 +36,7 @@ __all__ = [
     "Recommended",
     "Registered",
     "Released",
+    "Repaired",
     "Reported",
     "Standing",
     "Swept",
@@ -40,6 +44,7 @@ __all__ = [
     "Workspace",
     "attempt",
     "combinations",
+    "delete_night",
     "embed",
     "evaluate",
     "finish_erasures",
@@ -57,6 +62,7 @@ __all__ = [
     "recommend",
     "register",
     "release",
+    "repair",
     "report",
     "stage_result",
     "standings",

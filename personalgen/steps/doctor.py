@@ -15,6 +15,7 @@ from personalgen.catalogue.migrations import current_revision, head_revision
 from personalgen.embeddings.fields import LABELS, TEXT
 from personalgen.errors import PersonalgenError
 from personalgen.steps.prepare import source_of
+from personalgen.steps.repair import repair
 from personalgen.steps.workspace import Workspace
 from personalgen.tables.source import open_source, read_layout
 from personalgen.urls import without_secrets
@@ -150,6 +151,21 @@ def _catalogue(workspace: Workspace) -> Iterator[Finding]:
         f"revision {revision}",
         "" if known else f"this program knows {head}; update it",
     )
+    if revision == head:
+        yield from _shards(workspace)
+
+
+def _shards(workspace: Workspace) -> Iterator[Finding]:
+    """Compare the shard root with a catalogue of this program's revision."""
+    try:
+        found = repair(workspace, dry_run=True)
+    except PersonalgenError as error:
+        yield Finding("shards", "wrong", str(error))
+        return
+    todo = len(found.swept) + len(found.removed) + len(found.nights) + len(found.adopted) + len(found.erasing)
+    state = "wrong" if found.damaged else "ok"
+    told = f"{workspace.shard_root.url}: {len(found.damaged)} damaged, {len(found.orphans)} orphans, {todo} to repair"
+    yield Finding("shards", state, told, "personalgen repair" if found.damaged or todo else "")
 
 
 def _tracking(workspace: Workspace) -> Iterator[Finding]:

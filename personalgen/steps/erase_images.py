@@ -61,7 +61,7 @@ def _erase(workspace: Workspace, shard: ShardOfPeople) -> str:
 def _remove_unknown(workspace: Workspace, user_keys: Collection[int]) -> list[str]:
     """Remove what the catalogue does not name and holds a row of these people; return what cannot be looked into."""
     root, unread = workspace.shard_root, []
-    known, files = read.shard_sizes(workspace.engine), root.files(FOLDER)
+    known, files = read.shard_digests(workspace.engine), root.files(FOLDER)
     tars = {str(PurePosixPath(path).with_suffix(".tar")) for path in files}
     for path in sorted(tars - known.keys()):
         sidecar = read_sidecar(root, path)

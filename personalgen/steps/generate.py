@@ -1,5 +1,6 @@
 """Generates the images that are missing: for changed users under the live model, for everybody under a new one."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +23,13 @@ from personalgen.generation.provenance import Provenance, stamped
 from personalgen.generation.run import GenerationRequest, GenerationSummary, generate_plan
 from personalgen.generation.safety import RefusedAsset, Screen, load_screen, screened
 from personalgen.generation.sampler import Sampler
-from personalgen.generation.shards import SealedShard, sweep_temporaries
+from personalgen.generation.shards import SealedShard
 from personalgen.models import ModelCard, load_card, load_generator
 from personalgen.registry.run import Run
 from personalgen.steps.embed import Embedded
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.promote import Decided
+from personalgen.steps.repair import BY_HAND, Repaired, repair
 from personalgen.steps.told import Told, told_of
 from personalgen.steps.workspace import Workspace
 
@@ -63,6 +65,12 @@ class Generated:
     """Images that the safety filter refused: their users keep what they had."""
     safety: str = "none"
     """`safety.filter`."""
+    n_shards_adopted: int = 0
+    """Sealed shards of earlier nights that the catalogue did not know and knows now."""
+    n_shards_orphaned: int = 0
+    """Shards that could not be adopted: see `personalgen repair --dry-run`."""
+    n_shards_damaged: int = 0
+    """Catalogued shards that are missing or changed: see `personalgen repair --dry-run`."""
 
 
 def generate(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided) -> Generated:
@@ -80,6 +88,7 @@ def generate_missing(
     point, live = workspace.settings.generation.operating_point, workspace.live()
     key = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
     moves = key[0] != model.model_version_id or key[1] == point.digest()
+    _repaired(workspace)
     n_new = _draw(workspace, night, embedded, model, point, run_id=None, move=moves)[2]
     return n_new, None if moves else _repointing(workspace, night, embedded, model, point)
 
@@ -112,6 +121,7 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
     point = operating_point(workspace, decided)
     if not decided.model_version_id:
         return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", point.digest())
+    repaired = _repaired(workspace)
     model = read.model_by_id(workspace.engine, decided.model_version_id)
     plan, summary, _ = _draw(workspace, night, embedded, model, point, run_id=run.run_id)
     return Generated(
@@ -127,7 +137,18 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
         operating_point_digest=point.digest(),
         n_refused=summary.n_refused,
         safety=workspace.settings.safety.filter,
+        n_shards_adopted=len(repaired.adopted),
+        n_shards_orphaned=len(repaired.orphans),
+        n_shards_damaged=len(repaired.damaged),
     )
+
+
+def _repaired(workspace: Workspace) -> Repaired:
+    """Bring shard root and catalogue in step before anything is drawn; what is wrong is told, and stops nothing."""
+    repaired = repair(workspace)
+    for path, what in {**repaired.damaged, **repaired.orphans}.items():
+        logging.getLogger(__name__).warning("shard %s: %s", path, what)
+    return repaired
 
 
 def _draw(
@@ -145,7 +166,6 @@ def _draw(
     The third result counts the images that the catalogue did not know yet.
     """
     options = workspace.settings.generation
-    sweep_temporaries(workspace.shard_root)
     generator, card = load_generator(workspace.model_folder(model.model_version_id))
     told = told_of(workspace, night, embedded, workspace.model_folder(model.model_version_id))
     by_hand = run_id is None
@@ -165,6 +185,7 @@ def _draw(
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
+        facts={"night_key": night.key, "operating_point": asdict(point)},
         commit=lambda shard, rows: n_new.append(
             _commit(workspace, night, model, point, run_id, screen, shard, rows, move=move)
         ),
@@ -239,7 +260,7 @@ def _plan(
 
 
 def _plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand: bool) -> Path:
-    kind = "manual" if by_hand else "plan"
+    kind = BY_HAND if by_hand else "plan"
     return night.path / f"{kind}-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
 
 

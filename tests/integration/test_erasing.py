@@ -2,21 +2,17 @@
 
 import io
 import json
-import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tarfile
 from contextlib import closing
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sqlalchemy import event
 
 from personalgen.artifacts import sha256_file
 from personalgen.catalogue import erasures, placed, read
@@ -30,27 +26,10 @@ pytestmark = pytest.mark.timeout(180, func_only=True)
 PERSON, OTHER = "sim0-00004", "sim0-00007"
 
 
-@pytest.fixture(scope="module")
-def kept_home(new_home, plain_nightly, tmp_path_factory):
-    """A home after a night, and a copy of it to come back to."""
-    home = new_home()
-    plain_nightly(home.workspace())
-    copy = tmp_path_factory.mktemp("copy") / "home"
-    shutil.copytree(home.path, copy)
-    return home, copy
-
-
 @pytest.fixture
-def home(kept_home):
-    """The home as the night left it."""
-    restore(*kept_home)
-    return kept_home[0]
-
-
-def restore(home, copy):
-    """Put the home back, but for the tracker's database, which MLflow keeps open."""
-    shutil.rmtree(home.path / "data")
-    shutil.copytree(copy / "data", home.path / "data")
+def home(restored):
+    """A home after a night."""
+    return restored
 
 
 def images_of(workspace, user_id):
@@ -253,55 +232,19 @@ def test_a_shard_that_the_catalogue_does_not_know_is_looked_into(home):
 # --- cut anywhere -----------------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Ends the process, as far as the code can tell."""
+def erase(workspace):
+    """Erase both people."""
+    forget_people(workspace, [PERSON, OTHER], reason="asked", actor="test")
 
 
-class Mortal:
-    """Counts what reaches the disk, and lets nothing through from the n-th on, as if the process had died there."""
-
-    def __init__(self, patch, engine, last):
-        self.calls, self.last = 0, last
-        for owner, name in ((os, "fsync"), (os, "pwrite"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree")):
-            patch.setattr(owner, name, self.deadly(getattr(owner, name)))
-        event.listen(engine, "commit", lambda _: self.count())
-
-    def count(self):
-        self.calls += 1
-        if self.last is not None and self.calls >= self.last:
-            raise Killed
-
-    def deadly(self, call):
-        def counted(*given, **options):
-            self.count()
-            return call(*given, **options)
-
-        return counted
-
-
-def erase_until(home, last):
-    """Erase both people until the n-th call; return how many calls there were."""
-    workspace = home.workspace()
-    with pytest.MonkeyPatch.context() as patch:
-        mortal = Mortal(patch, workspace.engine, last)
-        with workspace.only_night():
-            try:
-                forget_people(workspace, [PERSON, OTHER], reason="asked", actor="test")
-            except Killed:
-                pass
-            finally:
-                workspace.engine.dispose()
-    return mortal.calls
-
-
-def test_a_cut_anywhere_is_gone_on_with(home, kept_home, others):
+def test_a_cut_anywhere_is_gone_on_with(home, restore, cut, others):
     """Killed at points all over the course, the next run ends as an uninterrupted one; a request is one line."""
-    n_calls = erase_until(home, None)
+    n_calls = cut(home.workspace(), None, erase)
     assert n_calls > 40
     points = sorted(random.Random(n_calls).sample(range(1, n_calls), 14))
     for last in points:
-        restore(*kept_home)
-        erase_until(home, last)
+        restore()
+        cut(home.workspace(), last, erase)
         workspace = home.workspace()
         if not home.ask("select 1 from user where forgotten"):
             assert others[1] == [data for user in (PERSON, OTHER) for data in images_of(workspace, user)]

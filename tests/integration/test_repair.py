@@ -1,0 +1,202 @@
+"""Shard root and catalogue are brought in step: what is whole is adopted, what is not is told, nobody's image moves."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from personalgen.generation.shards import FOLDER, Sidecar, put_sidecar, read_sidecar
+from personalgen.steps import repair
+
+pytestmark = pytest.mark.timeout(120, func_only=True)
+
+LAST = f"{FOLDER}/night=000001/000004.tar"
+
+
+@pytest.fixture
+def home(restored):
+    """A home after a night."""
+    return restored
+
+
+def sql(home, *statements):
+    """Change the catalogue past every layer of ours."""
+    with closing(sqlite3.connect(home.path / "data" / "catalogue.db")) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def forget_shard(home):
+    """Take a shard out of the catalogue, as if the night had been killed between sealing and cataloguing it."""
+    own = f"(select shard_id from shard where path = '{LAST}')"
+    sql(
+        home,
+        f"delete from user_current where asset_id in (select asset_id from asset where shard_id = {own})",
+        f"delete from asset where shard_id = {own}",
+        f"delete from shard where path = '{LAST}'",
+    )
+
+
+def rows_of(home, table):
+    """Return rows without what says when, by which run and in which order."""
+    rest = ("asset_id", "shard_id", "sealed_at", "mlflow_run_id")
+    rows = home.ask(f"select * from {table}")
+    return sorted(({name: parsed(value) for name, value in row.items() if name not in rest} for row in rows), key=repr)
+
+
+def parsed(value):
+    """Return JSON objects as dicts with sorted keys: their order says nothing."""
+    is_json = isinstance(value, str) and value.startswith("{")
+    return dict(sorted(json.loads(value).items())) if is_json else value
+
+
+def test_there_is_nothing_to_do_after_a_night(home):
+    """A repair of a sound home changes nothing, however often."""
+    before = home.state()
+    for verify in (False, True):
+        done = repair(home.workspace(), verify=verify)
+        assert done.is_sound
+        assert not any((done.swept, done.removed, done.adopted, done.waiting, done.orphans, done.erasing, done.nights))
+    assert home.tell("repair").out == "shard root and catalogue are in step\n"
+    assert home.state() == before
+
+
+def test_a_whole_shard_is_adopted_and_moves_nobody(home):
+    """Its images are catalogued with the same facts; nobody's current image changes, and a second run finds nothing."""
+    shards, assets = rows_of(home, "shard"), rows_of(home, "asset")
+    forget_shard(home)
+    current = home.ask("select * from user_current")
+    done = repair(home.workspace())
+    assert done.adopted == {LAST: len(assets) - len(home.ask("select 1 from asset where shard_id < 5"))}
+    assert (rows_of(home, "shard"), rows_of(home, "asset")) == (shards, assets)
+    assert home.ask("select * from user_current") == current
+    assert repair(home.workspace()).adopted == {}
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(home):
+    """What would be swept and adopted is told; then it is done."""
+    forget_shard(home)
+    root = home.workspace().shard_root
+    (root.folder / f"{FOLDER}/night=000001/.000009.tar.x.tmp").write_bytes(b"half")
+    root.put(f"{FOLDER}/night=000001/000009.parquet", root.read(LAST.replace(".tar", ".parquet")))
+    before = home.state()
+    told = home.tell("repair", "--dry-run")
+    assert "2 files of killed writers would be swept" in told.out
+    assert f"{LAST}: would be adopted" in told.out
+    assert home.state() == before
+    dry, done = repair(home.workspace(), dry_run=True), repair(home.workspace())
+    assert (dry.swept, dry.adopted) == (done.swept, done.adopted)
+    assert len(done.swept) == 2
+    assert not any("000009" in path.name for path in home.path.rglob("*"))
+
+
+@pytest.mark.parametrize("why", ["the night is not done", "a promotion by hand was cut"])
+def test_a_shard_of_what_may_go_on_waits(home, why):
+    """Who goes on knows whose current images they are to be; adopting them here would keep these from being moved."""
+    forget_shard(home)
+    if why == "the night is not done":
+        sql(home, "update night set status = 'failed'")
+    else:
+        (folder,) = (home.path / "data" / "nights").iterdir()
+        (folder / "manual-x-y.parquet").touch()
+    done = repair(home.workspace())
+    assert (done.waiting, done.adopted) == ((LAST,), {})
+    assert home.ask(f"select 1 from shard where path = '{LAST}'") == []
+
+
+def test_a_cut_night_that_a_later_one_has_passed_is_adopted(home):
+    """It is not run again, so its shards wait for nobody."""
+    forget_shard(home)
+    names = "source, source_digest, config_digest, attempts, day, created_at"
+    sql(
+        home,
+        "update night set status = 'failed'",
+        f"insert into night (night_key, as_of, status, {names}) select 'k', '2030-01-01', 'done', {names} from night",
+    )
+    assert list(repair(home.workspace()).adopted) == [LAST]
+
+
+def without_sidecar(home, root):
+    root.remove(LAST.replace(".tar", ".parquet"))
+
+
+def with_other_bytes(home, root):
+    root.overwrite(LAST, [(600, b"other")])
+
+
+def without_facts(home, root):
+    found = read_sidecar(root, LAST)
+    put_sidecar(root, LAST, Sidecar(found.rows, found.sha256, {}))
+
+
+def of_no_night(home, root):
+    sql(home, "update night set night_key = 'another'")
+
+
+def of_a_deleted_night(home, root):
+    sql(home, "update night set status = 'deleted'")
+
+
+def of_other_people(home, root):
+    sql(home, "update user set user_id = 'x' || user_id")
+
+
+def of_the_forgotten(home, root):
+    sql(home, "update user set forgotten = 1")
+
+
+def drawn_by_nobody(home, root):
+    sql(home, "update model_version set generator_digest = 1")
+
+
+def known_elsewhere(home, root):
+    for end in (".tar", ".parquet"):
+        root.put(LAST.replace("000004.tar", f"000009{end}"), root.read(LAST.replace(".tar", end)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (without_sidecar, "sidecar is missing"),
+        (with_other_bytes, "bytes are not those"),
+        (without_facts, "older version"),
+        (of_no_night, "knows no such night"),
+        (of_a_deleted_night, "was deleted"),
+        (of_other_people, "does not know any more"),
+        (of_the_forgotten, "does not know any more"),
+        (drawn_by_nobody, "model that drew it"),
+        (known_elsewhere, "catalogued in other shards"),
+    ],
+)
+def test_an_orphan_is_told_with_its_reason_and_left(home, spoil, why):
+    """Whatever keeps a shard from being adopted, its bytes stay, and the catalogue does too."""
+    if spoil is not known_elsewhere:
+        forget_shard(home)
+    root = home.workspace().shard_root
+    spoil(home, root)
+    before = home.state()
+    done = repair(home.workspace())
+    assert len(done.orphans) == 1
+    assert why in next(iter(done.orphans.values()))
+    assert (done.adopted, home.state()) == ({}, before)
+
+
+def test_what_is_missing_or_changed_is_never_silent(home, caplog):
+    """Missing and cut shards at once, changed bytes with --verify; the command exits with 1, a night warns."""
+    root = home.workspace().shard_root
+    paths = [f"{FOLDER}/night=000001/00000{k}.tar" for k in range(3)]
+    root.remove(paths[0])
+    root.put(paths[1], root.read(paths[1])[:-512])
+    root.overwrite(paths[2], [(700, b"xxxx")])
+    assert list(repair(home.workspace()).damaged) == paths[:2]
+    told = home.tell("repair", "--verify", "--json")
+    assert told.code == 1
+    damaged = json.loads(told.out)["damaged"]
+    assert list(damaged) == paths
+    assert "missing" in damaged[paths[0]]
+    assert "catalogued with" in damaged[paths[1]]
+    from personalgen.steps.generate import _repaired
+
+    assert len(_repaired(home.workspace()).damaged) == 2
+    assert sum(record.levelname == "WARNING" for record in caplog.records) == 2
