@@ -1,10 +1,10 @@
 """Rewriting the catalogue's file, so that no free page holds what was deleted."""
 
 import mmap
+import sqlite3
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from personalgen.catalogue.engine import sqlite_path
 from personalgen.errors import CatalogueError
@@ -40,13 +40,16 @@ def rewrite(engine: Engine) -> None:
 
 
 def _run(engine: Engine, *statements: str) -> None:
-    """Execute statements that no transaction may hold."""
+    """Execute statements on the driver's connection, outside the transaction that Core would begin."""
+    connection = engine.raw_connection()
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for statement in statements:
-                connection.exec_driver_sql(statement).close()
-    except DBAPIError as error:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement).fetchall()
+    except sqlite3.OperationalError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} could not be rewritten: {error.orig}. Deleted rows may "
-            "still lie in it. End other programs that use it, free some disk, and run the same command again."
+            f"The catalogue {engine.url.render_as_string()} could not be rewritten: {error}. Deleted rows may still lie "
+            "in it. End other programs that use it, free some disk, and run the same command again."
         ) from error
+    finally:
+        connection.close()

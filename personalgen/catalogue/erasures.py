@@ -31,6 +31,8 @@ class Erasing:
     actor: str
     reason: str
     removed: Mapping[str, int]
+    shards: Sequence[str]
+    """Paths of the shards in which images were and are not any more."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def begin_erasures(engine: Engine, user_ids: Sequence[str], *, actor: str, reaso
         for part in chunks(list(keys.values())):
             connection.execute(update(user).where(user.c.user_key.in_(part)).values(forgotten=True))
         rows = [
-            {"user_key": key, "requested_at": at, "actor": actor, "reason": reason, "removed": {}}
+            {"user_key": key, "requested_at": at, "actor": actor, "reason": reason, "removed": {}, "shards": []}
             for key in keys.values()
         ]
         execute_rows(connection, insert_into(connection, erasure).on_conflict_do_nothing(), rows)
@@ -120,7 +122,7 @@ def commit_erased_shard(engine: Engine, erased: ShardOfPeople, *, path: str, sha
                 "command again. Nothing was changed there."
             )
         delete_assets(connection, [own.asset_id for own in erased.owned])
-        add_removed(connection, counts)
+        add_removed(connection, counts, shard_path=path)
         if path != erased.path:
             ask_for_removal(connection, [erased.path], at=at)
 
@@ -139,19 +141,14 @@ def delete_assets(connection: Connection, asset_ids: Sequence[int]) -> int:
     return n_rows
 
 
-def add_removed(connection: Connection, counts: Mapping[int, Mapping[str, int]]) -> None:
+def add_removed(connection: Connection, counts: Mapping[int, Mapping[str, int]], *, shard_path: str = "") -> None:
     """Add to what is noted as gone of people who are being erased, inside the caller's transaction."""
     for part in chunks(list(counts)):
-        known = select(erasure.c.user_key, erasure.c.removed).where(erasure.c.user_key.in_(part))
-        for key, removed in connection.execute(known).all():
+        known = select(erasure.c.user_key, erasure.c.removed, erasure.c.shards).where(erasure.c.user_key.in_(part))
+        for key, removed, shards in connection.execute(known).all():
             total = removed | {kind: removed.get(kind, 0) + count for kind, count in counts[key].items()}
-            connection.execute(update(erasure).where(erasure.c.user_key == key).values(removed=total))
-
-
-def note_removed(engine: Engine, counts: Mapping[int, Mapping[str, int]]) -> None:
-    """Add to what is noted as gone of people who are being erased."""
-    with transaction(engine) as connection:
-        add_removed(connection, counts)
+            fresh = {"removed": total, "shards": [*shards, shard_path] if shard_path else shards}
+            connection.execute(update(erasure).where(erasure.c.user_key == key).values(**fresh))
 
 
 def ask_for_removal(connection: Connection, paths: Sequence[str], *, at: datetime) -> None:

@@ -38,7 +38,7 @@ def delete_people(connection: Connection, user_keys: Sequence[int]) -> dict[int,
         for table in reversed(tables_of_people()):
             _delete_from(connection, table, part, counts)
         connection.execute(update(user).where(user.c.user_key.in_(part)).values(segment=None))
-        own = owned(asset, part)
+        own = owned(asset, part) & (asset.c.top_events != [])
         for key, count in connection.execute(select(asset.c.user_key, func.count()).where(own).group_by("user_key")):
             counts[key][EVENTS] += count
         connection.execute(update(asset).where(own).values(top_events=[]))

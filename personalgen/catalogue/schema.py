@@ -382,10 +382,12 @@ erasure = Table(
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("removed", Json, nullable=False),
+    Column("shards", Json, nullable=False),
 )
 """Who is being erased: the intent, written before anything is removed. The line of `forgotten` takes its place.
 
-removed: how many of each kind of thing are gone so far; a run that was cut off is gone on from here."""
+removed, shards: how many of each kind of thing are gone so far, and the shards in which images were; a run that was cut
+off is gone on from here."""
 
 removal = Table(
     "removal",

@@ -1,7 +1,6 @@
 """Takes people's images out of the shards, each shard once, and removes files that nobody names any more."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from personalgen.catalogue import erasures, read
@@ -11,31 +10,19 @@ from personalgen.generation.shards import FOLDER, Entry, read_sidecar, sidecar_o
 from personalgen.steps.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class ErasedImages:
-    """Where images were."""
+def erase_images(workspace: Workspace, user_keys: Sequence[int]) -> list[str]:
+    """Erase the images of these people, their assets and their rows in sidecars; return tars of unknown content.
 
-    shards_of: dict[int, list[str]]
-    """Shards that held images of each person."""
-    unread: list[str]
-    """Tars that the catalogue does not know and whose rows cannot be read."""
-
-
-def erase_images(workspace: Workspace, user_keys: Sequence[int]) -> ErasedImages:
-    """Erase the images of these people, their assets and their rows in sidecars.
-
-    Every step may be cut; the same call goes on.
+    These are the ones that the catalogue does not know and whose rows cannot be read. Every step may be cut; the same
+    call goes on.
     """
-    root, shards_of = workspace.shard_root, dict[int, list[str]]()
     unread = _remove_unknown(workspace, user_keys)
     found = erasures.shards_of_people(workspace.engine, user_keys)
     for done, shard in enumerate(found, start=1):
-        path = _erase(workspace, shard)
-        for key in sorted({own.user_key for own in shard.owned}):
-            shards_of.setdefault(key, []).append(f"{root.url}/{path}")
+        _erase(workspace, shard)
         workspace.progress("erase", done, len(found))
     remove_asked(workspace)
-    return ErasedImages(shards_of, unread)
+    return unread
 
 
 def remove_asked(workspace: Workspace) -> list[str]:
@@ -48,14 +35,13 @@ def remove_asked(workspace: Workspace) -> list[str]:
     return list(paths)
 
 
-def _erase(workspace: Workspace, shard: ShardOfPeople) -> str:
-    """Erase one shard's images of these people; return its path now."""
+def _erase(workspace: Workspace, shard: ShardOfPeople) -> None:
+    """Erase one shard's images of these people."""
     entries = [Entry(own.member, own.shard_offset, own.byte_length, crc32=0) for own in shard.owned]
     keys = sorted({own.user_key for own in shard.owned})
     erased = erase_members(workspace.shard_root, shard.path, entries, keys)
     sha256 = erased.sha256 if erased.found else shard.sha256
     erasures.commit_erased_shard(workspace.engine, shard, path=erased.path, sha256=sha256, at=workspace.now())
-    return erased.path
 
 
 def _remove_unknown(workspace: Workspace, user_keys: Collection[int]) -> list[str]:

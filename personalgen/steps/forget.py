@@ -83,8 +83,8 @@ def finish_erasures(workspace: Workspace) -> tuple[ForgottenPerson, ...]:
 
 def _finish(workspace: Workspace, key: bytes, ids: Mapping[str, str]) -> dict[str, ForgottenPerson]:
     """Carry out all intents; `ids` are those of people whom the catalogue knows by another name."""
+    unread = erase_images(workspace, [one.user_key for one in erasures.open_erasures(workspace.engine)])
     people = {ids.get(one.user_id, one.user_id): one for one in erasures.open_erasures(workspace.engine)}
-    images = erase_images(workspace, [one.user_key for one in people.values()])
     counts: dict[str, Counter[str]] = {user_id: Counter() for user_id in people}
     forgot = _from_state(workspace, list(people), counts)
     for user_id, own in forget_in_files(workspace, people).items():
@@ -97,9 +97,8 @@ def _finish(workspace: Workspace, key: bytes, ids: Mapping[str, str]) -> dict[st
         receipt = receipt_of(
             workspace,
             one,
-            shards=images.shards_of.get(one.user_key, []),
             sheets=sheets.get(user_id, []),
-            unread=images.unread,
+            unread=unread,
             forgot=forgot.get(user_id),
         )
         facts = _facts(workspace, one, user_id, key, counts[user_id], receipt, forgot.get(user_id))

@@ -41,7 +41,6 @@ def receipt_of(
     workspace: Workspace,
     one: Erasing,
     *,
-    shards: Sequence[str],
     sheets: Sequence[str],
     unread: Sequence[str],
     forgot: Forgetting | None,
@@ -51,7 +50,7 @@ def receipt_of(
         user_key=one.user_key,
         requested_at=one.requested_at.isoformat(),
         erased_at=workspace.now().isoformat(),
-        shards=tuple(shards),
+        shards=tuple(f"{workspace.shard_root.url}/{path}" for path in one.shards),
         contact_sheets=tuple(sheets),
         remains=(*_remains(workspace, one, sheets, forgot), *_unread(unread)),
     )

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("removed", JSON, nullable=False),
+        sa.Column("shards", JSON, nullable=False),
         sa.ForeignKeyConstraint(["user_key"], ["user.user_key"], name=op.f("fk_erasure_user_key")),
         sa.PrimaryKeyConstraint("user_key", name=op.f("pk_erasure")),
     )
