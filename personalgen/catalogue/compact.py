@@ -12,6 +12,11 @@ from personalgen.errors import CatalogueError
 _MOST_TEXTS = 50
 """Beyond this many, looking for each costs more than rewriting the file."""
 
+_REFUSED = (
+    "The catalogue {} could not be rewritten: {}. Deleted rows may still lie in it or in its log. End other programs "
+    "that use it, free some disk, and run the same command again."
+)
+
 
 def has_residue(engine: Engine, texts: Sequence[str]) -> bool:
     """Return whether a SQLite file still holds one of these texts anywhere; for PostgreSQL, which vacuums itself, no.
@@ -45,11 +50,10 @@ def _run(engine: Engine, *statements: str) -> None:
     try:
         cursor = connection.cursor()
         for statement in statements:
-            cursor.execute(statement).fetchall()
+            told = cursor.execute(statement).fetchone()
+            if told and told[0]:  # a checkpoint says in its first column whether somebody kept it from ending
+                raise CatalogueError(_REFUSED.format(engine.url.render_as_string(), "another program reads it"))
     except sqlite3.OperationalError as error:
-        raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} could not be rewritten: {error}. Deleted rows may still lie "
-            "in it. End other programs that use it, free some disk, and run the same command again."
-        ) from error
+        raise CatalogueError(_REFUSED.format(engine.url.render_as_string(), error)) from error
     finally:
         connection.close()

@@ -75,10 +75,13 @@ class LocalRoot:
             write_bytes(self.folder / path, data)
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """Return bytes of a file by one pread, without a buffer."""
-        with _reached(self.url, path), (self.folder / path).open("rb", buffering=0) as stream:
-            handle = stream.fileno()
-            return os.pread(handle, os.fstat(handle).st_size - offset if length is None else length, offset)
+        """Return bytes of a file by one pread; every image comes this way, so there is no context manager."""
+        try:
+            with (self.folder / path).open("rb", buffering=0) as stream:
+                handle = stream.fileno()
+                return os.pread(handle, os.fstat(handle).st_size - offset if length is None else length, offset)
+        except OSError as error:
+            raise _unreachable(self.url, path, error) from error
 
     def overwrite(self, path: str, pieces: Sequence[tuple[int, bytes]]) -> None:
         """Write the pieces where they belong, then fsync."""
@@ -242,7 +245,11 @@ def _reached(url: str, path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each store's client has errors of its own
-        raise ArtifactError(
-            f"{path} in the shard root {url} could not be read or written: {type(error).__name__}: {error}. Check that "
-            "the place is there, has space and lets you in, then run again. The file is as it was."
-        ) from error
+        raise _unreachable(url, path, error) from error
+
+
+def _unreachable(url: str, path: str, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{path} in the shard root {url} could not be read or written: {type(error).__name__}: {error}. Check that the "
+        "place is there, has space and lets you in, then run again. The file is as it was."
+    )
