@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, or_, select, update
 
 from personalgen.catalogue.bulk import chunks
-from personalgen.catalogue.schema import METADATA, asset, model_version, user
+from personalgen.catalogue.schema import METADATA, asset, model_version, user, user_current, user_variant
 
 KEPT = frozenset({"user", "asset", "forgotten", "erasure"})
 """The key stays for ever, assets go with their bytes (`erasures`), the others are the ledger itself."""
@@ -46,9 +46,12 @@ def delete_people(connection: Connection, user_keys: Sequence[int]) -> dict[int,
 
 
 def owned(table: Table, user_keys: Sequence[int]) -> ColumnElement[bool]:
-    """Return whether a row is of one of these people; naming the generators lets a key that they lead serve it."""
+    """Return whether a row is of one of these people; naming the generators lets a key that they lead serve it.
+
+    Only where the writer of the table has seen that they are registered (`shards`): elsewhere rows might be missed.
+    """
     ours = table.c.user_key.in_(user_keys)
-    if "generator_digest" not in table.c:
+    if table not in (asset, user_current, user_variant):
         return ours
     return table.c.generator_digest.in_(select(model_version.c.generator_digest)) & ours
 

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -26,16 +25,14 @@ from sqlalchemy import (
 )
 
 from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
+from personalgen.catalogue.metadata import METADATA
+from personalgen.catalogue.removal_schema import erasure, forgotten, night_deletion, refused, removal
 
-METADATA = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
+__all__ = [
+    "METADATA", "asset", "comparison", "erasure", "forgotten", "is_silent", "item", "item_neighbour", "live_release",
+    "model_promotion", "model_version", "night", "night_deletion", "quarantine", "recommendation", "refused",
+    "removal", "shard", "user", "user_current", "user_neighbour", "user_variant",
+]  # fmt: skip
 
 night = Table(
     "night",
@@ -332,81 +329,3 @@ comparison = Table(
 Models are named by their generators' digests, as assets are: a challenger is chosen or not before it has a version, and
 a snapshot that a night started from never gets one. A picture's variant and the person give its seed. The same vote
 entered twice is one row; a vote that a voter changed is the newer one."""
-
-refused = Table(
-    "refused",
-    METADATA,
-    Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
-    Column("operating_point_digest", BigInteger, primary_key=True, autoincrement=False),
-    Column("condition_digest", BigInteger, primary_key=True, autoincrement=False),
-    Column("variant", SmallInteger, primary_key=True, autoincrement=False),
-    Column("score", Float, nullable=False),
-    Column("rule", String(255), nullable=False),
-    Column("night_id", BigInteger, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    sqlite_with_rowid=False,
-)
-"""An image that a safety filter refused, by the natural key that it would have as an asset. rule: as `shard.safety`.
-
-Like `asset` it has no foreign keys. Under the same rule the image is not drawn again; under another one it is."""
-
-forgotten = Table(
-    "forgotten",
-    METADATA,
-    Column("forgotten_id", BigKey, primary_key=True),
-    Column("user_key", BigInteger, ForeignKey("user.user_key"), nullable=False),
-    Column("requested_at", UtcDateTime, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("statistics_exact", Boolean, nullable=False),
-    Column("removed", Json, nullable=False),
-    Column("coefficients_night_id", BigInteger, ForeignKey("night.night_id")),
-    Column("coefficients_at", UtcDateTime),
-    Column("erased_at", UtcDateTime),
-    Column("receipt", Json),
-    sqlite_autoincrement=True,
-)
-"""Every request to forget a person: one line each, never changed but for the coefficients, which are filled once.
-
-statistics_exact: the person's part of the recommender's sums was subtracted to the bit; False: they were built anew, or
-there were none. removed: how many of each kind of thing were deleted. coefficients_night_id, coefficients_at: the first
-night that solved the recommender without this person; null until then. erased_at, receipt: when the last of it was
-done, and what was removed where and what remains; null in lines from before there were receipts."""
-
-erasure = Table(
-    "erasure",
-    METADATA,
-    Column("user_key", BigInteger, ForeignKey("user.user_key"), primary_key=True, autoincrement=False),
-    Column("requested_at", UtcDateTime, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("removed", Json, nullable=False),
-    Column("shards", Json, nullable=False),
-)
-"""Who is being erased: the intent, written before anything is removed. The line of `forgotten` takes its place.
-
-removed, shards: how many of each kind of thing are gone so far, and the shards in which images were; a run that was cut
-off is gone on from here."""
-
-removal = Table(
-    "removal",
-    METADATA,
-    Column("path", Text, primary_key=True),
-    Column("asked_at", UtcDateTime, nullable=False),
-)
-"""Files of the shard root that no row names any more: to be removed. The row goes when the file has gone."""
-
-night_deletion = Table(
-    "night_deletion",
-    METADATA,
-    Column("night_deletion_id", BigKey, primary_key=True),
-    Column("night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
-    Column("requested_at", UtcDateTime, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("removed", Json, nullable=False),
-    Column("finished_at", UtcDateTime),
-    sqlite_autoincrement=True,
-)
-"""Every night that was deleted: its rows went with this line, its files before `finished_at`."""

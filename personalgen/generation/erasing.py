@@ -13,7 +13,9 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from personalgen.generation.assets import NATURAL_KEY
 from personalgen.generation.roots import ShardRoot
+from personalgen.generation.safety import refused_in, with_refused
 from personalgen.generation.shards import Entry, Member, Sidecar, pack, put_sidecar, read_sidecar, sidecar_of
 
 _REWRITTEN = re.compile(r"(.*)-erased(\d+)")
@@ -60,8 +62,11 @@ def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_key
 
 
 def without_users(rows: pa.Table, user_keys: Sequence[int]) -> pa.Table:
-    """Return a sidecar's rows without those of these users."""
-    return rows.filter(pc.invert(pc.is_in(rows["user_key"], value_set=pa.array(user_keys, pa.int64()))))
+    """Return a sidecar's rows without those of these users, and without their images that a filter refused."""
+    gone, place = set(user_keys), NATURAL_KEY.index("user_key")
+    refused = [each for each in refused_in(rows) if each.natural_key[place] not in gone]
+    others = pc.invert(pc.is_in(rows["user_key"], value_set=pa.array(user_keys, pa.int64())))
+    return with_refused(rows.filter(others), refused)
 
 
 def _blank(entry: Entry, n_bytes: int) -> tuple[int, bytes]:

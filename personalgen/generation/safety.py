@@ -129,9 +129,11 @@ def screened(encoder: Encoder, screen: Screen) -> Encoder:
 
 
 def with_refused(table: pa.Table, refused: Sequence[RefusedAsset]) -> pa.Table:
-    """Return the sidecar's table that also tells which planned images were refused."""
-    told = json.dumps([[*each.natural_key, each.score] for each in refused]).encode()
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), REFUSED_KEY: told}) if refused else table
+    """Return the sidecar's table that also tells which planned images were refused, and no others."""
+    metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != REFUSED_KEY}
+    if refused:
+        metadata[REFUSED_KEY] = json.dumps([[*each.natural_key, each.score] for each in refused]).encode()
+    return table.replace_schema_metadata(metadata)
 
 
 def refused_in(table: pa.Table) -> tuple[RefusedAsset, ...]:

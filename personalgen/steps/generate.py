@@ -185,7 +185,7 @@ def _draw(
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
-        facts={"night_key": night.key, "operating_point": asdict(point)},
+        facts={"night_key": night.key, "operating_point": asdict(point), "safety": screen.rule if screen else None},
         commit=lambda shard, rows: n_new.append(
             _commit(workspace, night, model, point, run_id, screen, shard, rows, move=move)
         ),

@@ -10,8 +10,10 @@ from pathlib import PurePosixPath
 
 from personalgen.catalogue import adoption, deletions, erasures, read, shards
 from personalgen.catalogue.facts import ShardFacts
+from personalgen.catalogue.refusals import record_refused
 from personalgen.catalogue.rows import Night as NightRow
 from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows
+from personalgen.generation.safety import RefusedAsset, refused_in
 from personalgen.generation.shards import FOLDER, Sidecar, read_sidecar, sweep_temporaries
 from personalgen.seeding import derive_seed
 from personalgen.steps.delete_night import finish_deletions
@@ -94,6 +96,7 @@ class _Whole:
 
     facts: ShardFacts
     rows: AssetRows
+    refused: tuple[RefusedAsset, ...]
     n_new: int
 
 
@@ -127,6 +130,8 @@ def _may_go_on(workspace: Workspace, night: NightRow) -> bool:
 def _fitting(workspace: Workspace, path: str, sidecar: Sidecar, night_id: int) -> _Whole | str:
     """Return the shard with its facts where the catalogue knows its model and people, else what it does not know."""
     rows = AssetRows(sidecar.rows.select(SCHEMA.names))
+    if not len(rows):
+        return "it holds no image: it may be removed"
     models = {one.generator_digest: one for one in read.model_versions(workspace.engine)}
     made_by, points = set(rows.values("generator_digest")), set(rows.values("operating_point_digest"))
     if len(made_by) != 1 or len(points) != 1 or not made_by <= models.keys():
@@ -146,8 +151,9 @@ def _fitting(workspace: Workspace, path: str, sidecar: Sidecar, night_id: int) -
         night_id=night_id,
         model_version_id=models[made_by.pop()].model_version_id,
         sealed_at=workspace.now(),
+        safety=sidecar.facts.get("safety"),
     )
-    return _Whole(facts, rows, len(rows) - known.n_assets)
+    return _Whole(facts, rows, refused_in(sidecar.rows), len(rows) - known.n_assets)
 
 
 def _n_strangers(rows: AssetRows, user_ids: Mapping[int, str]) -> int:
@@ -158,9 +164,13 @@ def _n_strangers(rows: AssetRows, user_ids: Mapping[int, str]) -> int:
 
 def _adopt(workspace: Workspace, whole: _Whole, *, dry_run: bool) -> int:
     """Catalogue a whole shard without moving anybody's current image; return how many images are known by it."""
+    facts = whole.facts
     if dry_run:
         return whole.n_new
-    return shards.commit_shard(workspace.engine, whole.facts, whole.rows, move=False).n_new
+    if facts.safety:
+        found = [(one.natural_key, one.score) for one in whole.refused]
+        record_refused(workspace.engine, found, rule=facts.safety, night_id=facts.night_id, at=workspace.now())
+    return shards.commit_shard(workspace.engine, facts, whole.rows, move=False).n_new
 
 
 def _damaged(

@@ -71,7 +71,8 @@ def _bytes_of(workspace: Workspace, found: Candidate) -> bytes | None:
     """Return an asset's bytes, None where its shard does not hold them any more."""
     try:
         return read_member(
-            workspace.shard_root / found.shard_path,
+            workspace.shard_root,
+            found.shard_path,
             offset=found.shard_offset,
             byte_length=found.byte_length,
             crc32=found.crc32,

@@ -9,8 +9,9 @@ import pytest
 
 from personalgen.catalogue.engine import open_catalogue, transaction
 from personalgen.catalogue.migrations import upgrade
+from personalgen.catalogue.people import delete_people
 from personalgen.catalogue.query import run_sql
-from personalgen.catalogue.refusals import delete_refused, record_refused, were_refused
+from personalgen.catalogue.refusals import record_refused, were_refused
 
 AT = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 BIG = 2**62 + 1
@@ -69,5 +70,5 @@ def test_refusing_twice_is_refusing_once_and_a_newer_rule_stays(engine, url):
 def test_who_is_forgotten_leaves_no_refusal(engine):
     """The rows of one person go, other people's stay."""
     with transaction(engine) as connection:
-        assert delete_refused(connection, 1) == 2
+        assert delete_people(connection, [1])[1]["refused images"] == 2
     assert known(engine, [(1, 11, 0), (2, 11, 0)]) == [False, True]

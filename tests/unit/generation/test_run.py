@@ -327,7 +327,7 @@ def test_refused_images_are_neither_in_the_tar_nor_in_the_rows(sampler, tmp_path
     assert (len(rows), len(refused), summary.n_assets, summary.n_refused) == (9, 5, 9, 5)
     assert rows.isdisjoint(refused)
     for shard, kept in commits:
-        with tarfile.open(shard.path) as tar:
+        with tarfile.open(tmp_path / shard.path) as tar:
             assert tar.getnames() == [row.member for row in kept]
     before, again = files_of(tmp_path), []
     summary, second = generate(asked, no_drawing(sampler), tmp_path, encoder=encoder, on_refused=again.append)

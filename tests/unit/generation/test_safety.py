@@ -8,6 +8,7 @@ from PIL import Image
 
 from personalgen.errors import ConfigError, InternalError, OptionsError
 from personalgen.generation.encoders import Refused, choose_encoder
+from personalgen.generation.erasing import without_users
 from personalgen.generation.provenance import Provenance, read_provenance, stamped
 from personalgen.generation.safety import (
     RefusedAsset,
@@ -161,3 +162,11 @@ def test_the_classifier_of_the_extra_scores_each_image_by_itself():
     assert scores[0] < 0.5
     assert np.allclose(scores[1:2], screen.scores(images[1:2]), atol=1e-4)
     assert screen.rule.startswith("opennsfw 0.")
+
+
+def test_a_sidecar_without_a_person_does_not_tell_what_was_refused_of_them():
+    """Rows and refusals of one person go together; where none is left the sidecar has no word of them."""
+    table = with_refused(pa.table({"user_key": [1, 2, 2]}), [RefusedAsset((1, 9, 9, 9, 1), 0.9)])
+    assert without_users(table, [2])["user_key"].to_pylist() == [1]
+    assert refused_in(without_users(table, [2])) == refused_in(table)
+    assert without_users(table, [1]).schema.metadata in (None, {})
