@@ -12,6 +12,7 @@ from personalgen.catalogue.read import reading
 from personalgen.catalogue.schema import (
     asset,
     comparison,
+    daily_stat,
     live_release,
     model_promotion,
     model_version,
@@ -19,13 +20,14 @@ from personalgen.catalogue.schema import (
     night_deletion,
     quarantine,
     shard,
+    user_change,
     user_current,
     user_variant,
 )
 from personalgen.errors import NotFoundError, UserError
 
 _POINTING = {"current images": user_current, "further images": user_variant}
-_OWN = (comparison, quarantine)
+_OWN = (comparison, quarantine, user_change, daily_stat)
 """Tables of which a night's rows go with it, apart from its images."""
 
 

@@ -12,6 +12,7 @@ Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed", "deleted"]
 Winner = Literal["left", "right", "tie"]
 VoteSource = Literal["terminal", "notebook", "gallery"]
+RatingSource = Literal["terminal", "notebook", "gallery", "product"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,34 @@ class ComparisonFacts:
     voter: str
     """Who chose, as text; at most 128 characters, and not looked up anywhere."""
     source: VoteSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatingFacts:
+    """A person's opinion of an asset."""
+
+    asset_id: int
+    value: float
+    """-1 (dislikes it) to 1 (likes it)."""
+    rater: str
+    """Who said so, as text; at most 128 characters, and not looked up anywhere."""
+    source: RatingSource
+    at: datetime
+    """When it was said, aware."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HistorySummaries:
+    """What a night read of each user's history, as columns of one length."""
+
+    user_ids: tuple[str, ...]
+    """(n,) each once, known to the catalogue."""
+    n_events: NDArray[np.int64]
+    n_likes: NDArray[np.int64]
+    """Events of positive weight."""
+    first_event: NDArray[np.int64]
+    """UTC seconds."""
+    last_event: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, or_, select, update
 
 from personalgen.catalogue.bulk import chunks
-from personalgen.catalogue.schema import METADATA, asset, model_version, user, user_current, user_variant
+from personalgen.catalogue.schema import (
+    METADATA,
+    asset,
+    model_version,
+    night,
+    user,
+    user_change,
+    user_current,
+    user_variant,
+)
 
 KEPT = frozenset({"user", "asset", "forgotten", "erasure"})
 """The key stays for ever, assets go with their bytes (`erasures`), the others are the ledger itself."""
@@ -50,8 +59,10 @@ def owned(table: Table, user_keys: Sequence[int]) -> ColumnElement[bool]:
 
     Only where the writer of the table has seen that they are registered (`shards`): elsewhere rows might be missed.
     """
-    ours = table.c.user_key.in_(user_keys)
-    if table not in (asset, user_current, user_variant):
+    ours: ColumnElement[bool] = table.c.user_key.in_(user_keys)
+    if table is user_change:
+        ours = table.c.night_id.in_(select(night.c.night_id)) & ours
+    elif table not in (asset, user_current, user_variant):
         return ours
     return table.c.generator_digest.in_(select(model_version.c.generator_digest)) & ours
 
@@ -62,7 +73,7 @@ def _delete_from(
     kind = KINDS.get(table.name, table.name)
     for name in _NAMING:
         if name in table.c:
-            named = table.c[name].in_(user_keys)
+            named = owned(table, user_keys) if name == "user_key" else table.c[name].in_(user_keys)
             for key, count in connection.execute(select(table.c[name], func.count()).where(named).group_by(name)):
                 counts[key][kind] += count
     doomed = [table.c[name].in_(user_keys) for name in _NAMING[1:] if name in table.c]

@@ -220,21 +220,6 @@ def night_counts(engine: Engine, night_id: int) -> NightCounts:
         )
 
 
-def latest_assets(
-    engine: Engine, *, limit: int = 50, before_asset_id: int | None = None, user_id: str | None = None
-) -> tuple[AssetSummary, ...]:
-    """Return the newest assets, the newest first; `before_asset_id`, the last id of one page, gives the next.
-
-    With `user_id`, only those of that user, found through the natural key.
-    """
-    query = select(v_assets).order_by(v_assets.c.asset_id.desc()).limit(limit)
-    if before_asset_id is not None:
-        query = query.where(v_assets.c.asset_id < before_asset_id)
-    if user_id is not None:
-        query = query.where(v_assets.c.asset_id.in_(_assets_of(user_id)))
-    return _all(engine, AssetSummary, query)
-
-
 def asset(engine: Engine, asset_id: int) -> AssetLineage:
     """Return one asset and everything it came from.
 

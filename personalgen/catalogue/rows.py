@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personalgen.catalogue.facts import VoteSource, Winner
+from personalgen.catalogue.facts import RatingSource, VoteSource, Winner
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,79 @@ class BlindChoice:
     winner: Winner
     voter: str
     source: VoteSource
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A row of `rating`, with the id of the person for whom the asset was made."""
+
+    rating_id: int
+    asset_id: int
+    user_id: str
+    value: float
+    rater: str
+    source: RatingSource
+    at: datetime
+
+
+@dataclass(frozen=True)
+class RatedAsset:
+    """An asset and what people said of it."""
+
+    asset_id: int
+    user_id: str
+    mean: float
+    """-1 (disliked) to 1 (liked)."""
+    n_ratings: int
+    score: float | None
+    night_id: int
+    day: date
+    model_name: str
+    model_version: int
+    variant: int
+    segment: str | None
+    path: str
+
+
+@dataclass(frozen=True)
+class ChangedUser:
+    """A row of the view `v_changed`."""
+
+    night_id: int
+    day: date
+    user_id: str
+    segment: str | None
+    model_name: str
+    model_version: int
+    old_asset_id: int
+    new_asset_id: int
+    shift: float
+    """1 - cosine of the conditions, 0 to 2."""
+
+
+@dataclass(frozen=True)
+class DailyFigures:
+    """What was made, summed by what was asked for; what was not asked for is None."""
+
+    day: date | None
+    model_name: str | None
+    model_version: int | None
+    segment: str | None
+    """None also for users without one, where segments were asked for."""
+    n_images: int
+    n_users: int
+    n_changed: int
+    n_bytes: int
+    mean_score: float | None
+
+
+@dataclass(frozen=True)
+class SimilarUser:
+    """A user whose present condition is near, and the asset that was made from it."""
+
+    user_id: str
+    asset_id: int
+    cosine: float
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ from sqlalchemy import (
 from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
 from personalgen.catalogue.metadata import METADATA
 from personalgen.catalogue.removal_schema import erasure, forgotten, night_deletion, refused, removal
+from personalgen.catalogue.rollup_schema import asset_rating, daily_stat, rating, user_change, user_summary
 
 __all__ = [
-    "METADATA", "asset", "comparison", "erasure", "forgotten", "is_silent", "item", "item_neighbour", "live_release",
-    "model_promotion", "model_version", "night", "night_deletion", "quarantine", "recommendation", "refused",
-    "removal", "shard", "user", "user_current", "user_neighbour", "user_variant",
+    "METADATA", "asset", "asset_rating", "comparison", "daily_stat", "erasure", "forgotten", "is_silent", "item",
+    "item_neighbour", "live_release", "model_promotion", "model_version", "night", "night_deletion", "quarantine",
+    "rating", "recommendation", "refused", "removal", "shard", "user", "user_change", "user_current", "user_neighbour",
+    "user_summary", "user_variant",
 ]  # fmt: skip
 
 night = Table(
@@ -84,7 +86,7 @@ user = Table(
     METADATA,
     Column("user_key", BigKey, primary_key=True),
     Column("user_id", Text, nullable=False, unique=True),
-    Column("segment", Text),
+    Column("segment", Text, index=True),
     Column("opted_out", Boolean, nullable=False),
     Column("listed", Boolean, nullable=False, server_default=true()),
     Column("first_night_id", BigInteger, ForeignKey("night.night_id")),

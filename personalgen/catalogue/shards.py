@@ -34,6 +34,7 @@ from sqlalchemy.sql.dml import Insert
 from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into, staged
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import Pointer, ShardFacts
+from personalgen.catalogue.rollups import add_to_daily_stat, changes_recorded, newest_asset_id
 from personalgen.catalogue.schema import asset, model_version, night, shard, user, user_current, user_variant
 from personalgen.errors import CatalogueError
 from personalgen.generation.assets import AssetRows
@@ -80,13 +81,19 @@ def commit_shard(engine: Engine, facts: ShardFacts, rows: AssetRows, *, move: bo
     with transaction(engine) as connection:
         if (known := _known_shard(connection, facts)) is not None:
             return ShardCommit(shard_id=known, n_new=0, n_existing=len(rows))
-        _check_shard(connection, facts, rows)
+        generator_digest = _check_shard(connection, facts, rows)
         shard_id = _insert_shard(connection, facts, n_assets=len(rows))
         with staged(connection, _staged, zip(*map(rows.values, _staged.columns.keys()), strict=True)):
             _check_users(connection)
+            newest = newest_asset_id(connection)
             n_new = _insert_assets(connection, facts, shard_id=shard_id)
+            add_to_daily_stat(connection, shard_id=shard_id, after_asset_id=newest)
             if move:
-                _point_at_rows(connection, facts)
+                with changes_recorded(
+                    connection, generator_digest=generator_digest, night_id=facts.night_id,
+                    user_keys=rows.values("user_key"),
+                ):  # fmt: skip
+                    _point_at_rows(connection, facts)
                 _vary_by_rows(connection)
     return ShardCommit(shard_id=shard_id, n_new=n_new, n_existing=len(rows) - n_new)
 
@@ -116,7 +123,9 @@ def move_pointers(connection: Connection, *, generator_digest: int, night_id: in
         for variant, asset_id in enumerate(pointer.variants, start=1)
     ]
     execute_tuples(connection, insert(user_variant), user_variant.c.keys(), variants)
-    return execute_tuples(connection, _point(connection, _pointed()), names, values)
+    users = [pointer.user_key for pointer in pointers]
+    with changes_recorded(connection, generator_digest=generator_digest, night_id=night_id, user_keys=users):
+        return execute_tuples(connection, _point(connection, _pointed()), names, values)
 
 
 def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
@@ -133,8 +142,8 @@ def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
     return int(found.shard_id)
 
 
-def _check_shard(connection: Connection, facts: ShardFacts, rows: AssetRows) -> None:
-    """Check what foreign keys would, that night and model exist; and that the rows are of the shard's model."""
+def _check_shard(connection: Connection, facts: ShardFacts, rows: AssetRows) -> int:
+    """Check what foreign keys would, that night and model exist; return the generator's digest, which all rows have."""
     digest = select(model_version.c.generator_digest).where(model_version.c.model_version_id == facts.model_version_id)
     known = connection.scalar(digest)
     if known is None or connection.scalar(select(night.c.night_id).where(night.c.night_id == facts.night_id)) is None:
@@ -149,6 +158,7 @@ def _check_shard(connection: Connection, facts: ShardFacts, rows: AssetRows) -> 
             f"shard {facts.path} holds rows of the generators {found[0]} and the operating points {found[1]}; those of "
             f"its model and operating point are {expected}. Nothing was changed."
         )
+    return int(known)
 
 
 def _check_users(connection: Connection) -> None:

@@ -10,7 +10,7 @@ SQLite and PostgreSQL.
 
 from typing import Final
 
-from sqlalchemy import Boolean, Connection, Date, Float, Integer, String, column, table, text
+from sqlalchemy import BigInteger, Boolean, Connection, Date, Float, Integer, String, column, table, text
 
 from personalgen.catalogue.column_types import JsonText, UtcDateTime
 
@@ -55,8 +55,10 @@ FROM night n
 _USERS = """
 SELECT u.user_id, u.segment, u.opted_out, u.listed, u.forgotten, f.day AS first_day, g.day AS changed_day,
        a.asset_id AS live_asset_id, CASE WHEN a.asset_id IS NOT NULL THEN uc.previous_asset_id END AS previous_asset_id,
-       s.path || '#' || a.member AS live_path, a.score AS live_score
+       s.path || '#' || a.member AS live_path, a.score AS live_score,
+       h.n_events, h.n_likes, h.first_event_at, h.last_event_at
 FROM "user" u
+LEFT JOIN user_summary h ON h.user_key = u.user_key
 LEFT JOIN night f ON f.night_id = u.first_night_id
 LEFT JOIN live_release l ON l.release_id = 1
 LEFT JOIN user_current uc ON uc.generator_digest = l.generator_digest AND uc.user_key = u.user_key
@@ -121,6 +123,65 @@ LEFT JOIN night n ON n.night_id = r.night_id
 LEFT JOIN model_version m ON m.generator_digest = r.generator_digest
 """
 
+_CHANGED = """
+SELECT c.night_id, n.day, u.user_id, u.segment, m.model_name, m.version AS model_version, c.old_asset_id,
+       c.new_asset_id, c.shift
+FROM user_change c
+LEFT JOIN night n ON n.night_id = c.night_id
+LEFT JOIN "user" u ON u.user_key = c.user_key
+LEFT JOIN model_version m ON m.generator_digest = c.generator_digest
+WHERE c.old_asset_id <> c.new_asset_id
+"""
+
+_DAILY = """
+SELECT n.day, d.night_id, m.model_name, m.version AS model_version, NULLIF(d.segment, '') AS segment, d.n_images,
+       d.n_users, d.n_changed, d.n_bytes, d.n_scored, d.score_sum / NULLIF(d.n_scored, 0) AS mean_score
+FROM daily_stat d
+LEFT JOIN night n ON n.night_id = d.night_id
+LEFT JOIN model_version m ON m.model_version_id = d.model_version_id
+"""
+
+_RATINGS = """
+SELECT r.rating_id, r.asset_id, u.user_id, r.value, r.rater, r.source, r.at, a.night_id, n.day,
+       m.version AS model_version, a.score
+FROM rating r
+LEFT JOIN asset a ON a.asset_id = r.asset_id
+LEFT JOIN "user" u ON u.user_key = r.user_key
+LEFT JOIN night n ON n.night_id = a.night_id
+LEFT JOIN model_version m ON m.model_version_id = a.model_version_id
+"""
+
+
+def _figure(name: str) -> str:
+    """Return SQL for one figure of a model's evaluation, as both databases read JSON."""
+    return f"CAST(m.verdict -> 'evaluation' ->> '{name}' AS DOUBLE PRECISION)"
+
+
+_MOVE = "p.action IN ('promote', 'manual', 'rollback')"
+_MODEL_QUALITY = f"""
+SELECT m.model_version_id, m.model_name, m.version AS model_version, m.created_at, m.night_id, n.day, m.basis_version,
+       m.mlflow_run_id, {_figure("fit_gain")} AS gain, {_figure("fit_gain_low")} AS gain_low,
+       {_figure("fit_gain_high")} AS gain_high, {_figure("npg")} AS npg, {_figure("kid")} AS kid,
+       {_figure("kid_floor")} AS kid_floor, {_figure("diversity_between")} AS diversity,
+       {_figure("memorised")} AS memorised, {_figure("n_users")} AS n_judged,
+       (SELECT MIN(p.at) FROM model_promotion p
+        WHERE p.to_model_version_id = m.model_version_id AND {_MOVE}) AS promoted_at,
+       (SELECT MAX(p.at) FROM model_promotion p
+        WHERE p.to_model_version_id = m.model_version_id AND {_MOVE}) AS live_since,
+       (SELECT MIN(p.at) FROM model_promotion p
+        WHERE p.to_model_version_id <> m.model_version_id AND {_MOVE}
+          AND p.promotion_id > (SELECT MAX(o.promotion_id) FROM model_promotion o
+                                WHERE o.to_model_version_id = m.model_version_id
+                                  AND o.action IN ('promote', 'manual', 'rollback'))) AS live_until,
+       EXISTS (SELECT 1 FROM live_release l WHERE l.model_version_id = m.model_version_id) AS is_live,
+       (SELECT COUNT(*) FROM model_promotion p
+        WHERE p.to_model_version_id = m.model_version_id AND p.action = 'hold') AS n_holds,
+       (SELECT COALESCE(SUM(d.n_images), 0) FROM daily_stat d
+        WHERE d.model_version_id = m.model_version_id) AS n_images
+FROM model_version m
+LEFT JOIN night n ON n.night_id = m.night_id
+"""  # noqa: S608 - words of this file
+
 VIEWS: Final = {
     "v_assets": _ASSETS,
     "v_runs": _RUNS,
@@ -131,6 +192,10 @@ VIEWS: Final = {
     "v_forgotten": _FORGOTTEN,
     "v_comparisons": _COMPARISONS,
     "v_refused": _REFUSED,
+    "v_changed": _CHANGED,
+    "v_daily": _DAILY,
+    "v_ratings": _RATINGS,
+    "v_model_quality": _MODEL_QUALITY,
 }
 """Name -> SELECT.
 
@@ -154,19 +219,24 @@ v_comparisons: one row a blind choice of a voter (`winner`: left, right or tie) 
     `left_generator` and `right_generator` name the weights in any case. `chosen_version` is null for a tie too.
 v_refused: one row an image that a safety filter refused, with its score; `rule` is the filter, its version and the
     threshold. There is no picture of it anywhere.
+v_changed: one row a user, model and night in which the user's picture became another one.
+v_daily: one row a night, model and segment: what was made; from the roll-up, so that it is never a count of assets.
+v_ratings: one row an opinion of an asset. v_model_quality: one row a model version, with the figures of its evaluation.
+
+docs/catalogue.md describes every column, with questions and their SQL.
 """
 
 v_assets = table(
     "v_assets",
-    column("asset_id", Integer),
+    column("asset_id", BigInteger),
     column("user_id", String),
     column("path", String),
     column("model_version", Integer),
-    column("seed", Integer),
+    column("seed", BigInteger),
     column("score", Float),
     column("variant", Integer),
     column("model_name", String),
-    column("night_id", Integer),
+    column("night_id", BigInteger),
     column("day", Date),
     column("as_of", UtcDateTime),
     column("segment", String),
@@ -182,34 +252,47 @@ v_assets = table(
 
 v_users = table(
     "v_users", column("user_id", String), column("opted_out", Boolean), column("listed", Boolean),
-    column("forgotten", Boolean), column("live_asset_id", Integer),
+    column("forgotten", Boolean), column("live_asset_id", BigInteger),
 )  # fmt: skip
 """The columns that typed reads ask for."""
 
 v_recommendations = table(
     "v_recommendations", column("user_id", String), column("rank", Integer), column("item_id", String),
-    column("title", String), column("score", Float), column("night_id", Integer), column("day", Date),
+    column("title", String), column("score", Float), column("night_id", BigInteger), column("day", Date),
 )  # fmt: skip
 v_item_neighbours = table(
     "v_item_neighbours", column("item_id", String), column("rank", Integer), column("neighbour_id", String),
-    column("neighbour_title", String), column("cosine", Float), column("night_id", Integer), column("day", Date),
+    column("neighbour_title", String), column("cosine", Float), column("night_id", BigInteger), column("day", Date),
 )  # fmt: skip
 v_user_neighbours = table(
     "v_user_neighbours", column("user_id", String), column("rank", Integer), column("neighbour_id", String),
-    column("cosine", Float), column("night_id", Integer), column("day", Date),
+    column("cosine", Float), column("night_id", BigInteger), column("day", Date),
 )  # fmt: skip
 v_forgotten = table(
-    "v_forgotten", column("forgotten_id", Integer), column("user_key", Integer), column("requested_at", UtcDateTime),
-    column("actor", String), column("reason", String), column("statistics_exact", Boolean),
-    column("removed", JsonText), column("coefficients_at", UtcDateTime), column("coefficients_day", Date),
-    column("erased_at", UtcDateTime), column("receipt", JsonText),
+    "v_forgotten", column("forgotten_id", BigInteger), column("user_key", BigInteger),
+    column("requested_at", UtcDateTime), column("actor", String), column("reason", String),
+    column("statistics_exact", Boolean), column("removed", JsonText), column("coefficients_at", UtcDateTime),
+    column("coefficients_day", Date), column("erased_at", UtcDateTime), column("receipt", JsonText),
 )  # fmt: skip
 v_comparisons = table(
-    "v_comparisons", column("comparison_id", Integer), column("user_id", String), column("winner", String),
-    column("voter", String), column("source", String), column("at", UtcDateTime), column("night_id", Integer),
+    "v_comparisons", column("comparison_id", BigInteger), column("user_id", String), column("winner", String),
+    column("voter", String), column("source", String), column("at", UtcDateTime), column("night_id", BigInteger),
     column("day", Date), column("left_version", Integer), column("right_version", Integer),
     column("chosen_version", Integer), column("left_generator", String), column("right_generator", String),
     column("left_variant", Integer), column("right_variant", Integer),
+)  # fmt: skip
+
+v_changed = table(
+    "v_changed", column("night_id", BigInteger), column("day", Date), column("user_id", String),
+    column("segment", String), column("model_name", String), column("model_version", Integer),
+    column("old_asset_id", BigInteger), column("new_asset_id", BigInteger), column("shift", Float),
+)  # fmt: skip
+v_daily = table(
+    "v_daily", column("day", Date), column("night_id", BigInteger), column("model_name", String),
+    column("model_version", Integer), column("segment", String), column("n_images", BigInteger),
+    column("n_users", BigInteger), column("n_changed", BigInteger), column("n_bytes", BigInteger),
+    column("n_scored", BigInteger),
+    column("mean_score", Float),
 )  # fmt: skip
 
 

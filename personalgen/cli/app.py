@@ -2,6 +2,7 @@
 
 import typer
 
+from personalgen.cli.asset_lists import add_lists
 from personalgen.cli.assets import assets
 from personalgen.cli.catalogue import catalogue
 from personalgen.cli.doctor import doctor
@@ -29,6 +30,7 @@ add_steps(app)
 app.command("evaluate")(evaluate)
 app.command()(train)
 app.command()(sweep)
+add_lists(assets)
 app.add_typer(assets, name="assets", help="What was made for whom and why.")
 app.add_typer(catalogue, name="catalogue", help="The database behind it all, and who may ask it.")
 app.add_typer(models, name="models", help="Model versions, and what users see.")

@@ -1,6 +1,5 @@
 """What was made for whom and why."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,6 @@ from personalgen.cli.terminal import (
     ConfigOption,
     CsvOption,
     JsonOption,
-    LimitOption,
     SetOption,
     counted,
     show,
@@ -19,36 +17,6 @@ from personalgen.cli.terminal import (
 )
 
 assets = typer.Typer(no_args_is_help=True)
-
-_SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "n_events", "score", "seed", "path")
-
-
-@assets.command()
-def latest(
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    limit: LimitOption = 10,
-    user: Annotated[str | None, typer.Option("--user", help="Only this user's.")] = None,
-    before: Annotated[
-        int | None, typer.Option("--before", help="Only assets older than this id: the next page.")
-    ] = None,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-) -> None:
-    """List the newest assets."""
-    from personalgen.catalogue import read
-
-    with workspace(config, overrides, existing=True) as opened:
-        rows = [
-            asdict(row) for row in read.latest_assets(opened.engine, limit=limit, before_asset_id=before, user_id=user)
-        ]
-    full = as_json or as_csv
-    show(
-        [row if full else {name: row[name] for name in _SHORT} for row in rows],
-        as_json=as_json,
-        as_csv=as_csv,
-        empty="no asset yet" if user is None else f"no asset of user {user!r}",
-    )
 
 
 @assets.command("show")
@@ -106,7 +74,8 @@ def sql(
     """Ask one SELECT of the catalogue. Nothing can be changed.
 
     Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten,
-    v_comparisons; and the tables, where the role of the URL may read them.
+    v_comparisons, v_changed, v_daily, v_ratings, v_model_quality, v_refused; and the tables, where the role of the URL
+    may read them. docs/catalogue.md tells every column.
     """
     from personalgen.catalogue.query import run_sql
 

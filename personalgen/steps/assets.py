@@ -1,6 +1,8 @@
-"""Hands out assets: one image with its lineage, or all of them as files with a table."""
+"""Hands out assets: one image with its lineage, rows as a table, or all of them as files with a table."""
 
-from dataclasses import asdict
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personalgen.artifacts import atomic_path
-from personalgen.catalogue import read
+from personalgen.catalogue import ratings, read
 from personalgen.catalogue.placed import PlacedAsset, placed_assets
 from personalgen.errors import ConfigError
 from personalgen.generation.shards import read_member
@@ -53,6 +55,26 @@ def export_assets(workspace: Workspace, out: Path, *, live_only: bool = True) ->
     return len(rows)
 
 
+def write_rows(path: Path, rows: Sequence[Any], row_type: type[Any]) -> None:
+    """Write dataclass rows as a Parquet file, whole or not at all; nested values as JSON text, as in CSV.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    names = [field.name for field in fields(row_type)]
+    records = [{name: _flat(getattr(row, name)) for name in names} for row in rows]
+    columns = {name: [record[name] for record in records] for name in names}
+    try:
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.table(columns), temporary)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}. Name another file. Nothing was written.") from error
+
+
+def _flat(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
 def _remove_others(out: Path, kept: set[str]) -> None:
     """Remove exported images that the table does not name; other files stay."""
     for path in (out / "images").glob("[0-9]*.*"):
@@ -88,6 +110,9 @@ def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
     facts = {**asdict(found.summary), **{k: v for k, v in asdict(found).items() if k != "summary"}}
     events = found.summary.top_events
     titles = read.item_titles(workspace.engine, [event["item_id"] for event in events])
+    said = ratings.ratings(workspace.engine, asset_id=asset_id)
+    facts["n_ratings"] = len(said)
+    facts["mean_rating"] = sum(one.value for one in said) / len(said) if said else None
     facts["top_events"] = [{**event, "title": titles.get(event["item_id"])} for event in events]
     return facts
 

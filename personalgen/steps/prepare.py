@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from personalgen.artifacts import digest_of, read_json, write_json
 from personalgen.catalogue import read, write
-from personalgen.catalogue.facts import ItemFacts, NightFacts, QuarantineFacts
+from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, QuarantineFacts
+from personalgen.catalogue.summaries import replace_summaries
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
 from personalgen.steps.erased_ids import people_not_read
@@ -190,7 +191,7 @@ def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
 
 
 def _catalogue_people(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
-    """Write whom the source names, and who of them opted out."""
+    """Write whom the source names, who of them opted out, and what their histories come to."""
     users = prepared.users
     user_ids = users["user_id"].tolist()
     write.allocate_user_keys(
@@ -201,6 +202,12 @@ def _catalogue_people(workspace: Workspace, prepared: Prepared, night_id: int) -
         opted_out=[bool(value) for value in users["opted_out"]],
     )
     write.list_users(workspace.engine, user_ids)
+    history = prepared.history_summary()
+    told = HistorySummaries(
+        user_ids=tuple(history["user_id"].to_pylist()),
+        **{name: history[name].to_numpy() for name in history.column_names[1:]},
+    )
+    replace_summaries(workspace.engine, night_id, told)
 
 
 def _log(workspace: Workspace, parent: Run, night: Night, tables: PreparedTables) -> None:

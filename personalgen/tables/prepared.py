@@ -129,6 +129,19 @@ class Prepared:
         order = np.lexsort((weight, item, timestamp, user))
         return Interactions(user_ids, self.item_ids, user[order], item[order], timestamp[order], weight[order])
 
+    def history_summary(self) -> pa.Table:
+        """Return a row for each user with events, by id: n_events, n_likes, first_event, last_event (UTC seconds).
+
+        Likes are events of positive weight. 24 bytes an event in memory meanwhile.
+        """
+        columns = ["user_id", "timestamp", "weight"]
+        table = pa.parquet.read_table(self.folder / INTERACTIONS, columns=columns, read_dictionary=columns[:1])
+        told = table.unify_dictionaries().append_column("liked", pc.cast(pc.greater(table["weight"], 0), pa.int64()))
+        sums = [("timestamp", "count"), ("liked", "sum"), ("timestamp", "min"), ("timestamp", "max")]
+        found = told.group_by("user_id").aggregate(sums)
+        columns = [found["user_id"].cast(pa.string()), *(found[f"{name}_{kind}"] for name, kind in sums)]
+        return pa.table(columns, ["user_id", "n_events", "n_likes", "first_event", "last_event"]).sort_by("user_id")
+
 
 def load_prepared(folder: Path | str, *, verify: bool = False) -> Prepared:
     """Return a sealed folder's tables; with `verify`, after checking every file's digest.

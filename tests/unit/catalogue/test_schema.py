@@ -1,8 +1,11 @@
+from dataclasses import fields
+
 import pytest
 from sqlalchemy import text
 
 from personalgen.catalogue import views
 from personalgen.catalogue.engine import transaction
+from personalgen.catalogue.rows import AssetSummary
 from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS, v_assets
 from personalgen.errors import CatalogueError
@@ -10,15 +13,18 @@ from personalgen.errors import CatalogueError
 FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
     "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten", "comparison", "user_variant",
-    "refused",
-    "erasure", "removal", "night_deletion",
+    "refused", "daily_stat", "user_change", "user_summary", "rating", "asset_rating", "erasure", "removal",
+    "night_deletion",
 }  # fmt: skip
-VIEWS_OF_CORE = ["v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons"]
+VIEWS_OF_CORE = [
+    "v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons", "v_changed",
+    "v_daily",
+]  # fmt: skip
 NATURAL_KEY = {"user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant"}
 
 
 def test_the_tables_have_their_final_names():
-    """The twenty tables of the design are there and no other."""
+    """The tables of the design are there and no other."""
     assert set(METADATA.tables) == FINAL_NAMES
 
 
@@ -129,3 +135,8 @@ def test_a_day_is_found_through_its_night(engine):
     assert "ix_asset_night_id_score (night_id=?)" in plan(
         engine, "SELECT COUNT(*) FROM v_assets WHERE day = '2026-01-01'"
     )
+
+
+def test_a_summary_s_fields_are_the_view_s_columns():
+    """Rows of v_assets become summaries by their order."""
+    assert [field.name for field in fields(AssetSummary)] == [column.name for column in v_assets.columns]

@@ -130,6 +130,7 @@ def test_the_ledger_is_listed_without_names(tell):
         "assets' events in SQL": 0,
         "blind choices": 0,
         "refused images": 0,
+        "further images": 0,
     }
     assert oldest["removed"] == newest["removed"] | {"neighbours": 1}
     assert (newest["coefficients_day"], newest["statistics_exact"], newest["actor"]) == ("2026-03-01", True, "ops")

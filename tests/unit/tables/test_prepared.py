@@ -42,6 +42,22 @@ def test_codes_do_not_depend_on_the_order_of_the_source(shop):
         assert (getattr(before, name) == getattr(after, name)).all()
 
 
+def test_histories_are_summed_up_by_user(shop):
+    """Events, likes (positive weights), and when the first and the last were, by user id."""
+    shop.interactions = {
+        "user_id": ["z", "a", "z", "a", "z"],
+        "item_id": ["c", "c", "a", "b", "b"],
+        "timestamp": [T0 + 1, T0 + 9, T0 + 5, T0 + 9, T0 + 5],
+        "weight": [1.0, -2.0, 3.0, 4.0, 5.0],
+    }
+    told = shop.load().history_summary()
+    assert told.column_names == ["user_id", "n_events", "n_likes", "first_event", "last_event"]
+    assert [tuple(row.values()) for row in told.to_pylist()] == [
+        ("a", 2, 1, T0 + 9, T0 + 9),
+        ("z", 3, 3, T0 + 1, T0 + 5),
+    ]
+
+
 def test_images_are_mapped_not_loaded(shop):
     """The pixels stay in the file until they are used, and cannot be changed by mistake."""
     images = shop.load().images

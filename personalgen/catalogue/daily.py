@@ -1,0 +1,69 @@
+"""What was made, by day, model and segment: sums of the roll-up, which reads no image."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Literal
+
+from sqlalchemy import Engine, func, select, true
+
+from personalgen.catalogue.read import reading
+from personalgen.catalogue.rows import DailyFigures
+from personalgen.catalogue.schema import daily_stat, model_version, night
+from personalgen.catalogue.scopes import EVERYTHING, AssetFilter, within
+from personalgen.errors import ConfigError
+
+Group = Literal["day", "model", "segment"]
+
+
+def groups(names: Sequence[str]) -> tuple[Group, ...]:
+    """Return names as groups.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    known: dict[str, Group] = {"day": "day", "model": "model", "segment": "segment"}
+    if wrong := [name for name in names if name not in known]:
+        raise ConfigError(f"Sums are by {', '.join(known)}, not by {', '.join(wrong)}. Nothing was asked.")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def stats(
+    engine: Engine,
+    asked: AssetFilter = EVERYTHING,
+    *,
+    by: Sequence[Group] = ("day",),
+    since: date | None = None,
+    until: date | None = None,
+    limit: int = 400,
+) -> tuple[DailyFigures, ...]:
+    """Return what was made, summed by day, model or segment, the newest day first; by nothing it is one row.
+
+    Segments are those that users had when their images were made. `since` and `until` are days, both included.
+
+    Raises:
+        ConfigError: a user or what is live was asked for: the roll-up knows neither.
+    """
+    if asked.user_id is not None or asked.live_only:
+        raise ConfigError(
+            "Sums by day, model and segment know no user, and not what is live. Ask `latest` or SQL. Nothing was asked."
+        )
+    table = daily_stat.c
+    columns: dict[str, list[Any]] = {
+        "day": [night.c.day],
+        "model": [model_version.c.model_name, model_version.c.version.label("model_version")],
+        "segment": [func.nullif(table.segment, "").label("segment")],
+    }
+    named = [column for group in by for column in columns[group]]
+    sums = [func.sum(table[name]).label(name) for name in ("n_images", "n_users", "n_changed", "n_bytes")]
+    mean = (func.sum(table.score_sum) / func.nullif(func.sum(table.n_scored), 0)).label("mean_score")
+    joined = daily_stat.join(night, night.c.night_id == table.night_id).join(
+        model_version, model_version.c.model_version_id == table.model_version_id
+    )
+    query = within(select(*named, *sums, mean).select_from(joined), asked)
+    query = query.where(night.c.day >= since if since else true(), night.c.day <= until if until else true())
+    if asked.segment is not None:
+        query = query.where(table.segment == asked.segment)
+    query = query.group_by(*named).order_by(*(column.desc() for column in named)).having(func.count() > 0).limit(limit)
+    missing = dict.fromkeys(("day", "model_name", "model_version", "segment"))
+    with reading(engine) as connection:
+        return tuple(DailyFigures(**{**missing, **row._asdict()}) for row in connection.execute(query))

@@ -1,0 +1,357 @@
+"""The standing questions of analysts: the newest images, the best, and who changed.
+
+Each answers in about a millisecond at ten million images: it starts from a range of ids or an index in the order that
+is asked for, reads a page of candidates, keeps those that fit, and pages by the last row that it showed, never by
+counting rows. No condition is left to a planner that could start from anywhere else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+
+from personalgen.catalogue.read import reading
+from personalgen.catalogue.rows import AssetSummary, ChangedUser, RatedAsset
+from personalgen.catalogue.schema import asset, asset_rating, model_version, night, rating, user, user_change
+from personalgen.catalogue.scopes import (
+    EVERYTHING,
+    AssetFilter,
+    conditions,
+    fits,
+    live_generator,
+    nights_of,
+    people,
+    windows,
+)
+from personalgen.catalogue.views import v_assets
+from personalgen.errors import NotFoundError
+
+MOST = 2_000
+"""Candidates, or ids, that one statement looks at: none is ever long."""
+NEWEST = 2**63 - 1
+"""No asset has a larger id."""
+_LOWEST = -1e308
+_FIRST = 200
+_GROWTH = 4
+
+T = TypeVar("T")
+_shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rating.c
+_BY_IDS = select(v_assets).where(_shown.asset_id.in_(bindparam("ids", expanding=True)))
+"""Its columns are in the order of `AssetSummary`."""
+_candidate = (_shown.asset_id, _shown.score, _shown.night_id, _shown.model_version, _shown.segment)
+
+
+def latest(
+    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, before_asset_id: int | None = None
+) -> tuple[AssetSummary, ...]:
+    """Return the newest assets, the newest first; `before_asset_id`, the last id of one page, gives the next."""
+    end = NEWEST if before_asset_id is None else before_asset_id - 1
+    with reading(engine) as connection:
+        keys = people(connection, asked)
+        found = [] if keys is not None or asked == EVERYTHING else windows(connection, asked)
+        nights = nights_of(connection, asked) if asked.names_night else None
+        query = select(_shown.asset_id).where(*conditions(_shown, asked, nights or ())).order_by(_shown.asset_id.desc())
+        if keys is not None:
+            query = _of_people(connection, asked, keys, nights).order_by((_asset.asset_id + 0).desc())
+        column = _shown.asset_id if keys is None else _asset.asset_id
+
+        def page(size: int, last: Row[Any] | None) -> Page:
+            stop = end if last is None else last.asset_id - 1
+            ranges = [(0, stop)] if keys is not None or asked == EVERYTHING else _steps(found, stop)
+            rows = _newest(connection, query, column, ranges, size)
+            return Page(rows, rows[-1] if len(rows) >= size else None)
+
+        return _summaries_of(connection, asked, limit, page, narrow=False)
+
+
+def top(
+    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, after_asset_id: int | None = None
+) -> tuple[AssetSummary, ...]:
+    """Return the assets with the highest score of the judge, those without one left out.
+
+    Of the nights asked for, else of the newest that made images within the filter; of one user, of all nights.
+    `after_asset_id`, the last id of one page, gives the next.
+
+    Raises:
+        NotFoundError: `after_asset_id` is unknown or has no score.
+    """
+    with reading(engine) as connection:
+        keys, nights = people(connection, asked), nights_of(connection, asked)
+        order = (_shown.score, _shown.asset_id)
+        query, places = select(*_candidate), _places(nights, _shown.night_id)
+        if keys is not None:
+            order, places = (_asset.score, _asset.asset_id), [()]
+            query = _of_people(connection, asked, keys, nights)
+        query = query.where(order[0] > _LOWEST)
+        start = _scored(connection, after_asset_id)
+        told = asked if keys is None else EVERYTHING
+
+        def page(size: int, last: Row[Any] | None) -> Page:
+            after = start if last is None else (last.score, last.asset_id)
+            return _best(connection, query, places, order, after, told, size)
+
+        return _summaries_of(connection, asked, limit, page, narrow=_narrow(asked))
+
+
+def top_rated(
+    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, after_asset_id: int | None = None
+) -> tuple[RatedAsset, ...]:
+    """Return the assets that people rate highest; of equal ones those with more ratings first.
+
+    Of the nights that `top` looks at. `after_asset_id`, the last id of one page, gives the next.
+
+    Raises:
+        NotFoundError: `after_asset_id` has no rating.
+    """
+    order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
+    own = {
+        field.name: _rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)
+    }
+    with reading(engine) as connection:
+        keys, nights = people(connection, asked), nights_of(connection, asked)
+        query = select(*own.values()).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
+        places = _places(nights, _rated.night_id)
+        if keys is not None:
+            ids = connection.scalars(select(rating.c.asset_id).where(rating.c.user_key.in_(keys)).distinct()).all()
+            places = [(_rated.asset_id.in_(ids), (_rated.night_id + 0).in_(nights))]
+        start = _last(connection, select(*order).where(_rated.asset_id == after_asset_id), after_asset_id)
+
+        def page(size: int, last: Row[Any] | None) -> Page:
+            after = start if last is None else (last.mean, last.n_ratings, last.asset_id)
+            return _best(connection, query, places, order, after, asked, size)
+
+        def kept(rows: Sequence[Row[Any]]) -> list[RatedAsset]:
+            live = _live(connection, [row.asset_id for row in rows]) if asked.live_only else ()
+            return [_as(RatedAsset, row) for row in rows if not asked.live_only or row.asset_id in live]
+
+        return _collect(page, kept, limit=limit, narrow=_narrow(asked))
+
+
+def changed(
+    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, after_asset_id: int | None = None
+) -> tuple[ChangedUser, ...]:
+    """Return the users whose picture of a model became another one in a night, the largest shift first.
+
+    Of the nights asked for, else of the newest in which anybody changed; of one user, of all nights. With `live_only`
+    under the live model.
+    `after_asset_id`, the last new asset of one page, gives the next.
+
+    Raises:
+        NotFoundError: nobody changed to `after_asset_id` in these nights.
+    """
+    order = (_change.shift, _change.generator_digest, _change.user_key)
+    with reading(engine) as connection:
+        keys, nights = people(connection, asked), nights_of(connection, asked, changed=True)
+        query = _changes()
+        if keys is not None:
+            generators = connection.scalars(select(model_version.c.generator_digest)).all()
+            query = query.where(_change.user_key.in_(keys), _change.generator_digest.in_(generators))
+        places = _places(nights, _change.night_id) if keys is None else [(_change.night_id.in_(nights),)]
+        start = _last(connection, _place_of_change(nights, after_asset_id), after_asset_id)
+        live = live_generator(connection) if asked.live_only else None
+
+        def page(size: int, last: Row[Any] | None) -> Page:
+            after = start if last is None else (last.shift, last.generator_digest, last.user_key)
+            return _best(connection, query, places, order, after, asked, size)
+
+        def kept(rows: Sequence[Row[Any]]) -> list[ChangedUser]:
+            return [_as(ChangedUser, row) for row in rows if not asked.live_only or row.generator_digest == live]
+
+        return _collect(page, kept, limit=limit, narrow=_narrow(asked))
+
+
+class Page(NamedTuple):
+    """Some rows of an answer, and the row after which the rest comes; None where there is no rest."""
+
+    rows: Sequence[Row[Any]]
+    last: Row[Any] | None
+
+
+Pages = Callable[[int, Row[Any] | None], Page]
+
+
+def _collect(
+    page: Pages, kept: Callable[[Sequence[Row[Any]]], Sequence[T]], *, limit: int, narrow: bool
+) -> tuple[T, ...]:
+    """Return the first `limit` of what is kept of pages, `page(size, last row looked at)` giving the next.
+
+    A page grows where a narrow filter leaves little of it, up to MOST rows looked at.
+    """
+    found, size, last = list[T](), max(limit, _FIRST) if narrow else limit, None
+    while len(found) < limit:
+        rows, last = page(size, last)
+        found += kept(rows)
+        if last is None:
+            break
+        size = max(size, min(size * _GROWTH, MOST))
+    return tuple(found[:limit])
+
+
+def _narrow(asked: AssetFilter) -> bool:
+    return asked.segment is not None
+
+
+def _summaries_of(
+    connection: Connection, asked: AssetFilter, limit: int, page: Pages, *, narrow: bool
+) -> tuple[AssetSummary, ...]:
+    """Return the first `limit` assets of pages.
+
+    What is live is told apart by the rows themselves: as a condition of the query, PostgreSQL would read the whole of
+    `user_current` before the first row.
+    """
+
+    def kept(rows: Sequence[Row[Any]]) -> list[AssetSummary]:
+        ids = [row.asset_id for row in rows]
+        shown = _summaries(connection, ids if asked.live_only else ids[:limit])
+        return [one for one in shown if one.is_live or not asked.live_only]
+
+    return _collect(page, kept, limit=limit, narrow=narrow)
+
+
+def _steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of at most MOST ids to look at one after the other, the newest first."""
+    for first, last in found:
+        for stop in range(min(last, end), first - 1, -MOST):
+            yield max(first, stop - MOST + 1), stop
+
+
+def _newest(
+    connection: Connection,
+    query: Select[Any],
+    column: ColumnElement[int],
+    ranges: Iterable[tuple[int, int]],
+    limit: int,
+) -> list[Row[Any]]:
+    """Return the newest rows of the query with ids within the ranges, reading no further than needed."""
+    rows: list[Row[Any]] = []
+    for first, last in ranges:
+        rows += connection.execute(query.where(column.between(first, last)).limit(limit - len(rows)))
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def _best(
+    connection: Connection,
+    query: Select[Any],
+    places: Sequence[tuple[ColumnElement[bool], ...]],
+    order: tuple[ColumnElement[Any], ...],
+    after: Sequence[Any] | None,
+    asked: AssetFilter,
+    limit: int,
+) -> Page:
+    """Return what fits of the next `limit` rows of every place, from the highest `order` down.
+
+    The limit stands inside, the filter outside: so no planner starts from the filter. A row in the last place is told
+    in any case, for the rest comes after it; of several places the nearest such row counts.
+    """
+    if after is not None:
+        query = query.where(tuple_(*order) < tuple_(*map(literal, after)))
+    falling = [column.desc() for column in order]
+    place = func.row_number().over(order_by=falling).label("place")
+    names = [str(column.key) for column in order]
+    rows: list[Row[Any]] = []
+    for where in places:
+        looked_at = query.add_columns(place).where(*where).order_by(*falling).limit(limit).subquery()
+        told = or_(and_(true(), *conditions(looked_at.c, asked)), looked_at.c.place == limit)
+        rows += connection.execute(select(looked_at).where(told))
+
+    def key(row: Row[Any]) -> list[Any]:
+        return [getattr(row, name) for name in names]
+
+    rows.sort(key=key, reverse=True)
+    last = next((row for row in rows if row.place == limit), None)
+    seen = rows if last is None else rows[: rows.index(last) + 1]
+    return Page([row for row in seen if fits(row, asked)], last)
+
+
+def _places(nights: Sequence[int], column: ColumnElement[int]) -> list[tuple[ColumnElement[bool], ...]]:
+    """Return where to look: at one night after the other."""
+    return [(column == one,) for one in nights]
+
+
+def _as(row_type: type[T], row: Row[Any]) -> T:
+    """Return the columns of a row that a type names."""
+    return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
+
+
+def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
+    """Return these assets in this order."""
+    if not ids:
+        return ()
+    found = {row.asset_id: AssetSummary(*row) for row in connection.execute(_BY_IDS, {"ids": ids})}
+    return tuple(found[asset_id] for asset_id in ids)
+
+
+def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
+    """Return which of these assets users see now."""
+    rows = connection.execute(select(_shown.asset_id, _shown.is_live).where(_shown.asset_id.in_(ids)))
+    return frozenset(row.asset_id for row in rows if row.is_live)
+
+
+def _of_people(
+    connection: Connection, asked: AssetFilter, keys: Sequence[int], nights: Sequence[int] | None
+) -> Select[tuple[int, float | None]]:
+    """Return a query of these users' assets by the natural key's index, of the model asked for and of these nights."""
+    generators = select(model_version.c.generator_digest)
+    if asked.model_version is not None:
+        generators = generators.where(model_version.c.version == asked.model_version)
+    digests = connection.scalars(generators).all()
+    query = select(_asset.asset_id, _asset.score).where(_asset.generator_digest.in_(digests), _asset.user_key.in_(keys))
+    return query if nights is None else query.where((_asset.night_id + 0).in_(nights))
+
+
+def _changes() -> Select[Any]:
+    """Return a query of `user_change` with the names of what it holds as keys; those who came back are left out."""
+    joined = (
+        user_change.outerjoin(night, night.c.night_id == _change.night_id)
+        .outerjoin(user, user.c.user_key == _change.user_key)
+        .outerjoin(model_version, model_version.c.generator_digest == _change.generator_digest)
+    )
+    names = (night.c.day, user.c.user_id, user.c.segment, model_version.c.model_name)
+    version = model_version.c.version.label("model_version")
+    return select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
+
+
+def _place_of_change(nights: Sequence[int], asset_id: int | None) -> Select[Any]:
+    """Return a query of the place, in the order of the shift, of who changed to this asset."""
+    same = (_change.generator_digest == asset.c.generator_digest) & (_change.user_key == asset.c.user_key)
+    query = select(_change.shift, _change.generator_digest, _change.user_key).select_from(asset).join(user_change, same)
+    return query.where(asset.c.asset_id == asset_id, _change.new_asset_id == asset_id, _change.night_id.in_(nights))
+
+
+def _scored(connection: Connection, asset_id: int | None) -> tuple[Any, ...] | None:
+    scored = select(asset.c.score, asset.c.asset_id).where(asset.c.asset_id == asset_id, asset.c.score.is_not(None))
+    return _last(connection, scored, asset_id)
+
+
+def _last(connection: Connection, query: Select[Any], asset_id: int | None) -> tuple[Any, ...] | None:
+    """Return the one row of a query, which says where a page ended; None where none was asked for.
+
+    Raises:
+        NotFoundError: there is no such row.
+    """
+    if asset_id is None:
+        return None
+    found = connection.execute(query).first()
+    if found is None:
+        raise NotFoundError(
+            f"No page of this answer ends with asset {asset_id}. Give the last asset of the page before, with the same "
+            "filters. Nothing was changed."
+        )
+    return tuple(found)

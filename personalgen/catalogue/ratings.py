@@ -1,0 +1,89 @@
+"""People's opinions of assets: written by whoever asks people, read to come back as events."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields
+
+from sqlalchemy import Connection, Engine, delete, func, or_, select
+
+from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
+from personalgen.catalogue.engine import transaction
+from personalgen.catalogue.facts import RatingFacts
+from personalgen.catalogue.read import reading
+from personalgen.catalogue.rows import Rating
+from personalgen.catalogue.schema import asset, asset_rating, rating, user
+from personalgen.errors import NotFoundError
+
+_KEY = (rating.c.asset_id, rating.c.rater)
+"""What makes an opinion the same opinion."""
+
+
+def record_ratings(engine: Engine, facts: Sequence[RatingFacts]) -> int:
+    """Write opinions of assets; return how many rows are new or changed.
+
+    The same opinion again changes nothing; another one of the same rater replaces it, unless it is older. All are
+    written, or none.
+
+    Raises:
+        NotFoundError: an asset is unknown, or its person was forgotten. Nothing was changed.
+        CatalogueError: a value outside -1 to 1, or another source. Nothing was changed.
+    """
+    with transaction(engine) as connection:
+        owners = _owners(connection, sorted({each.asset_id for each in facts}))
+        rows = [{**asdict(each), "user_key": owners[each.asset_id]} for each in facts]
+        insert = insert_into(connection, rating)
+        new = insert.excluded
+        fresh = {name: new[name] for name in ("value", "source", "at")}
+        newer = (new["at"] >= rating.c["at"]) & or_(new["value"] != rating.c.value, new["at"] != rating.c["at"])
+        upsert = insert.on_conflict_do_update(index_elements=_KEY, set_=fresh, where=newer)
+        n_written = execute_rows(connection, upsert, rows)
+        _sum_up(connection, list(owners))
+    return n_written
+
+
+def ratings(
+    engine: Engine, *, user_id: str | None = None, asset_id: int | None = None, after_rating_id: int = 0,
+    limit: int = 10_000,
+) -> tuple[Rating, ...]:  # fmt: skip
+    """Return opinions, the oldest first: all, or those of an asset, or of the assets made for a user.
+
+    `after_rating_id`, the last id of one page, gives the next.
+    """
+    columns = [rating.c[field.name] for field in fields(Rating) if field.name != "user_id"]
+    query = select(*columns, user.c.user_id).join(user, user.c.user_key == rating.c.user_key)
+    query = query.where(rating.c.rating_id > after_rating_id).order_by(rating.c.rating_id).limit(limit)
+    if asset_id is not None:
+        query = query.where(rating.c.asset_id == asset_id)
+    if user_id is not None:
+        owner = select(user.c.user_key).where(user.c.user_id == user_id).scalar_subquery()
+        query = query.where(rating.c.user_key == owner)
+    with reading(engine) as connection:
+        return tuple(Rating(**row._asdict()) for row in connection.execute(query))
+
+
+def _owners(connection: Connection, asset_ids: Sequence[int]) -> dict[int, int]:
+    """Return for whom each asset was made; none may be unknown, nor made for a person who was forgotten."""
+    found: dict[int, int] = {}
+    query = select(asset.c.asset_id, asset.c.user_key).join(user, user.c.user_key == asset.c.user_key)
+    for part in chunks(asset_ids):
+        own = query.where(asset.c.asset_id.in_(part), ~user.c.forgotten)
+        found.update((row.asset_id, row.user_key) for row in connection.execute(own))
+    if missing := [asset_id for asset_id in asset_ids if asset_id not in found]:
+        raise NotFoundError(
+            f"{len(missing)} of {len(asset_ids)} rated assets are unknown to the catalogue or were made for somebody "
+            f"who was forgotten, the first being asset {missing[0]}. Leave them out. Nothing was changed."
+        )
+    return found
+
+
+def _sum_up(connection: Connection, asset_ids: Collection[int]) -> None:
+    """Make the rows of `asset_rating` say what `rating` holds of these assets."""
+    for part in chunks(sorted(asset_ids)):
+        connection.execute(delete(asset_rating).where(asset_rating.c.asset_id.in_(part)))
+        together = (
+            select(rating.c.asset_id, rating.c.user_key, asset.c.night_id, func.count(), func.avg(rating.c.value))
+            .join(asset, asset.c.asset_id == rating.c.asset_id)
+            .where(rating.c.asset_id.in_(part))
+            .group_by(rating.c.asset_id, rating.c.user_key, asset.c.night_id)
+        )
+        names = [column.name for column in asset_rating.columns]
+        connection.execute(asset_rating.insert().from_select(names, together))

@@ -1,0 +1,218 @@
+"""Lists of assets and users: the newest, the best, who changed, who is alike, and sums."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from personalgen.cli.terminal import (
+    ConfigOption,
+    CsvOption,
+    JsonOption,
+    LimitOption,
+    SetOption,
+    counted,
+    show,
+    workspace,
+)
+from personalgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from personalgen.catalogue.scopes import AssetFilter
+
+_SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "n_events", "score", "seed", "path")
+
+UserOption = Annotated[str | None, typer.Option("--user", help="Only this user's.")]
+NightOption = Annotated[int | None, typer.Option("--night", help="Only of this night, by its number.")]
+DayOption = Annotated[str | None, typer.Option("--day", help="Only of this day's nights, as 2026-03-01.")]
+ModelOption = Annotated[int | None, typer.Option("--model", help="Only of this model version.")]
+SegmentOption = Annotated[str | None, typer.Option("--segment", help="Only of users who are in this segment now.")]
+LiveOption = Annotated[bool, typer.Option("--live", help="Only what users see now.")]
+AfterOption = Annotated[int | None, typer.Option("--after", help="The last asset of the page before: the next page.")]
+ParquetOption = Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")]
+
+
+def add_lists(app: typer.Typer) -> None:
+    """Add the lists to `personalgen assets`."""
+    for command in (latest, top, changed, similar, stats):
+        app.command()(command)
+
+
+def latest(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = 10,
+    user: UserOption = None,
+    night: NightOption = None,
+    day: DayOption = None,
+    model: ModelOption = None,
+    segment: SegmentOption = None,
+    live: LiveOption = False,
+    before: Annotated[
+        int | None, typer.Option("--before", help="Only assets older than this id: the next page.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    parquet: ParquetOption = None,
+) -> None:
+    """List the newest assets."""
+    from personalgen.catalogue import questions, rows
+
+    asked = _filter(user, night, day, model, segment, live=live)
+    with workspace(config, overrides, existing=True) as opened:
+        found = questions.latest(opened.engine, asked, limit=limit, before_asset_id=before)
+    empty = "no asset yet" if user is None else f"no asset of user {user!r}"
+    _answer(found, rows.AssetSummary, as_json, as_csv, parquet, empty=empty, short=_SHORT)
+
+
+def top(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = 10,
+    by: Annotated[
+        Literal["score", "rating"], typer.Option("--by", help="The judge's score, or what people said.")
+    ] = "score",
+    user: UserOption = None,
+    night: NightOption = None,
+    day: DayOption = None,
+    model: ModelOption = None,
+    segment: SegmentOption = None,
+    live: LiveOption = False,
+    after: AfterOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    parquet: ParquetOption = None,
+) -> None:
+    """List the best assets of a night (the newest one, unless another or a user is named), by score or by rating."""
+    from personalgen.catalogue import questions, rows
+
+    asked = _filter(user, night, day, model, segment, live=live)
+    with workspace(config, overrides, existing=True) as opened:
+        if by == "rating":
+            rated = questions.top_rated(opened.engine, asked, limit=limit, after_asset_id=after)
+            _answer(rated, rows.RatedAsset, as_json, as_csv, parquet, empty="no asset that anybody rated")
+            return
+        scored = questions.top(opened.engine, asked, limit=limit, after_asset_id=after)
+    empty = "no asset with a judge's score: a judge scores none yet, or none fits"
+    _answer(scored, rows.AssetSummary, as_json, as_csv, parquet, empty=empty, short=_SHORT)
+
+
+def changed(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = 10,
+    user: UserOption = None,
+    night: NightOption = None,
+    day: DayOption = None,
+    model: ModelOption = None,
+    segment: SegmentOption = None,
+    live: LiveOption = False,
+    after: AfterOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    parquet: ParquetOption = None,
+) -> None:
+    """List the users whose picture became another one in a night, the largest shift of preference first."""
+    from personalgen.catalogue import questions, rows
+
+    asked = _filter(user, night, day, model, segment, live=live)
+    with workspace(config, overrides, existing=True) as opened:
+        found = questions.changed(opened.engine, asked, limit=limit, after_asset_id=after)
+    _answer(found, rows.ChangedUser, as_json, as_csv, parquet, empty="nobody whose picture changed")
+
+
+def similar(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = 10,
+    user: Annotated[str | None, typer.Option("--user", help="Whose preference is like this user's.")] = None,
+    asset: Annotated[int | None, typer.Option("--asset", help="Or like the one this asset was made from.")] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    parquet: ParquetOption = None,
+) -> None:
+    """List the users whose present preference is nearest to a user's or an asset's, with their assets."""
+    from personalgen.catalogue import rows
+    from personalgen.steps.alike import similar_users
+
+    with workspace(config, overrides, existing=True) as opened:
+        found = similar_users(opened, user_id=user, asset_id=asset, limit=limit)
+    _answer(found, rows.SimilarUser, as_json, as_csv, parquet, empty="nobody else has an asset of this model")
+
+
+def stats(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 100,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help="day, model or segment; may be repeated. Without: by day.")
+    ] = None,
+    night: NightOption = None,
+    day: DayOption = None,
+    model: ModelOption = None,
+    segment: SegmentOption = None,
+    since: Annotated[str | None, typer.Option("--since", help="First day, as 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Last day.")] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    parquet: ParquetOption = None,
+) -> None:
+    """Sum up what was made: images, users, changed users, bytes and the mean score, by day, model or segment."""
+    from personalgen.catalogue import daily, rows
+
+    groups = daily.groups(by or ["day"])
+    asked = _filter(None, night, day, model, segment, live=False)
+    with workspace(config, overrides, existing=True) as opened:
+        found = daily.stats(
+            opened.engine, asked, by=groups, since=_day("--since", since), until=_day("--until", until), limit=limit
+        )
+    _answer(found, rows.DailyFigures, as_json, as_csv, parquet, empty="nothing was made in these days")
+
+
+def _filter(
+    user: str | None, night: int | None, day: str | None, model: int | None, segment: str | None, *, live: bool
+) -> "AssetFilter":
+    """Return what options limit a question to."""
+    from personalgen.catalogue.scopes import AssetFilter
+
+    return AssetFilter(
+        user_id=user, night_id=night, day=_day("--day", day), model_version=model, segment=segment, live_only=live
+    )
+
+
+def _day(option: str, text: str | None) -> date | None:
+    """Return the day that a text names.
+
+    Raises:
+        ConfigError: the text is no day.
+    """
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is no day, such as 2026-03-01. Nothing was asked.") from None
+
+
+def _answer(
+    found: Sequence[Any],
+    row_type: Any,
+    as_json: bool,
+    as_csv: bool,
+    parquet: Path | None,
+    *,
+    empty: str,
+    short: Sequence[str] = (),
+) -> None:
+    """Print rows of one type, all columns but on a terminal; or write them to a Parquet file and say so."""
+    from personalgen.steps.assets import write_rows
+
+    names = [field.name for field in fields(row_type)]
+    if parquet is not None:
+        write_rows(parquet, found, row_type)
+        typer.echo(f"{counted(len(found), 'row')} written to {parquet}")
+        return
+    told = names if as_json or as_csv or not short else short
+    lines = [{name: row[name] for name in told} for row in map(asdict, found)]
+    show(lines, as_json=as_json, as_csv=as_csv, empty=empty, names=names)
