@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
@@ -15,9 +16,20 @@ from personalgen.steps import finish_erasures, forget, repair
 pytestmark = pytest.mark.timeout(180, func_only=True)
 
 
+class Written(NamedTuple):
+    """What a night put into the bucket."""
+
+    puts: Counter
+    """How often each object was put, in order."""
+    files: dict
+    """The bytes of each object after the night."""
+    sizes: list
+    """Those of the shards as catalogued, by path."""
+
+
 @pytest.fixture(scope="module")
 def night(new_home, plain_nightly, s3_bucket):
-    """A home after a night, the setting that leads to its images, and how often each object was put."""
+    """A home after a night, the setting that leads to its images, and what the night wrote."""
     home, place, puts = new_home(), f"store.shard_root={s3_bucket}/nightly", Counter()
     put = ObjectRoot.put
 
@@ -28,7 +40,8 @@ def night(new_home, plain_nightly, s3_bucket):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ObjectRoot, "put", counted)
         plain_nightly(home.workspace(place))
-    return home, place, puts
+    sizes = [row["byte_length"] for row in home.ask("select byte_length from shard order by path")]
+    return home, place, Written(puts, home.workspace(place).shard_root.files(FOLDER), sizes)
 
 
 def images(workspace):
@@ -50,15 +63,12 @@ def images(workspace):
 
 def test_each_shard_is_put_once_behind_its_sidecar(night):
     """Ten objects for five shards, each put once, and none of them in the home."""
-    home, place, puts = night
-    files = home.workspace(place).shard_root.files(FOLDER)
+    home, _, (puts, files, sizes) = night
     assert len(files) == 10
     assert puts == dict.fromkeys(files, 1)
     assert list(puts)[:2] == [f"{FOLDER}/night=000001/000000.parquet", f"{FOLDER}/night=000001/000000.tar"]
     assert not (home.path / "data" / FOLDER).exists()
-    assert [row["byte_length"] for row in home.ask("select byte_length from shard order by path")] == [
-        files[path] for path in sorted(files) if path.endswith(".tar")
-    ]
+    assert sizes == [files[path] for path in sorted(files) if path.endswith(".tar")]
 
 
 def test_images_are_shown_and_exported_from_the_bucket(night, tmp_path):
