@@ -102,10 +102,20 @@ def shards_of_people(engine: Engine, user_keys: Sequence[int]) -> tuple[ShardOfP
     )
 
 
-def commit_erased_shard(engine: Engine, erased: ShardOfPeople, *, path: str, sha256: str, at: datetime) -> None:
+def shards(engine: Engine) -> tuple[ShardOfPeople, ...]:
+    """Return every shard as one in which nobody's assets lie, by path."""
+    with reading(engine) as connection:
+        rows = connection.execute(select(shard.c.shard_id, shard.c.path, shard.c.sha256).order_by(shard.c.path))
+        return tuple(ShardOfPeople(row.shard_id, row.path, row.sha256, ()) for row in rows)
+
+
+def commit_erased_shard(
+    engine: Engine, erased: ShardOfPeople, *, path: str, sha256: str, at: datetime, n_duplicates: int = 0
+) -> None:
     """Write that the shard's bytes of these people are gone: it has another digest, and its assets are deleted.
 
-    Under a new `path`, the old tar is to be removed with its sidecar.
+    `n_duplicates` counts those of its images that had no asset here. Under a new `path`, the old tar is to be removed
+    with its sidecar.
 
     Raises:
         CatalogueError: the shard was changed since it was looked up. Nothing was changed.
@@ -115,7 +125,7 @@ def commit_erased_shard(engine: Engine, erased: ShardOfPeople, *, path: str, sha
         counts[own.user_key][IMAGES] += 1
     with transaction(engine) as connection:
         same = (shard.c.shard_id == erased.shard_id) & (shard.c.path == erased.path) & (shard.c.sha256 == erased.sha256)
-        fresh = {"path": path, "sha256": sha256, "n_assets": shard.c.n_assets - len(erased.owned)}
+        fresh = {"path": path, "sha256": sha256, "n_assets": shard.c.n_assets - len(erased.owned) - n_duplicates}
         if connection.execute(update(shard).where(same).values(**fresh)).rowcount != 1:
             raise CatalogueError(
                 f"shard {erased.path} was changed in the catalogue while people were erased from it. Run the same "

@@ -223,5 +223,5 @@ class Pointer(NamedTuple):
     asset_id: int
     condition: bytes
     """The preference as little-endian float32."""
-    variants: tuple[int, ...] = ()
-    """Ids of the user's further images, those of variant 1, 2 and so on."""
+    variants: tuple[tuple[int, int], ...] = ()
+    """Variant (1 and up) and id of each of the user's further images."""

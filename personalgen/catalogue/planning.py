@@ -1,10 +1,10 @@
 """Bulk reads for the planner: what exists already, as arrays; in ranges of users, so that memory stays flat."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
 from personalgen.catalogue.bulk import CHUNK
 from personalgen.catalogue.read import reading
@@ -46,22 +46,29 @@ def current_conditions(
 
 
 def further_variants(
-    engine: Engine, generator_digest: int, user_keys: Keys, *, operating_point_digest: int
-) -> NDArray[np.int64]:
-    """Return (n,) how many further images, drawn at this operating point, stand beside each user's current one."""
+    engine: Engine, generator_digest: int, user_keys: Keys, *, operating_point_digest: int, count: int
+) -> NDArray[np.bool_]:
+    """Return (n, count): whether variants 1 to count, of this operating point, stand beside each current image."""
     users, table = np.asarray(user_keys, dtype=np.int64), user_variant.c
     query = (
-        select(table.user_key, func.count())
+        select(table.user_key, table.variant)
         .join(asset, asset.c.asset_id == table.asset_id)
         .where(table.generator_digest == generator_digest, asset.c.operating_point_digest == operating_point_digest)
-        .group_by(table.user_key)
     )
-    counts: dict[int, int] = {}
+    known: set[tuple[int, int]] = set()
     with reading(engine) as connection:
-        for part in _by_user(users):
+        for part in _by_user(users) if count else ():
             some = query.where(table.user_key.between(int(users[part[0]]), int(users[part[-1]])))
-            counts.update((key, count) for key, count in connection.execute(some))
-    return np.array([counts.get(key, 0) for key in users.tolist()], dtype=np.int64)
+            known.update((key, variant) for key, variant in connection.execute(some))
+    return variants_known(users, known, count)
+
+
+def variants_known(user_keys: Keys, known: Collection[tuple[int, int]], count: int) -> NDArray[np.bool_]:
+    """Return (n, count): whether (user, variant) is among the known, for variants 1 to count."""
+    found = np.zeros((len(user_keys), count), dtype=np.bool_)
+    for row, key in enumerate(user_keys.tolist() if count else ()):
+        found[row] = [(key, variant) in known for variant in range(1, count + 1)]
+    return found
 
 
 def assets_present(

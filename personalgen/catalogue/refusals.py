@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
+from personalgen.catalogue.planning import variants_known
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.schema import refused
 
@@ -58,3 +59,19 @@ def were_refused(
             )
             known.update(tuple(row) for row in connection.execute(query))
     return np.array([key in known for key in asked], dtype=np.bool_)
+
+
+def refused_variants(
+    engine: Engine, generator_digest: int, user_keys: Keys, *, operating_point_digest: int, rule: str, count: int
+) -> NDArray[np.bool_]:
+    """Return (n, count): whether variants 1 to count of each user were refused by this rule, on whatever condition."""
+    table = refused.c
+    query = select(table.user_key, table.variant).where(
+        table.generator_digest == generator_digest,
+        table.operating_point_digest == operating_point_digest,
+        table.rule == rule,
+        table.variant > 0,
+    )
+    with reading(engine) as connection:
+        known = {(key, variant) for key, variant in connection.execute(query)} if count else set()
+    return variants_known(np.asarray(user_keys, dtype=np.int64), known, count)

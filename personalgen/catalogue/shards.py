@@ -120,7 +120,7 @@ def move_pointers(connection: Connection, *, generator_digest: int, night_id: in
     variants = [
         (generator_digest, pointer.user_key, variant, asset_id)
         for pointer in pointers
-        for variant, asset_id in enumerate(pointer.variants, start=1)
+        for variant, asset_id in pointer.variants
     ]
     execute_tuples(connection, insert(user_variant), user_variant.c.keys(), variants)
     users = [pointer.user_key for pointer in pointers]
@@ -220,12 +220,16 @@ def _point_at_rows(connection: Connection, facts: ShardFacts) -> None:
 
 
 def _vary_by_rows(connection: Connection) -> None:
-    """Make the further variants of each staged user stand beside the current asset, and no others."""
-    first = select(_staged.c.generator_digest, _staged.c.user_key).where(_staged.c.variant == 0)
+    """Make the further variants of each user whose first image is staged stand beside it, and no others.
+
+    Whose first image was refused keeps all that they had.
+    """
+    held = _staged.alias()
+    first = select(held.c.generator_digest, held.c.user_key).where(held.c.variant == 0)
     key = tuple_(user_variant.c.generator_digest, user_variant.c.user_key)
     connection.execute(delete(user_variant).where(key.in_(first)))
     further = select(_staged.c.generator_digest, _staged.c.user_key, _staged.c.variant, _staged_asset_id()).where(
-        _staged.c.variant > 0
+        _staged.c.variant > 0, tuple_(_staged.c.generator_digest, _staged.c.user_key).in_(first)
     )
     connection.execute(insert(user_variant).from_select(user_variant.c.keys(), further))
 
@@ -271,7 +275,7 @@ def _check_pointers(connection: Connection, generator_digest: int, pointers: Seq
     wanted = [
         (asset_id, (pointer.user_key, variant))
         for pointer in pointers
-        for variant, asset_id in enumerate((pointer.asset_id, *pointer.variants))
+        for variant, asset_id in ((0, pointer.asset_id), *pointer.variants)
     ]
     known: dict[int, tuple[int, int]] = {}
     for part in chunks(wanted):

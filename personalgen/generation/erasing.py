@@ -6,7 +6,7 @@ an object store's is written under a new name. Done again, also after a cut, it 
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -35,8 +35,8 @@ class ErasedShard:
 def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_keys: Sequence[int]) -> ErasedShard:
     """Take the members at these places out of the shard at `path`, and these users' rows out of its sidecar.
 
-    The sidecar goes first, so that a cut never leaves rows of bytes that are gone. In an object store the old files
-    stay: the catalogue names the new ones before the old are removed.
+    In a folder the bytes go first: as long as the sidecar names an image that no asset does, it is found again. In an
+    object store the old files stay: the catalogue names the new ones before the old are removed.
 
     Raises:
         ArtifactError: the root could not be reached; the same call goes on.
@@ -49,16 +49,30 @@ def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_key
     for offset, blank in pieces:
         data[offset : offset + len(blank)] = blank
     sha256, place = hashlib.sha256(data).hexdigest(), path if root.in_place else _renamed(path)
+    if root.in_place:
+        root.overwrite(path, pieces)
     sidecar = read_sidecar(root, path)
     if sidecar is None:
         root.remove(sidecar_of(path))
     else:
         put_sidecar(root, place, Sidecar(without_users(sidecar.rows, user_keys), sha256, sidecar.facts))
-    if root.in_place:
-        root.overwrite(path, pieces)
-    else:
+    if not root.in_place:
         root.put(place, bytes(data))
     return ErasedShard(place, sha256, found=True)
+
+
+def named_in(rows: pa.Table, user_keys: Collection[int]) -> bool:
+    """Return whether a sidecar tells of one of these users, be it by an image or by one that a filter refused."""
+    place = NATURAL_KEY.index("user_key")
+    keys = {*rows["user_key"].to_pylist(), *(each.natural_key[place] for each in refused_in(rows))}
+    return not keys.isdisjoint(user_keys)
+
+
+def entries_of(rows: pa.Table, user_keys: Sequence[int]) -> list[Entry]:
+    """Return where a sidecar says that images of these users lie."""
+    own = rows.filter(pc.is_in(rows["user_key"], value_set=pa.array(user_keys, pa.int64())))
+    places = (own[name].to_pylist() for name in ("member", "shard_offset", "byte_length", "crc32"))
+    return [Entry(*place) for place in zip(*places, strict=True)]
 
 
 def without_users(rows: pa.Table, user_keys: Sequence[int]) -> pa.Table:

@@ -75,11 +75,18 @@ class LocalRoot:
             write_bytes(self.folder / path, data)
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """Return bytes of a file by one pread; every image comes this way, so there is no context manager."""
+        """Return bytes of a file by one pread; every image comes this way, so there is no context manager.
+
+        Linux reads at most 2 GiB at a time: what is longer takes several.
+        """
         try:
             with (self.folder / path).open("rb", buffering=0) as stream:
                 handle = stream.fileno()
-                return os.pread(handle, os.fstat(handle).st_size - offset if length is None else length, offset)
+                wanted = os.fstat(handle).st_size - offset if length is None else length
+                data = os.pread(handle, wanted, offset)
+                while len(data) < wanted and (more := os.pread(handle, wanted - len(data), offset + len(data))):
+                    data += more
+                return data
         except OSError as error:
             raise _unreachable(self.url, path, error) from error
 

@@ -100,7 +100,7 @@ def generate_plan(
     tally = _Tally(request.n_assets, commit, progress, on_refused)
     with OneBehind() as writer:
         for piece in request.plan.shards(night_id, shard_size=shard_size):
-            found = find_shard(request, piece, sampler=sampler, root=root)
+            found = find_shard(request, piece, sampler=sampler, root=root, facts=facts)
             if isinstance(found, GeneratedShard):
                 writer.call(tally.finish, found)
                 continue
@@ -160,9 +160,14 @@ class Drawn:
 
 
 def find_shard(
-    request: GenerationRequest, piece: ShardPlan, *, sampler: Sampler, root: ShardRoot
+    request: GenerationRequest,
+    piece: ShardPlan,
+    *,
+    sampler: Sampler,
+    root: ShardRoot,
+    facts: Mapping[str, Any] | None = None,
 ) -> GeneratedShard | Missing:
-    """Return the shard that an earlier attempt sealed with the same images, or else what is to be drawn.
+    """Return the shard that an earlier attempt sealed with the same images and facts, or else what is to be drawn.
 
     A sealed tar with other content keeps its name and bytes, as the catalogue may point into it; the new shard's name
     ends in -2, -3 and so on then.
@@ -172,7 +177,7 @@ def find_shard(
     columns = _planned(request, told, piece, sampler)
     path, names = f"{piece.name}.tar", itertools.count(2)
     while (n_bytes := root.size(path)) is not None:
-        if (found := _sealed_earlier(root, path, columns, n_bytes)) is not None:
+        if (found := _sealed_earlier(root, path, columns, n_bytes, facts or {})) is not None:
             return found
         path = f"{piece.name}-{next(names)}.tar"
     return Missing(path, told, columns)
@@ -241,10 +246,17 @@ def _planned(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan
     }
 
 
-def _sealed_earlier(root: ShardRoot, path: str, columns: Mapping[str, Any], n_bytes: int) -> GeneratedShard | None:
-    """Return the shard at `path` where it holds exactly the planned assets and its bytes are intact, else None."""
+def _sealed_earlier(
+    root: ShardRoot, path: str, columns: Mapping[str, Any], n_bytes: int, facts: Mapping[str, Any]
+) -> GeneratedShard | None:
+    """Return the shard at `path` where it holds exactly the planned assets and its bytes are intact, else None.
+
+    One whose images passed another safety rule is another shard: what it let through was not asked by this one.
+    """
     found = read_sidecar(root, path)
     if found is None or ENCODER_KEY not in found.rows.schema.metadata:
+        return None
+    if found.facts.get("safety") != facts.get("safety"):
         return None
     rows, sha256 = AssetRows(found.rows.select(SCHEMA.names)), found.sha256
     planned = pa.table({name: columns[name] for name in NATURAL_KEY}, schema=rows.table.select(NATURAL_KEY).schema)

@@ -37,6 +37,8 @@ _MARK = "forgetting.tmp"
 def forget_in_files(workspace: Workspace, people: Collection[str]) -> Counts:
     """Take people out of every file of a night that may name them; return what was done for each."""
     counts: Counts = defaultdict(Counter)
+    for path in list(workspace.data.rglob(".*.tmp")):  # of killed writers; nobody writes now
+        path.unlink()
     for path in sorted((workspace.data / "prepared").glob("*/manifest.json")):
         _count(counts, "prepared tables", _from_prepared(path.parent, people))
     for pattern, columns in _TABLES.items():

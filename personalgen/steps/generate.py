@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import personalgen
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
-from personalgen.catalogue.refusals import record_refused, were_refused
+from personalgen.catalogue.refusals import record_refused, refused_variants, were_refused
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import compared_columns
 from personalgen.generation.assets import AssetRows
@@ -37,6 +37,7 @@ _CHUNK_USERS = 4096
 """Whose conditions are in memory at a time when existing images are looked up."""
 _REFUSED = -2
 """Stands beside `planning.MISSING` for an image that the safety filter refused."""
+_NONE = (planning.MISSING, _REFUSED)
 
 
 @dataclass(frozen=True)
@@ -233,10 +234,11 @@ def _plan(
         row_of = {key: row for row, key in enumerate(keys.tolist())}
         matrix[[row_of[key] for key in current.user_keys.tolist()]] = current.conditions
     options = workspace.settings.generation
-    beside = planning.further_variants(
-        workspace.engine, card.generator_digest, keys, operating_point_digest=point.digest()
-    )
-    matrix[beside < options.variants - 1] = np.nan  # generation.variants was raised since
+    asked = {"operating_point_digest": point.digest(), "count": options.variants - 1}
+    beside = planning.further_variants(workspace.engine, card.generator_digest, keys, **asked)
+    if rule is not None:
+        beside |= refused_variants(workspace.engine, card.generator_digest, keys, rule=rule, **asked)
+    matrix[~beside.all(axis=1)] = np.nan  # generation.variants was raised since
     plan = make_plan(
         keys,
         user_ids,
@@ -250,7 +252,7 @@ def _plan(
     plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
     existing, settled = _existing(workspace, told, card, point, plan.user_keys, plan.rows, rule)
     if move:
-        pointers = [pointer for pointer in existing if pointer]
+        pointers = [pointer for pointer, done in zip(existing, settled, strict=True) if pointer and done]
         shards.point_current(
             workspace.engine, generator_digest=card.generator_digest, night_id=night.night_id, pointers=pointers
         )
@@ -275,9 +277,9 @@ def _existing(
 ) -> tuple[list[Pointer | None], NDArray[np.bool_]]:
     """Return what points at the images of exactly tonight's conditions, for each user, and whose need no drawing.
 
-    The pointer is None where an image is missing; such a user needs no drawing only where each of the missing ones was
-    refused by the safety filter's `rule`: it would be the same image again. `keys` and `rows` of the table are the
-    users'.
+    The pointer is None where the first image is missing, and holds those of the further ones that are there. Drawing is
+    needed unless each missing one was refused by the safety filter's `rule`: it would be the same image again. `keys`
+    and `rows` of the table are the users'.
     """
     pointers: list[Pointer | None] = [None] * len(rows)
     settled = np.zeros(len(rows), dtype=np.bool_)
@@ -301,8 +303,9 @@ def _existing(
         found = [first[there], *(present(places, variant)[1] for variant in further)]
         for place, condition, images in zip(places.tolist(), conditions, np.stack(found, axis=1).tolist(), strict=True):
             settled[place] = planning.MISSING not in images
-            if settled[place] and _REFUSED not in images:
-                pointers[place] = Pointer(int(keys[place]), images[0], condition_bytes(condition), tuple(images[1:]))
+            if images[0] != _REFUSED:
+                beside = tuple(pair for pair in enumerate(images) if pair[0] and pair[1] not in _NONE)
+                pointers[place] = Pointer(int(keys[place]), images[0], condition_bytes(condition), beside)
     return pointers, settled
 
 

@@ -13,6 +13,7 @@ from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts,
 from personalgen.catalogue.summaries import replace_summaries
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
+from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.night import Night, from_json
@@ -36,6 +37,7 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
     settings = workspace.settings
     if workspace.has_catalogue:
         finish_erasures(workspace)
+        finish_deletions(workspace)
     newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
     tables = prepare_tables(
         source_of(workspace),

@@ -168,7 +168,8 @@ def _adopt(workspace: Workspace, whole: _Whole, *, dry_run: bool) -> int:
     if dry_run:
         return whole.n_new
     if facts.safety:
-        found = [(one.natural_key, one.score) for one in whole.refused]
+        gone, place = read.silent_users(workspace.engine), NATURAL_KEY.index("user_key")
+        found = [(one.natural_key, one.score) for one in whole.refused if one.natural_key[place] not in gone]
         record_refused(workspace.engine, found, rule=facts.safety, night_id=facts.night_id, at=workspace.now())
     return shards.commit_shard(workspace.engine, facts, whole.rows, move=False).n_new
 

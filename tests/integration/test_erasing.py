@@ -18,8 +18,10 @@ from personalgen.artifacts import sha256_file
 from personalgen.catalogue import erasures, placed, read
 from personalgen.errors import NotFoundError
 from personalgen.generation.shards import FOLDER, Member, pack, read_member, read_sidecar, seal
-from personalgen.steps import finish_erasures, forget, forget_people
+from personalgen.steps import Decided, finish_erasures, forget, forget_people, generate
 from personalgen.steps.erased_ids import KEY_FILE
+from personalgen.steps.models import newest_night
+from personalgen.steps.night import stage_result
 
 pytestmark = pytest.mark.timeout(180, func_only=True)
 
@@ -99,6 +101,28 @@ def test_nothing_of_a_person_is_left(home):
     assert_erased(home, [PERSON], [image], kept)
     assert (done.removed["images"], len(done.receipt.shards), done.receipt.user_key) == (1, 1, key)
     assert home.ask(f"select count(*) as n from user where user_key = {key}") == [{"n": 1}]
+
+
+def test_an_image_that_was_drawn_twice_is_erased_twice(home, cut):
+    """Where further images were asked for, first ones lie in a second shard too, in which no asset names them."""
+    workspace = home.workspace("generation.variants=2")
+    night, embedded = newest_night(workspace)
+    for name in ("generate.json", *(path.name for path in night.path.glob("plan-*"))):
+        (night.path / name).unlink()
+    with workspace.only_night():
+        made = generate(workspace, night, embedded, stage_result(night, Decided))
+    images = images_of(workspace, PERSON) + images_of(workspace, OTHER)
+    assert (made.n_assets, len(images)) == (2 * made.n_users, 4)
+    assert len(where_is(home, *images)) == 6
+    everyone = placed.placed_assets(workspace.engine, live_only=False)
+    others = {one.asset_id: bytes_of(workspace, one) for one in everyone if one.user_id not in (PERSON, OTHER)}
+    workspace.engine.dispose()
+    cut(home.workspace(), 9, erase)
+    again = home.workspace()
+    with again.only_night():
+        finish_erasures(again)
+    again.engine.dispose()
+    assert_erased(home, [PERSON, OTHER], images, others)
 
 
 def test_the_receipt_is_in_the_ledger_and_names_nobody(home):

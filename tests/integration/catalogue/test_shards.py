@@ -149,9 +149,10 @@ def test_further_variants_stand_beside_the_current_asset(engine, stocked):
     told, current = further(engine)
     assert [(user, variant) for user, variant, _ in told] == [(one, 1), (one, 2), (two, 1)]
     assert len(current) == 5
-    asked = planning.further_variants(engine, digest_of(1), np.array([two, 999, one]), operating_point_digest=77)
-    assert asked.tolist() == [1, 0, 2]
-    assert not planning.further_variants(engine, digest_of(1), keys, operating_point_digest=78).any()
+    point = {"operating_point_digest": 77, "count": 2}
+    asked = planning.further_variants(engine, digest_of(1), np.array([two, 999, one]), **point)
+    assert asked.tolist() == [[True, False], [False, False], [True, True]]
+    assert not planning.further_variants(engine, digest_of(1), keys, operating_point_digest=78, count=2).any()
     shards.commit_shard(engine, shard_facts(night_id, model, "000002"), rows_of(np.array([one]), taste=3))
     assert [(user, variant) for user, variant, _ in further(engine)[0]] == [(two, 1)]
 
@@ -174,12 +175,24 @@ def test_a_user_who_comes_back_is_pointed_at_all_old_variants(engine, stocked):
     assert further(engine)[0] == []
     second = {user: asset_id for user, _, asset_id in before[0]}
     back = [
-        Pointer(int(key), int(asset_id), vector(1), (second[int(key)],))
+        Pointer(int(key), int(asset_id), vector(1), ((1, second[int(key)]),))
         for key, asset_id in zip(old.user_keys, old.asset_ids, strict=True)
     ]
     shards.point_current(engine, generator_digest=digest_of(1), night_id=night_id, pointers=back)
     assert further(engine) == before
-    wrong = back[0]._replace(variants=(int(back[0].asset_id),))
+    wrong = back[0]._replace(variants=((1, int(back[0].asset_id)),))
     with pytest.raises(CatalogueError, match=r"1 of 2 assets.*as variant 1 of user key"):
         shards.point_current(engine, generator_digest=digest_of(1), night_id=night_id, pointers=[wrong])
     assert further(engine) == before
+
+
+def test_whose_first_image_was_refused_keeps_all_that_they_had(engine, stocked):
+    """A further image alone moves nothing, whether the user had images before or not; a refused one is not there."""
+    night_id, model, keys = stocked
+    before = further(engine)
+    rows = list(rows_of(keys[:1], taste=2, variants=2))
+    shards.commit_shard(engine, shard_facts(night_id, model, "000001"), packed_rows(rows[1:]))
+    assert further(engine) == before
+    rows = list(rows_of(keys[:1], taste=3, variants=2))
+    shards.commit_shard(engine, shard_facts(night_id, model, "000002"), packed_rows(rows[:1]))
+    assert [user for user, _, _ in further(engine)[0]] == [int(keys[1])]
