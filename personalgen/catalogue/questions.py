@@ -143,18 +143,18 @@ def top_rated(
 
 
 def changed(
-    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, after_asset_id: int | None = None
+    engine: Engine, asked: AssetFilter = EVERYTHING, *, limit: int = 50, after: tuple[int, int] | None = None
 ) -> tuple[ChangedUser, ...]:
     """Return the users whose picture of a model became another one in a night, the largest shift first.
 
     Of the nights asked for, else of the newest in which anybody changed; of one user, of all nights. With `live_only`
     under the live model.
-    `after_asset_id`, the last new asset of one page, gives the next.
+    `after`, the night and the new asset of the last row of one page, gives the next; the asset may be deleted since.
 
     Raises:
-        NotFoundError: nobody changed to `after_asset_id` in these nights.
+        NotFoundError: nobody changed to this asset in this night, or the night is not among those asked for.
     """
-    order = (_change.shift, _change.generator_digest, _change.user_key)
+    order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked, changed=True)
         query = _changes()
@@ -162,12 +162,12 @@ def changed(
             generators = connection.scalars(select(model_version.c.generator_digest)).all()
             query = query.where(_change.user_key.in_(keys), _change.generator_digest.in_(generators))
         places = _places(nights, _change.night_id) if keys is None else [(_change.night_id.in_(nights),)]
-        start = _last(connection, _place_of_change(nights, after_asset_id), after_asset_id)
+        start = None if after is None else _place_of_change(connection, nights, *after)
         live = live_generator(connection) if asked.live_only else None
 
         def page(size: int, last: Row[Any] | None) -> Page:
-            after = start if last is None else (last.shift, last.generator_digest, last.user_key)
-            return _best(connection, query, places, order, after, asked, size)
+            place = start if last is None else tuple(getattr(last, str(column.key)) for column in order)
+            return _best(connection, query, places, order, place, asked, size)
 
         def kept(rows: Sequence[Row[Any]]) -> list[ChangedUser]:
             return [_as(ChangedUser, row) for row in rows if not asked.live_only or row.generator_digest == live]
@@ -328,11 +328,19 @@ def _changes() -> Select[Any]:
     return select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
 
 
-def _place_of_change(nights: Sequence[int], asset_id: int | None) -> Select[Any]:
-    """Return a query of the place, in the order of the shift, of who changed to this asset."""
-    same = (_change.generator_digest == asset.c.generator_digest) & (_change.user_key == asset.c.user_key)
-    query = select(_change.shift, _change.generator_digest, _change.user_key).select_from(asset).join(user_change, same)
-    return query.where(asset.c.asset_id == asset_id, _change.new_asset_id == asset_id, _change.night_id.in_(nights))
+def _place_of_change(connection: Connection, nights: Sequence[int], night_id: int, asset_id: int) -> tuple[Any, ...]:
+    """Return the place, in the order of `changed`, of who changed to this asset in this night.
+
+    By the asset's owner, a key; where the asset is deleted, among all who changed in the night.
+
+    Raises:
+        NotFoundError: there is none, or the night is not one of `nights`.
+    """
+    here = (_change.night_id == night_id) & (_change.new_asset_id == asset_id) & _change.night_id.in_(nights)
+    same = (_change.generator_digest == _asset.generator_digest) & (_change.user_key == _asset.user_key)
+    place = select(_change.shift, _change.generator_digest, _change.user_key, _change.night_id).where(here)
+    kept = place.select_from(asset).join(user_change, same).where(_asset.asset_id == asset_id)
+    return _only(connection.execute(kept).first() or connection.execute(place).first(), asset_id)
 
 
 def _scored(connection: Connection, asset_id: int | None) -> tuple[Any, ...] | None:
@@ -348,7 +356,10 @@ def _last(connection: Connection, query: Select[Any], asset_id: int | None) -> t
     """
     if asset_id is None:
         return None
-    found = connection.execute(query).first()
+    return _only(connection.execute(query).first(), asset_id)
+
+
+def _only(found: Row[Any] | None, asset_id: int) -> tuple[Any, ...]:
     if found is None:
         raise NotFoundError(
             f"No page of this answer ends with asset {asset_id}. Give the last asset of the page before, with the same "

@@ -110,7 +110,10 @@ def changed(
     model: ModelOption = None,
     segment: SegmentOption = None,
     live: LiveOption = False,
-    after: AfterOption = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", help="Night and new asset of the last row before, as 7:1234: the next page."),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     parquet: ParquetOption = None,
@@ -119,8 +122,9 @@ def changed(
     from personalgen.catalogue import questions, rows
 
     asked = _filter(user, night, day, model, segment, live=live)
+    last = None if after is None else _night_and_asset(after)
     with workspace(config, overrides, existing=True) as opened:
-        found = questions.changed(opened.engine, asked, limit=limit, after_asset_id=after)
+        found = questions.changed(opened.engine, asked, limit=limit, after=last)
     _answer(found, rows.ChangedUser, as_json, as_csv, parquet, empty="nobody whose picture changed")
 
 
@@ -181,6 +185,13 @@ def _filter(
     return AssetFilter(
         user_id=user, night_id=night, day=_day("--day", day), model_version=model, segment=segment, live_only=live
     )
+
+
+def _night_and_asset(text: str) -> tuple[int, int]:
+    night, _, asset = text.partition(":")
+    if not (night.isdecimal() and asset.isdecimal()):
+        raise ConfigError(f"--after takes a night and an asset, as 7:1234, not {text!r}. Nothing was asked.")
+    return int(night), int(asset)
 
 
 def _day(option: str, text: str | None) -> date | None:

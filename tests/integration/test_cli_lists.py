@@ -88,6 +88,9 @@ def test_a_list_without_rows_says_why(home):
         assert "no asset with a judge's score" in home.tell("assets", "top").out
     n_changed = home.ask("select count(*) as n from v_changed")[0]["n"]
     assert len(as_json(home.tell("assets", "changed", "-n", "1000", "--json"))) == n_changed
+    assert home.tell("assets", "changed", "--after", "1:999999").code == 2
+    wrong = home.tell("assets", "changed", "--after", "999999")
+    assert (wrong.code, "as 7:1234" in wrong.err) == (2, True)
 
 
 def test_a_list_becomes_a_parquet_file(home, tmp_path):

@@ -113,7 +113,7 @@ def test_the_best_are_those_of_a_plain_count(many, everything, asked):
 
 @pytest.mark.parametrize("asked", [each for each in FILTERS if not each.user_id and not each.live_only], ids=str)
 def test_who_changed_is_what_a_plain_count_says(many, asked):
-    """Of the night asked for, else of the newest; the largest shift first; pages follow by the new asset."""
+    """Of the night asked for, else of the newest; the largest shift first; pages follow by night and new asset."""
     night = asked.night_id or (5 if asked.model_version == 1 else 10)
     with many.connect() as connection:
         query = text("SELECT * FROM v_changed WHERE night_id = :night ORDER BY shift DESC")
@@ -121,7 +121,7 @@ def test_who_changed_is_what_a_plain_count_says(many, asked):
     expected = [row.new_asset_id for row in rows if asked.segment in {None, row.segment}][:28]
     found = []
     while len(found) < 28:
-        page = questions.changed(many, asked, limit=7, after_asset_id=found[-1] if found else None)
+        page = questions.changed(many, asked, limit=7, after=(night, found[-1]) if found else None)
         found += [row.new_asset_id for row in page]
         if len(page) < 7:
             break
@@ -192,9 +192,13 @@ def test_an_image_is_read_by_its_id(home):
 
 def test_a_page_goes_on_only_after_a_row_of_the_answer(many):
     """An unknown last asset is a NotFoundError, for scores and for changes."""
-    for ask in (questions.top, questions.changed):
-        with pytest.raises(NotFoundError, match="ends with asset 999999"):
-            ask(many, after_asset_id=999_999)
+    with pytest.raises(NotFoundError, match="ends with asset 999999"):
+        questions.top(many, after_asset_id=999_999)
+    with pytest.raises(NotFoundError, match="ends with asset 999999"):
+        questions.changed(many, after=(10, 999_999))
+    (last,) = questions.changed(many, AssetFilter(night_id=4), limit=1)
+    with pytest.raises(NotFoundError, match=f"ends with asset {last.new_asset_id}"):
+        questions.changed(many, AssetFilter(night_id=5), after=(4, last.new_asset_id))
 
 
 def test_sums_of_a_user_are_refused(many):
