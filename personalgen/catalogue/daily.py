@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Literal
 
-from sqlalchemy import Engine, func, select, true
+from sqlalchemy import BigInteger, Engine, cast, func, select, true
 
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import DailyFigures
@@ -54,7 +54,8 @@ def stats(
         "segment": [func.nullif(table.segment, "").label("segment")],
     }
     named = [column for group in by for column in columns[group]]
-    sums = [func.sum(table[name]).label(name) for name in ("n_images", "n_users", "n_changed", "n_bytes")]
+    counted = ("n_images", "n_users", "n_changed", "n_bytes")
+    sums = [cast(func.sum(table[name]), BigInteger).label(name) for name in counted]  # PostgreSQL's own are decimals
     mean = (func.sum(table.score_sum) / func.nullif(func.sum(table.n_scored), 0)).label("mean_score")
     joined = daily_stat.join(night, night.c.night_id == table.night_id).join(
         model_version, model_version.c.model_version_id == table.model_version_id

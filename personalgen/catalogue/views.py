@@ -44,7 +44,8 @@ _RUNS = """
 SELECT n.night_id, n.night_key, n.source, n.day, n.as_of, n.status, n.attempts, n.mlflow_run_id, n.prefect_flow_run_id,
        n.created_at, n.finished_at,
        (SELECT COUNT(*) FROM asset a WHERE a.night_id = n.night_id) AS n_images,
-       (SELECT COALESCE(SUM(q.n_rows), 0) FROM quarantine q WHERE q.night_id = n.night_id) AS n_quarantined,
+       (SELECT CAST(COALESCE(SUM(q.n_rows), 0) AS BIGINT) FROM quarantine q
+        WHERE q.night_id = n.night_id) AS n_quarantined,
        (SELECT MAX(m.version) FROM model_promotion p
         JOIN model_version m ON m.model_version_id = p.to_model_version_id
         WHERE p.night_id = n.night_id AND p.action = 'promote') AS promoted_version,
@@ -176,7 +177,7 @@ SELECT m.model_version_id, m.model_name, m.version AS model_version, m.created_a
        EXISTS (SELECT 1 FROM live_release l WHERE l.model_version_id = m.model_version_id) AS is_live,
        (SELECT COUNT(*) FROM model_promotion p
         WHERE p.to_model_version_id = m.model_version_id AND p.action = 'hold') AS n_holds,
-       (SELECT COALESCE(SUM(d.n_images), 0) FROM daily_stat d
+       (SELECT CAST(COALESCE(SUM(d.n_images), 0) AS BIGINT) FROM daily_stat d
         WHERE d.model_version_id = m.model_version_id) AS n_images
 FROM model_version m
 LEFT JOIN night n ON n.night_id = m.night_id
