@@ -61,9 +61,14 @@ def ratings(
 
 
 def _owners(connection: Connection, asset_ids: Sequence[int]) -> dict[int, int]:
-    """Return for whom each asset was made; none may be unknown, nor made for a person who was forgotten."""
+    """Return for whom each asset was made; none may be unknown, nor made for a person who was forgotten.
+
+    On PostgreSQL the assets' rows are locked, in one order for all writers: whoever rates the same asset waits until
+    these opinions are summed up, and sums up theirs too. On SQLite there is one writer at a time.
+    """
     found: dict[int, int] = {}
     query = select(asset.c.asset_id, asset.c.user_key).join(user, user.c.user_key == asset.c.user_key)
+    query = query.order_by(asset.c.asset_id).with_for_update(of=asset, key_share=True)
     for part in chunks(asset_ids):
         own = query.where(asset.c.asset_id.in_(part), ~user.c.forgotten)
         found.update((row.asset_id, row.user_key) for row in connection.execute(own))

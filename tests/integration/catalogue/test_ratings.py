@@ -1,5 +1,7 @@
 """People's opinions of assets, on either database."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -51,6 +53,23 @@ def test_the_best_rated_come_first(engine, ids):
     assert questions.top_rated(engine, AssetFilter(live_only=True)) == ()
     with pytest.raises(NotFoundError, match="ends with asset 999"):
         questions.top_rated(engine, after_asset_id=999)
+
+
+def test_opinions_that_come_at_once_are_all_counted(engine, ids, monkeypatch):
+    """Raters of the same assets, each slow to commit, in other orders: none is refused, all are in the mean."""
+    sum_up = ratings._sum_up
+
+    def slowly(*args):
+        sum_up(*args)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(ratings, "_sum_up", slowly)
+    told = [opinion(one, rater=str(k), value=k / 2) for k in range(3) for one in ids[k % 2][:: 1 - 2 * (k % 2)]]
+    told += [opinion(ids[0][0], rater=str(k + 3)) for k in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        written = list(pool.map(lambda k: ratings.record_ratings(engine, told[k::3]), range(3)))
+    assert sum(written) == len(told) == 9
+    assert sum(row.n_ratings for row in questions.top_rated(engine)) == 9
 
 
 def test_opinions_are_read_by_asset_and_by_person(engine, ids):
