@@ -5,7 +5,7 @@ is asked for, reads a page of candidates, keeps those that fit, and pages by the
 counting rows. No condition is left to a planner that could start from anywhere else.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,26 +25,26 @@ from sqlalchemy import (
     tuple_,
 )
 
+from personalgen.catalogue.bulk import chunks
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import AssetSummary, ChangedUser, RatedAsset
-from personalgen.catalogue.schema import asset, asset_rating, model_version, night, rating, user, user_change
+from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
 from personalgen.catalogue.scopes import (
     EVERYTHING,
+    MOST,
+    NEWEST,
     AssetFilter,
     conditions,
     fits,
     live_generator,
     nights_of,
     people,
+    steps,
     windows,
 )
 from personalgen.catalogue.views import v_assets
 from personalgen.errors import NotFoundError
 
-MOST = 2_000
-"""Candidates, or ids, that one statement looks at: none is ever long."""
-NEWEST = 2**63 - 1
-"""No asset has a larger id."""
 _LOWEST = -1e308
 _FIRST = 200
 _GROWTH = 4
@@ -72,7 +72,7 @@ def latest(
 
         def page(size: int, last: Row[Any] | None) -> Page:
             stop = end if last is None else last.asset_id - 1
-            ranges = [(0, stop)] if keys is not None or asked == EVERYTHING else _steps(found, stop)
+            ranges = [(0, stop)] if keys is not None or asked == EVERYTHING else steps(found, stop)
             rows = _newest(connection, query, column, ranges, size)
             return Page(rows, rows[-1] if len(rows) >= size else None)
 
@@ -127,8 +127,7 @@ def top_rated(
         query = select(*own.values()).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
         places = _places(nights, _rated.night_id)
         if keys is not None:
-            ids = connection.scalars(select(rating.c.asset_id).where(rating.c.user_key.in_(keys)).distinct()).all()
-            places = [(_rated.asset_id.in_(ids), (_rated.night_id + 0).in_(nights))]
+            places = [(_rated.user_key.in_(keys), (_rated.night_id + 0).in_(nights))]
         start = _last(connection, select(*order).where(_rated.asset_id == after_asset_id), after_asset_id)
 
         def page(size: int, last: Row[Any] | None) -> Page:
@@ -223,13 +222,6 @@ def _summaries_of(
     return _collect(page, kept, limit=limit, narrow=narrow)
 
 
-def _steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of at most MOST ids to look at one after the other, the newest first."""
-    for first, last in found:
-        for stop in range(min(last, end), first - 1, -MOST):
-            yield max(first, stop - MOST + 1), stop
-
-
 def _newest(
     connection: Connection,
     query: Select[Any],
@@ -292,16 +284,17 @@ def _as(row_type: type[T], row: Row[Any]) -> T:
 
 def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
     """Return these assets in this order."""
-    if not ids:
-        return ()
-    found = {row.asset_id: AssetSummary(*row) for row in connection.execute(_BY_IDS, {"ids": ids})}
+    found = {
+        row.asset_id: AssetSummary(*row) for part in chunks(ids) for row in connection.execute(_BY_IDS, {"ids": part})
+    }
     return tuple(found[asset_id] for asset_id in ids)
 
 
 def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
     """Return which of these assets users see now."""
-    rows = connection.execute(select(_shown.asset_id, _shown.is_live).where(_shown.asset_id.in_(ids)))
-    return frozenset(row.asset_id for row in rows if row.is_live)
+    query = select(_shown.asset_id, _shown.is_live)
+    found = (row for part in chunks(ids) for row in connection.execute(query.where(_shown.asset_id.in_(part))))
+    return frozenset(row.asset_id for row in found if row.is_live)
 
 
 def _of_people(

@@ -1,18 +1,25 @@
 """Which images a question is about, and where they lie: read from the roll-up, never from the images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, false, func, or_, select
 
-from personalgen.catalogue.schema import daily_stat, live_release, model_version, night, user
+from personalgen.catalogue.schema import asset, daily_stat, live_release, model_version, night, user, user_change
+from personalgen.catalogue.views import v_assets
+
+MOST = 2_000
+"""Candidates, or ids, that one statement looks at: none is ever long."""
+NEWEST = 2**63 - 1
+"""No asset has a larger id."""
 
 FEW_USERS = 200
 """Up to this many users of a segment, their images are found person by person; above it, among all images."""
 
-_stats = daily_stat.c
+_stats, _shown = daily_stat.c, v_assets.c
 S = TypeVar("S", bound=Select[Any])
 
 
@@ -59,21 +66,94 @@ def windows(connection: Connection, asked: AssetFilter) -> list[tuple[int, int]]
 
 
 def nights_of(connection: Connection, asked: AssetFilter, *, changed: bool = False) -> tuple[int, ...]:
-    """Return the nights asked for that made images (or changed users): all of one user's, else the newest."""
+    """Return the nights asked for that made images (or changed users): all of one user's, else the newest that fits.
+
+    Of a segment, the newest in which one of its present users has an image (or changed). The roll-up counts what was
+    made, by the segments of that day and with people who were erased since: it says where to look, not what is there.
+    """
     did = (_stats.n_changed if changed else _stats.n_images) > 0
     query = within(select(_stats.night_id).where(did).distinct(), asked).order_by(_stats.night_id.desc())
-    every = asked.names_night or asked.user_id is not None
-    return tuple(connection.scalars(query if every else query.limit(1)))
+    if asked.names_night or asked.user_id is not None:
+        return tuple(connection.scalars(query))
+    if not changed and asked.segment is None:
+        return tuple(connection.scalars(query.limit(1)))
+    keys = people(connection, asked)
+    if keys == []:
+        return ()
+    generators, nights = _generators(connection, asked), connection.scalars(query).all()
+    if changed:
+        return _first(nights, lambda one: _anybody_changed(connection, asked, one, keys, generators))
+    if keys is None:
+        return _first(nights, lambda one: _anything_made(connection, replace(asked, night_id=one)))
+    return _newest_of_people(connection, keys, generators, nights)
+
+
+def _first(nights: Sequence[int], fit: Callable[[int], bool]) -> tuple[int, ...]:
+    return tuple(islice(filter(fit, nights), 1))
+
+
+def _generators(connection: Connection, asked: AssetFilter) -> Sequence[int]:
+    """Return the digests of the models asked for."""
+    query = select(model_version.c.generator_digest)
+    if asked.model_version is not None:
+        query = query.where(model_version.c.version == asked.model_version)
+    if asked.live_only:
+        query = query.where(model_version.c.generator_digest == live_generator(connection))
+    return connection.scalars(query).all()
+
+
+def _anybody_changed(
+    connection: Connection, asked: AssetFilter, night_id: int, keys: Sequence[int] | None, generators: Sequence[int]
+) -> bool:
+    """Return whether one of these users, or of the segment, changed in a night; read up to the first."""
+    change = user_change.c
+    query = select(change.user_key).where(
+        change.night_id == night_id,
+        change.generator_digest.in_(generators),
+        change.old_asset_id != change.new_asset_id,
+    )
+    if keys is not None:
+        query = query.where(change.user_key.in_(keys))
+    elif asked.segment is not None:
+        query = query.join(user, user.c.user_key == change.user_key)
+        query = query.where(func.coalesce(user.c.segment, "") == asked.segment)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _newest_of_people(
+    connection: Connection, keys: Sequence[int], generators: Sequence[int], nights: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the newest of these nights that made an image for one of these users; none, where none did."""
+    own = select(func.max(asset.c.night_id)).where(asset.c.generator_digest.in_(generators), asset.c.user_key.in_(keys))
+    newest = connection.scalar(own.where((asset.c.night_id + 0).in_(nights)))
+    return () if newest is None else (newest,)
+
+
+def _anything_made(connection: Connection, asked: AssetFilter) -> bool:
+    """Return whether the night asked for made an image of the segment; read up to the first."""
+    query = select(_shown.asset_id).where(*conditions(_shown, asked, (asked.night_id or 0,))).limit(1)
+    ranges = steps(windows(connection, asked), NEWEST)
+    return any(connection.execute(query.where(_shown.asset_id.between(*each))).first() for each in ranges)
+
+
+def steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of at most MOST ids to look at one after the other, the newest first."""
+    for first, last in found:
+        for stop in range(min(last, end), first - 1, -MOST):
+            yield max(first, stop - MOST + 1), stop
 
 
 def people(connection: Connection, asked: AssetFilter) -> list[int] | None:
     """Return the keys of the users asked for, where these are few; None where all or many are."""
-    if asked.user_id is not None:
-        return list(connection.scalars(select(user.c.user_key).where(user.c.user_id == asked.user_id)))
-    if not asked.segment:
+    if asked.user_id is None and asked.segment is None:
         return None
-    named = select(user.c.user_key).where(user.c.segment == asked.segment).limit(FEW_USERS + 1)
-    keys = connection.scalars(named).all()
+    named = select(user.c.user_key)
+    if asked.segment is not None:
+        without = user.c.segment.is_(None) if not asked.segment else false()
+        named = named.where(or_(user.c.segment == asked.segment, without))
+    if asked.user_id is not None:
+        return list(connection.scalars(named.where(user.c.user_id == asked.user_id)))
+    keys = connection.scalars(named.limit(FEW_USERS + 1)).all()
     return None if len(keys) > FEW_USERS else list(keys)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, select
 
+from personalgen.catalogue.bulk import chunks
 from personalgen.catalogue.read import reading, silent_users
 from personalgen.catalogue.rows import SimilarUser
 from personalgen.catalogue.schema import user, user_current
@@ -83,5 +84,6 @@ def _nearest(cosine: Floats, keys: Keys, limit: int) -> tuple[Floats, Keys]:
 
 
 def _names(connection: Connection, keys: Keys) -> dict[int, str]:
-    query = select(user.c.user_key, user.c.user_id).where(user.c.user_key.in_(keys.tolist()))
-    return {row.user_key: row.user_id for row in connection.execute(query)}
+    query = select(user.c.user_key, user.c.user_id)
+    found = (connection.execute(query.where(user.c.user_key.in_(part))) for part in chunks(keys.tolist()))
+    return {row.user_key: row.user_id for rows in found for row in rows}

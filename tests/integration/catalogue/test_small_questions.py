@@ -1,11 +1,12 @@
 """The standing questions where nights are few and odd: who comes back, who moved on, who was erased."""
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, text
 
-from personalgen.catalogue import deletions, questions, schema, shards, write
+from personalgen.catalogue import daily, deletions, questions, schema, scopes, shards, write
 from personalgen.catalogue.facts import Pointer
 from personalgen.catalogue.scopes import AssetFilter
-from tests.integration.catalogue.small import AT, begin, digest_of, register, rows_of, shard_facts, vector
+from tests.integration.catalogue.small import AT, begin, digest_of, forget, register, rows_of, shard_facts, vector
 
 
 def history(engine, moves, names=("ada",)):
@@ -58,3 +59,78 @@ def test_a_page_of_changes_goes_on_after_an_asset_that_was_deleted(engine):
     everything = questions.changed(engine, asked)
     assert len(everything) == 2
     assert pages_of_changes(engine, asked) == everything
+
+
+def test_a_user_outside_the_segment_is_not_shown(engine):
+    """Filters are all to be met: a user's images and changes are none of another segment's, nor of none."""
+    two_segments(engine)
+    for segment, shown in (("a", True), ("b", False), ("", False)):
+        asked = AssetFilter(user_id="ada", segment=segment)
+        for ask in (questions.latest, questions.top, questions.changed):
+            assert bool(ask(engine, asked)) is shown, (ask, segment)
+
+
+@pytest.mark.parametrize("few_users", [scopes.FEW_USERS, 0])
+def test_a_segment_s_newest_night_is_one_that_has_the_segment(engine, monkeypatch, few_users):
+    """Nights that made images of others alone, or changed others alone, are passed by, however many users there are."""
+    monkeypatch.setattr(scopes, "FEW_USERS", few_users)
+    nights = two_segments(engine)
+    for segment, made, changed in (("a", 3, 3), ("b", 2, 2), ("", 1, None)):
+        asked = AssetFilter(segment=segment)
+        assert {row.night_id for row in questions.top(engine, asked)} == {nights[made - 1]}
+        assert {row.night_id for row in questions.changed(engine, asked)} == (
+            {nights[changed - 1]} if changed else set()
+        )
+    assert questions.top(engine, AssetFilter(segment="nowhere")) == ()
+    assert questions.top(engine, AssetFilter(segment="b", live_only=True)) == ()
+
+
+def two_segments(engine):
+    """Return three nights: the first made images of ada (a), bob (b) and eve (none), then ada and bob, then ada."""
+    nights = [begin(engine, f"night-{number}") for number in range(3)]
+    model = register(engine, nights[0])
+    keys = write.allocate_user_keys(engine, ["ada", "bob", "eve"], night_id=nights[0], segments=["a", "b", None])
+    for number, night_id in enumerate(nights):
+        rows = rows_of(keys[: 3 - number], taste=number + 1)
+        shards.commit_shard(engine, shard_facts(night_id, model, f"{number:06d}"), rows)
+    return nights
+
+
+def test_who_changed_is_told_after_others_were_erased(engine):
+    """The newest night is the newest in which somebody changed who is still there; the sums keep what was made."""
+    nights = two_segments(engine)
+    forget(engine, "ada")
+    assert [(row.user_id, row.night_id) for row in questions.changed(engine)] == [("bob", nights[1])]
+    assert sum(row.n_changed for row in daily.stats(engine)) == 3
+
+
+def test_counts_are_whole_numbers(engine):
+    """PostgreSQL's sum of whole numbers is a decimal: neither a count of Python nor one of a view is."""
+    two_segments(engine)
+    (row,) = daily.stats(engine, by=())
+    counts = [row.n_images, row.n_users, row.n_changed, row.n_bytes]
+    with engine.connect() as connection:
+        counts += connection.scalars(text("SELECT n_quarantined FROM v_runs")).all()
+        counts += connection.scalars(text("SELECT n_images FROM v_model_quality")).all()
+    assert {type(count) for count in counts} == {int}
+
+
+def test_a_page_may_be_longer_than_an_in_list(engine):
+    """As many rows as an analyst asks for, though no statement takes as many parameters (65,535 on PostgreSQL)."""
+    n_users = 70_000
+    night_id = begin(engine)
+    model = register(engine, night_id)
+    key = write.allocate_user_keys(engine, ["ada"], night_id=night_id)
+    shards.commit_shard(engine, shard_facts(night_id, model), rows_of(key))
+    names = [column.name for column in schema.asset.columns if column.name not in {"asset_id", "user_key"}]
+    listed = ", ".join(names)
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"""
+            WITH RECURSIVE more (k) AS (SELECT 2 UNION ALL SELECT k + 1 FROM more WHERE k < {n_users})
+            INSERT INTO asset (user_key, {listed}) SELECT k, {listed} FROM asset, more
+        """)
+        )
+    found = questions.latest(engine, limit=n_users)
+    assert [row.asset_id for row in found] == sorted((row.asset_id for row in found), reverse=True)
+    assert len(found) == n_users
