@@ -113,11 +113,13 @@ def _anybody_changed(
         change.old_asset_id != change.new_asset_id,
     )
     if keys is not None:
-        query = query.where(change.user_key.in_(keys))
-    elif asked.segment is not None:
+        return connection.execute(query.where(change.user_key.in_(keys))).first() is not None
+    if asked.segment is not None:
         query = query.join(user, user.c.user_key == change.user_key)
         query = query.where(func.coalesce(user.c.segment, "") == asked.segment)
-    return connection.execute(query.limit(1)).first() is not None
+    # Without the order PostgreSQL expects a row so soon that it starts at the table's first page.
+    falling = (change.shift.desc(), change.generator_digest.desc(), change.user_key.desc())
+    return connection.execute(query.order_by(*falling).limit(1)).first() is not None
 
 
 def _newest_of_people(

@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 
 from benchmarks.catalogue import standing_questions
 from benchmarks.catalogue_rows import Size, build
-from personalgen.catalogue import daily, questions, similar
+from personalgen.catalogue import daily, questions, scopes, similar
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.places import places
 from personalgen.catalogue.scopes import AssetFilter
@@ -240,8 +240,10 @@ def full_scans(engine, told):
     return [line for line in told.split("\n") if re.search(rf"(SCAN|MATERIALIZE) ({aliases})\b|AUTOMATIC", line)]
 
 
-def test_no_standing_question_reads_every_image(many):
+@pytest.mark.parametrize("few_users", [scopes.FEW_USERS, 0])
+def test_no_standing_question_reads_every_image(many, monkeypatch, few_users):
     """The plan of each statement of each question, with many parameters, starts from a key or an index."""
+    monkeypatch.setattr(scopes, "FEW_USERS", few_users)
     n_looked_at = 0
     for name, ask in standing_questions(many, SIZE, np.random.default_rng(1)):
         for _ in range(5):
