@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, or_, select, update
 
 from personalgen.catalogue.bulk import chunks
+from personalgen.catalogue.ratings import delete_opinions_of
 from personalgen.catalogue.schema import (
     METADATA,
     asset,
+    comparison,
     model_version,
     night,
     user,
@@ -40,18 +42,33 @@ def tables_of_people() -> list[Table]:
 def delete_people(connection: Connection, user_keys: Sequence[int]) -> dict[int, Counter[str]]:
     """Delete these people's rows, their segment and the events behind their assets; return counts by kind for each.
 
-    Rows in which somebody is another's neighbour go too, and count for whom they were found.
+    Rows in which somebody is another's neighbour go too, and count for whom they were found; so does what they said as
+    raters and voters, where these are named by the ids of users.
     """
     counts = {key: Counter(dict.fromkeys([*KINDS.values(), EVENTS], 0)) for key in user_keys}
     for part in chunks(list(counts)):
         for table in reversed(tables_of_people()):
             _delete_from(connection, table, part, counts)
+        _delete_opinions(connection, part, counts)
         connection.execute(update(user).where(user.c.user_key.in_(part)).values(segment=None))
         own = owned(asset, part) & (asset.c.top_events != [])
         for key, count in connection.execute(select(asset.c.user_key, func.count()).where(own).group_by("user_key")):
             counts[key][EVENTS] += count
         connection.execute(update(asset).where(own).values(top_events=[]))
     return counts
+
+
+def _delete_opinions(connection: Connection, user_keys: Sequence[int], counts: dict[int, Counter[str]]) -> None:
+    """Delete what these people said of others' pictures, which names them by their ids."""
+    named = select(user.c.user_id, user.c.user_key).where(user.c.user_key.in_(user_keys))
+    keys = {row.user_id: row.user_key for row in connection.execute(named)}
+    for user_id, count in delete_opinions_of(connection, list(keys)).items():
+        counts[keys[user_id]]["rating"] += count
+    voted = comparison.c.voter.in_(keys)
+    votes = select(comparison.c.voter, func.count()).where(voted).group_by(comparison.c.voter)
+    for user_id, count in connection.execute(votes):
+        counts[keys[user_id]][KINDS["comparison"]] += count
+    connection.execute(delete(comparison).where(voted))
 
 
 def owned(table: Table, user_keys: Sequence[int]) -> ColumnElement[bool]:

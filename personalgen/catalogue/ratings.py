@@ -1,9 +1,11 @@
 """People's opinions of assets: written by whoever asks people, read to come back as events."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, func, or_, select
+from sqlalchemy import Connection, Engine, Select, delete, func, or_, select
 
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
@@ -13,6 +15,7 @@ from personalgen.catalogue.rows import Rating
 from personalgen.catalogue.schema import asset, asset_rating, rating, user
 from personalgen.errors import NotFoundError
 
+S = TypeVar("S", bound=Select[Any])
 _KEY = (rating.c.asset_id, rating.c.rater)
 """What makes an opinion the same opinion."""
 
@@ -60,6 +63,26 @@ def ratings(
         return tuple(Rating(**row._asdict()) for row in connection.execute(query))
 
 
+def delete_opinions_of(connection: Connection, raters: Sequence[str]) -> dict[str, int]:
+    """Delete what these raters said, of anybody's assets, and sum up those assets again; return how many by rater."""
+    columns, counts = rating.c, Counter[str]()
+    for part in chunks(raters):
+        told = columns.rater.in_(part)
+        rows = connection.execute(select(columns.asset_id, columns.rater).where(told)).all()
+        counts.update(row.rater for row in rows)
+        ids = sorted({row.asset_id for row in rows})
+        for some in chunks(ids):
+            connection.execute(_locked(select(asset.c.asset_id)).where(asset.c.asset_id.in_(some)))
+        connection.execute(delete(rating).where(told))
+        _sum_up(connection, ids)
+    return counts
+
+
+def _locked(query: S) -> S:
+    """Return a query of assets that locks them until the transaction ends, in one order for all writers."""
+    return query.order_by(asset.c.asset_id).with_for_update(of=asset, key_share=True)
+
+
 def _owners(connection: Connection, asset_ids: Sequence[int]) -> dict[int, int]:
     """Return for whom each asset was made; none may be unknown, nor made for a person who was forgotten.
 
@@ -68,9 +91,8 @@ def _owners(connection: Connection, asset_ids: Sequence[int]) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     query = select(asset.c.asset_id, asset.c.user_key).join(user, user.c.user_key == asset.c.user_key)
-    query = query.order_by(asset.c.asset_id).with_for_update(of=asset, key_share=True)
     for part in chunks(asset_ids):
-        own = query.where(asset.c.asset_id.in_(part), ~user.c.forgotten)
+        own = _locked(query).where(asset.c.asset_id.in_(part), ~user.c.forgotten)
         found.update((row.asset_id, row.user_key) for row in connection.execute(own))
     if missing := [asset_id for asset_id in asset_ids if asset_id not in found]:
         raise NotFoundError(

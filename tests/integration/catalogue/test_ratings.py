@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from personalgen.catalogue import questions, ratings
+from personalgen.catalogue import comparisons, questions, ratings
 from personalgen.catalogue.facts import RatingFacts
 from personalgen.catalogue.query import run_sql
 from personalgen.catalogue.scopes import AssetFilter
 from personalgen.errors import CatalogueError, NotFoundError
-from tests.integration.catalogue.small import AT, forget
+from tests.integration.catalogue.small import AT, forget, vote
 
 
 @pytest.fixture
@@ -103,3 +103,15 @@ def test_who_is_forgotten_has_no_opinion(engine, url, ids):
     )
     with pytest.raises(NotFoundError, match="1 of 1 rated assets"):
         ratings.record_ratings(engine, [opinion(ids[0][1])])
+
+
+def test_who_is_forgotten_is_no_rater_and_no_voter(engine, stocked, ids):
+    """What they said of others' pictures names them: it goes, and the means are of those who are left."""
+    theirs = [opinion(ids[1][0], 1.0, rater="ada"), opinion(ids[1][1], rater="ada")]
+    ratings.record_ratings(engine, [*theirs, opinion(ids[1][0], 0.5, rater="wim")])
+    votes = [vote("bob", voter="ada"), vote("bob", voter="vera")]
+    comparisons.record_comparisons(engine, stocked[0], votes, at=AT)
+    forget(engine, "ada", erased_as="erased:1")
+    assert [row.rater for row in ratings.ratings(engine)] == ["wim"]
+    assert [(row.asset_id, row.mean, row.n_ratings) for row in questions.top_rated(engine)] == [(ids[1][0], 0.5, 1)]
+    assert [row.voter for row in comparisons.comparisons(engine)] == ["vera"]
