@@ -52,5 +52,5 @@ def _write(store: Store, model: Model, image: torch.Tensor, place: int, folder: 
         operating_point_digest=POINT.digest(), variant=0, night_id=model.night_id,
         model_version_id=model.model_version_id, shard_id=0, member=path.name, shard_offset=0,
         byte_length=path.stat().st_size, crc32=0, seed=derive_seed(store.user_ids[place]), n_events=20,
-        top_events=[dict(event) for event in store.table.top_events[place % len(store.table.vectors)]],
+        top_events=[dict(event) for event in store.top_events[place % len(store.table.vectors)]],
     )  # fmt: skip

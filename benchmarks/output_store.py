@@ -20,6 +20,7 @@ from personalgen.catalogue.facts import ModelFacts, NightFacts, ShardFacts
 from personalgen.catalogue.migrations import upgrade
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import PreferenceTable
+from personalgen.embeddings.preference import events_to_json
 from personalgen.generation.assets import AssetRows
 from personalgen.generation.encoders import Encoder
 from personalgen.generation.options import OperatingPoint
@@ -93,6 +94,7 @@ class Store:
         keys = [write.allocate_user_keys(self.engine, part, night_id=night_id) for part in _parts(self.user_ids)]
         self.keys: NDArray[np.int64] = np.concatenate(keys)
         self.table = _preferences()
+        self.top_events = self.table.top_events
 
     def model(self) -> Model:
         """Return a new night and a new model."""
@@ -165,7 +167,9 @@ def _preferences() -> PreferenceTable:
     """Return what is known of as many users as a shard has: a vector and five events."""
     rng = np.random.default_rng(1)
     events = tuple(
-        tuple({"item_id": f"item-{k * 7 + e}", "weight": 0.25 / (e + 1), "timestamp": 1.7e9 + k} for e in range(5))
+        events_to_json(
+            [{"item_id": f"item-{k * 7 + e}", "weight": 0.25 / (e + 1), "timestamp": 1.7e9 + k} for e in range(5)]
+        )
         for k in range(SHARD)
     )
     vectors = rng.standard_normal((SHARD, DIM)).astype(np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from personalgen.bounds import check_options
 from personalgen.embeddings.fields import CONFIDENCE, FieldRows
-from personalgen.embeddings.preference import PreferenceTable
+from personalgen.embeddings.preference import NO_EVENTS, PreferenceTable
 
 MIN_PEOPLE = 20
 """Fewest unchanged users, and fewest people whose newest likes are ranked, for a figure to decide anything."""
@@ -91,13 +91,13 @@ def held_at(before: PreferenceTable, tonight: PreferenceTable) -> PreferenceTabl
     vectors, counts = np.zeros_like(tonight.vectors), np.zeros(n_users, dtype=np.int32)
     vectors[mine], counts[mine] = before.vectors[theirs], before.n_events[theirs]
     vectors[fewer], counts[fewer] = tonight.vectors[fewer], tonight.n_events[fewer]
-    events = [before.top_events[k] for k in theirs.tolist()] + [tonight.top_events[k] for k in fewer.tolist()]
+    events = [before.events_json[k] for k in theirs.tolist()] + [tonight.events_json[k] for k in fewer.tolist()]
     own = dict(zip([*mine.tolist(), *fewer.tolist()], events, strict=True))
     return PreferenceTable(
         tonight.user_ids,
         vectors,
         counts,
-        tuple(own.get(k, ()) for k in range(n_users)),
+        tuple(own.get(k, NO_EVENTS) for k in range(n_users)),
         tonight.basis_version,
         {
             name: _held(before.fields[name], rows, mine, theirs, fewer, is_told_of_nobody=name == CONFIDENCE)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +13,7 @@ from personalgen.embeddings.collaborative import fit_maps
 from personalgen.embeddings.expected import Foresight
 from personalgen.embeddings.known import Moments, user_fields
 from personalgen.embeddings.options import EmbeddingOptions
-from personalgen.embeddings.preference import PreferenceTable
+from personalgen.embeddings.preference import PreferenceTable, events_to_json
 from personalgen.embeddings.priors import Groups, with_pseudo_events, with_segments
 from personalgen.histories import DAY_SEC, History
 from personalgen.recommenders import NextItemOptions
@@ -251,8 +250,8 @@ def _people(likes: History, vectors: Matrix, raw: Matrix, people: NDArray[np.int
 
 def top_events(
     history: History, weight: NDArray[np.float64], count: int, *, totals: NDArray[np.float64] | None = None
-) -> tuple[tuple[dict[str, Any], ...], ...]:
-    """Return per user the `count` events of the largest share of the total absolute weight, largest first.
+) -> tuple[str, ...]:
+    """Return per user, as JSON, the `count` events of the largest share of the total absolute weight, largest first.
 
     `totals` (n_users,) are given where the history holds a user's newest events alone.
     """
@@ -261,14 +260,13 @@ def top_events(
         own = weight[start:stop]
         order = np.argsort(-np.abs(own), kind="stable")[:count]
         total = float(np.abs(own).sum() if totals is None else totals[user]) or 1.0
-        tops.append(
-            tuple(
-                {
-                    "item_id": history.item_ids[history.item_index[start + k]],
-                    "timestamp": int(history.timestamp[start + k]),
-                    "weight": round(float(own[k]) / total, 4),
-                }
-                for k in order
-            )
-        )
+        events = [
+            {
+                "item_id": history.item_ids[history.item_index[start + k]],
+                "timestamp": int(history.timestamp[start + k]),
+                "weight": round(float(own[k]) / total, 4),
+            }
+            for k in order
+        ]
+        tops.append(events_to_json(events))
     return tuple(tops)

@@ -38,6 +38,10 @@ _BESIDE: dict[str, list[int]] = {
 }
 """Columns of a field that change while a preference stays."""
 
+events_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""Returns the events behind one vector as text: equal events give equal text."""
+NO_EVENTS = events_to_json([])
+
 
 @dataclass(frozen=True)
 class PreferenceTable:
@@ -48,11 +52,16 @@ class PreferenceTable:
     """(n_users, dim), standardised over the population of the basis."""
     n_events: NDArray[np.int32]
     """Events behind each vector; 0 means the population mean, or the segment's."""
-    top_events: tuple[tuple[dict[str, Any], ...], ...]
-    """Per user the events that weighed most: item_id, weight (share of the user's total), timestamp."""
+    events_json: tuple[str, ...]
+    """`top_events` of each user as JSON text, as it is stored and passed on: nobody reads a million of them."""
     basis_version: str
     fields: Mapping[str, FieldRows] = field(default_factory=dict)
     """What else tonight's models are told of users, by name: behaviour, dislikes."""
+
+    @property
+    def top_events(self) -> tuple[tuple[dict[str, Any], ...], ...]:
+        """Per user the events that weighed most: item_id, weight (share of the user's total), timestamp."""
+        return tuple(tuple(json.loads(text)) for text in self.events_json)
 
     def rows(self, index: NDArray[np.int64]) -> "PreferenceTable":
         """Return the chosen users."""
@@ -60,7 +69,7 @@ class PreferenceTable:
             tuple(self.user_ids[k] for k in index),
             self.vectors[index],
             self.n_events[index],
-            tuple(self.top_events[k] for k in index),
+            tuple(self.events_json[k] for k in index),
             self.basis_version,
             {name: found.rows(index) for name, found in self.fields.items()},
         )
@@ -85,7 +94,7 @@ class PreferenceTable:
             tuple(user_id for table in tables for user_id in table.user_ids),
             np.concatenate([table.vectors for table in tables]),
             np.concatenate([table.n_events for table in tables]),
-            tuple(events for table in tables for events in table.top_events),
+            tuple(text for table in tables for text in table.events_json),
             first.basis_version,
             {name: FieldRows.joined([table.fields[name] for table in tables]) for name in first.fields},
         )
@@ -151,7 +160,7 @@ def save_preferences(path: Path, table: PreferenceTable) -> Path:
         "user_id": pa.array(table.user_ids, type=pa.string()),
         "vector": to_lists(table.vectors, pa.float32()),
         "n_events": pa.array(table.n_events, type=pa.int32()),
-        "top_events": pa.array([canonical_json(list(events)) for events in table.top_events], type=pa.string()),
+        "top_events": pa.array(table.events_json, type=pa.string()),
     }
     meta: dict[str | bytes, str] = {"basis_version": table.basis_version}
     for name, found in table.fields.items():
@@ -180,7 +189,7 @@ def load_preferences(path: Path) -> PreferenceTable:
         user_ids=tuple(table["user_id"].to_pylist()),
         vectors=from_lists(table["vector"], np.float32),
         n_events=table["n_events"].to_numpy(),
-        top_events=tuple(tuple(json.loads(text)) for text in table["top_events"].to_pylist()),
+        events_json=tuple(table["top_events"].to_pylist()),
         basis_version=meta[b"basis_version"].decode(),
         fields={name: _field(table, name, shape) for name, shape in _shapes(meta).items()},
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from personalgen.embeddings.preference import events_to_json
+
 NATURAL_KEY = ("user_key", "generator_digest", "condition_digest", "operating_point_digest", "variant")
 SCHEMA = pa.schema(
     [
@@ -33,8 +35,6 @@ SCHEMA = pa.schema(
 
 ENCODER_KEY = b"personalgen.encoder"
 """Of the schema's metadata."""
-
-events_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import short_digest
 from personalgen.embeddings import PreferenceTable
-from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows, events_to_json
+from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows
 from personalgen.generation.encoders import Encoder, Refused
 from personalgen.generation.overlap import OneBehind, encode_behind
 from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
@@ -241,7 +241,7 @@ def _planned(request: GenerationRequest, told: PreferenceTable, piece: ShardPlan
         "seed": [derive_seed(user_id, variant) for user_id in user_ids for variant in range(request.variants)],
         "score": pa.nulls(len(rows), pa.float32()),
         "n_events": told.n_events,
-        "top_events": [events_to_json(events) for events in told.top_events],
+        "top_events": told.events_json,
         "condition": conditions,
     }
 

@@ -7,6 +7,7 @@ import torch
 from personalgen.conditions import Condition
 from personalgen.embeddings import ConditionOptions, FieldRows, PreferenceTable, condition_spec
 from personalgen.embeddings.fields import BEHAVIOUR, DISLIKES, INTERESTS, LABELS, OF_PICTURE, PREFERENCE, TEXT
+from personalgen.embeddings.preference import NO_EVENTS
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.sampler import Sampler
 from personalgen.models import ModelOptions
@@ -91,7 +92,7 @@ def told(name):
         INTERESTS: interests(),
     }
     names = tuple(f"u{mode}" for mode in range(MODES))
-    table = PreferenceTable(names, TASTES, np.ones(MODES, np.int32), ((),) * MODES, "b", everything)
+    table = PreferenceTable(names, TASTES, np.ones(MODES, np.int32), (NO_EVENTS,) * MODES, "b", everything)
     pictures = Condition({LABELS: torch.eye(MODES), TEXT: torch.from_numpy(WORDS)})
     condition = table.to_condition(SPEC, pictures)
     return condition.drop(torch.ones(MODES, dtype=torch.bool), [other for other in FIELDS if other != name])

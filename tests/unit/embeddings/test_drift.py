@@ -6,6 +6,7 @@ import pytest
 
 from personalgen.embeddings import FieldRows, PreferenceTable
 from personalgen.embeddings.drift import Drift, DriftOptions, held_at, measure_drift
+from personalgen.embeddings.preference import events_to_json
 from personalgen.errors import OptionsError
 
 N_USERS = 200
@@ -15,7 +16,7 @@ def table(vectors, user_ids=None, fields=None):
     """Return a table of these vectors."""
     n_users = len(vectors)
     user_ids = user_ids or tuple(f"u{k:03d}" for k in range(n_users))
-    events = tuple(({"item_id": "x", "timestamp": k, "weight": 1.0},) for k in range(n_users))
+    events = tuple(events_to_json([{"item_id": "x", "timestamp": k, "weight": 1.0}]) for k in range(n_users))
     counts = np.arange(1, n_users + 1, dtype=np.int32)
     return PreferenceTable(user_ids, vectors.astype(np.float32), counts, events, "basis", fields or {})
 

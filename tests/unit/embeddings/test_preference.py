@@ -20,6 +20,7 @@ from personalgen.embeddings import (
     save_preferences,
 )
 from personalgen.embeddings.fields import FIELDS
+from personalgen.embeddings.preference import events_to_json
 from personalgen.errors import ArtifactError, ConditionError
 
 
@@ -31,7 +32,7 @@ def table():
         user_ids=("a", "ä", "z"),
         vectors=np.arange(12, dtype=np.float32).reshape(3, 4),
         n_events=np.array([2, 1, 0], dtype=np.int32),
-        top_events=((event, event | {"weight": -0.25}), (event,), ()),
+        events_json=tuple(map(events_to_json, [(event, event | {"weight": -0.25}), (event,), ()])),
         basis_version="b1",
     )
 
@@ -47,9 +48,9 @@ def same(one, other):
     arrays += [(one.fields[name].mask, other.fields[name].mask) for name in one.fields]
     if one.fields.keys() != other.fields.keys():
         return False
-    return (one.user_ids, one.top_events, one.basis_version) == (
+    return (one.user_ids, one.events_json, one.basis_version) == (
         other.user_ids,
-        other.top_events,
+        other.events_json,
         other.basis_version,
     ) and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
 

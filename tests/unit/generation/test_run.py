@@ -12,6 +12,7 @@ from PIL import Image
 
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.embeddings import FieldRows, PreferenceTable
+from personalgen.embeddings.preference import NO_EVENTS, events_to_json
 from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import condition_digest, condition_vector, make_plan
@@ -37,7 +38,7 @@ def sampler():
 
 def table(n=7, seed=0):
     rng = np.random.default_rng(seed)
-    events = tuple(({"item_id": f"i{k}", "weight": 0.5, "timestamp": 10 + k},) for k in range(n))
+    events = tuple(events_to_json([{"item_id": f"i{k}", "weight": 0.5, "timestamp": 10 + k}]) for k in range(n))
     vectors = rng.standard_normal((n, DIM)).astype(np.float32)
     return PreferenceTable(tuple(f"u{k}" for k in range(n)), vectors, np.arange(n, dtype=np.int32), events, "b1")
 
@@ -95,7 +96,7 @@ def test_every_row_tells_how_to_draw_its_image_again(sampler, tmp_path):
             assert (row.generator_digest, row.operating_point_digest) == (DIGEST, OperatingPoint().digest())
             assert (row.n_events, row.top_events) == (index, preferences.top_events[index])
             assert row.score is None
-            again = PreferenceTable((user_id,), condition_vector(row.condition)[None], [0], ((),), "b1")
+            again = PreferenceTable((user_id,), condition_vector(row.condition)[None], [0], (NO_EVENTS,), "b1")
             drawn = sampler.sample(again.to_condition(sampler.generator.spec), [row.seed])
             assert np.array_equal(pixels(tmp_path, shard, row), drawn[0])
 
