@@ -7,7 +7,7 @@ as it is. While one shard is drawn, the one before it is packed, sealed and comm
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
 from personalgen.generation.roots import ShardRoot
 from personalgen.generation.safety import RefusedAsset, refused_in, with_refused
 from personalgen.generation.sampler import Drawing, Sampler
-from personalgen.generation.shards import Entry, Member, SealedShard, pack, read_sidecar, seal
+from personalgen.generation.shards import Entries, SealedShard, pack, read_sidecar, seal
 from personalgen.seeding import derive_seed
 
 Told = Callable[[NDArray[np.int64], int], PreferenceTable]
@@ -205,17 +205,14 @@ def seal_shard(drawn: Drawn, *, root: ShardRoot, facts: Mapping[str, Any] | None
         f"{user_key:012d}-{variant:02d}.{drawn.encoder.extension}"
         for user_key, variant in zip(columns["user_key"].tolist(), columns["variant"].tolist(), strict=True)
     ]
-    members = [Member(name, data) for name, data in zip(names, drawn.files, strict=True) if isinstance(data, bytes)]
-    packed = pack(members)
+    packed = pack((name, data) for name, data in zip(names, drawn.files, strict=True) if isinstance(data, bytes))
     refused = tuple(
         RefusedAsset(tuple(int(columns[name][k]) for name in NATURAL_KEY), data.score)
         for k, data in enumerate(drawn.files)
         if isinstance(data, Refused)
     )
     kept = columns if not refused else _at(columns, [isinstance(data, bytes) for data in drawn.files])
-    places = zip(*packed.entries, strict=True) if packed.entries else ([], [], [], [])
-    where = dict(zip(("member", "shard_offset", "byte_length", "crc32"), places, strict=True))
-    rows = AssetRows.of_columns({**kept, **where}, encoder=drawn.encoder.name)
+    rows = AssetRows.of_columns({**kept, **vars(packed.entries)}, encoder=drawn.encoder.name)
     rows = AssetRows(with_refused(rows.table, refused))
     shard = seal(root, drawn.missing.path, packed, sidecar=rows.table, facts=facts)
     return GeneratedShard(shard=shard, rows=rows, reused=False, refused=refused)
@@ -265,7 +262,6 @@ def _sealed_earlier(
         planned = planned.filter([tuple(key.values()) not in without for key in planned.to_pylist()])
     if not rows.table.select(NATURAL_KEY).equals(planned) or root.sha256(path) != sha256:
         return None
-    places = [rows.values(name) for name in ("member", "shard_offset", "byte_length", "crc32")]
-    entries = tuple(map(Entry, *places))
+    entries = Entries(**{field.name: rows.values(field.name) for field in fields(Entries)})
     shard = SealedShard(path=path, sha256=sha256, byte_length=n_bytes, entries=entries)
     return GeneratedShard(shard=shard, rows=rows, reused=True, refused=refused)

@@ -8,7 +8,7 @@ from its successor's. The catalogue's transaction comes last (`run.py`).
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -48,11 +48,30 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Entries:
+    """Where all members of a shard lie, in order; as columns of the sidecar's names, which need no object for each."""
+
+    member: Sequence[str]
+    shard_offset: Sequence[int]
+    byte_length: Sequence[int]
+    crc32: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.member)
+
+    def __getitem__(self, place: int) -> Entry:
+        return Entry(self.member[place], self.shard_offset[place], self.byte_length[place], self.crc32[place])
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, self.member, self.shard_offset, self.byte_length, self.crc32)
+
+
+@dataclass(frozen=True)
 class PackedShard:
     """A shard in memory."""
 
     data: bytes
-    entries: tuple[Entry, ...]
+    entries: Entries
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,7 @@ class SealedShard:
     """Below the root."""
     sha256: str
     byte_length: int
-    entries: tuple[Entry, ...]
+    entries: Entries
 
     @property
     def sidecar(self) -> str:
@@ -87,25 +106,28 @@ def sidecar_of(path: str) -> str:
     return str(PurePosixPath(path).with_suffix(".parquet"))
 
 
-def pack(members: Sequence[Member]) -> PackedShard:
-    """Return the whole archive in memory and where its members lie.
+def pack(members: Iterable[tuple[str, bytes]]) -> PackedShard:
+    """Return the whole archive in memory and where its members lie; a `Member` each, or name and data from a zip.
 
     Raises:
         InternalError: a member's name or size does not fit a tar header, or a name comes twice.
     """
-    sizes = np.array([len(member.data) for member in members], dtype=np.int64)
-    headers = memoryview(_headers([member.name for member in members], sizes).tobytes())
+    names: list[str] = []
+    files: list[bytes] = []
+    for name, data in members:
+        names.append(name)
+        files.append(data)
+    if len(set(names)) != len(names):
+        raise InternalError(f"{len(names)} members of one shard share names. Nothing was written.")
+    sizes = np.array(list(map(len, files)), dtype=np.int64)
+    headers = memoryview(_headers(names, sizes).tobytes())
     paddings = -sizes % _BLOCK
     ends = np.cumsum(_BLOCK + sizes + paddings)
     offsets = ends - sizes - paddings
     parts: list[bytes | memoryview] = []
-    for k, (member, padding) in enumerate(zip(members, paddings.tolist(), strict=True)):
-        parts += (headers[k * _BLOCK : (k + 1) * _BLOCK], member.data, _END[:padding])
-    crcs = [zlib.crc32(member.data) for member in members]
-    names = [member.name for member in members]
-    if len(set(names)) != len(names):
-        raise InternalError(f"{len(names)} members of one shard share names. Nothing was written.")
-    entries = tuple(map(Entry, names, offsets.tolist(), sizes.tolist(), crcs))
+    for k, (data, padding) in enumerate(zip(files, paddings.tolist(), strict=True)):
+        parts += (headers[k * _BLOCK : (k + 1) * _BLOCK], data, _END[:padding])
+    entries = Entries(names, offsets.tolist(), sizes.tolist(), [zlib.crc32(data) for data in files])
     return PackedShard(data=b"".join([*parts, _END]), entries=entries)
 
 
