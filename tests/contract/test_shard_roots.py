@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 
 import pytest
 
@@ -61,6 +62,34 @@ def test_a_file_is_replaced_as_a_whole(root):
     root.put("shards/0.tar", b"long content")
     root.put("shards/0.tar", b"short")
     assert root.read("shards/0.tar") == b"short"
+
+
+def in_memory(path):
+    """Return whether the system holds the start of a file in its cache."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return os.preadv(handle, [bytearray(16)], 0, os.RWF_NOWAIT) > 0
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="needs a system that tells what is in its cache")
+def test_a_folder_s_shards_do_not_stay_in_memory(tmp_path):
+    """What was put is on disk alone; a file written plainly stays in the cache, until somebody drops it."""
+    plain = tmp_path / "plain"
+    with plain.open("wb") as stream:
+        stream.write(bytes(9_000))
+        stream.flush()
+        os.fsync(stream.fileno())
+        assert in_memory(plain)
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if in_memory(plain):
+        pytest.skip("the temporary folder lies in memory")
+    root = open_root("", default=tmp_path)
+    root.put("shards/0.tar", bytes(9_000))
+    assert not in_memory(tmp_path / "shards/0.tar")
 
 
 def test_bytes_are_overwritten_only_in_place(root):
