@@ -187,13 +187,13 @@ def draw_shard(
     missing: Missing, *, sampler: Sampler, encoder: Encoder, before_batch: Callable[[], None] = lambda: None
 ) -> Drawn:
     """Draw and encode one shard; only the batches that wait for an encoder are in memory as pixels."""
-    spec, seeds = sampler.generator.spec, missing.columns["seed"]
+    condition, seeds = missing.told.to_condition(sampler.generator.spec), missing.columns["seed"]
 
     def batches() -> Iterator[Drawing]:
         for start in range(0, len(seeds), sampler.batch_size):
             before_batch()
-            batch = np.arange(start, min(start + sampler.batch_size, len(seeds)))
-            yield sampler.start(missing.told.rows(batch).to_condition(spec), seeds[start : start + len(batch)])
+            batch = slice(start, start + sampler.batch_size)
+            yield sampler.start(condition.take(batch), seeds[batch])
 
     return Drawn(missing, encode_behind(batches(), encoder), encoder)
 

@@ -120,11 +120,11 @@ def pack(members: Iterable[tuple[str, bytes]]) -> PackedShard:
     if len(set(names)) != len(names):
         raise InternalError(f"{len(names)} members of one shard share names. Nothing was written.")
     sizes = np.array(list(map(len, files)), dtype=np.int64)
-    headers = memoryview(_headers(names, sizes).tobytes())
+    headers = _headers(names, sizes).tobytes()
     paddings = -sizes % _BLOCK
     ends = np.cumsum(_BLOCK + sizes + paddings)
     offsets = ends - sizes - paddings
-    parts: list[bytes | memoryview] = []
+    parts: list[bytes] = []
     for k, (data, padding) in enumerate(zip(files, paddings.tolist(), strict=True)):
         parts += (headers[k * _BLOCK : (k + 1) * _BLOCK], data, _END[:padding])
     entries = Entries(names, offsets.tolist(), sizes.tolist(), [zlib.crc32(data) for data in files])
@@ -191,7 +191,7 @@ def put_sidecar(root: ShardRoot, path: str, sidecar: Sidecar) -> None:
     own = {SHA256_KEY: sidecar.sha256.encode(), FACTS_KEY: json.dumps(sidecar.facts, sort_keys=True).encode()}
     buffer = pa.BufferOutputStream()
     table = sidecar.rows.replace_schema_metadata({**(sidecar.rows.schema.metadata or {}), **own})
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=False)  # rows differ: it costs time and bytes
     root.put(sidecar_of(path), buffer.getvalue().to_pybytes())
 
 
