@@ -7,6 +7,7 @@ import torch
 from sqlalchemy import create_engine, event, func, select, text
 
 from benchmarks import output_path
+from benchmarks.output_parts import BEYOND, PARTS
 from benchmarks.output_store import Ready, Store
 from personalgen.catalogue.schema import asset
 from personalgen.errors import CatalogueError
@@ -38,9 +39,13 @@ def test_parts_whole_and_ratios_are_measured(tmp_path, request, database):
     given = ["--quick", "--home", str(tmp_path / "home"), "--encoder", "png/zlib", "--json", str(file), *more]
     assert output_path.main(given) == 0
     figures = json.loads(file.read_text())
-    parts = sum(figures[f"{name}_cpu_us_per_img"] for name in ("to_uint8", "encode", "pack", "write", "row"))
+    parts = sum(figures[f"{name}_cpu_us_per_img"] for name in PARTS)
     whole = figures["whole_cpu_us_per_img"]
+    beyond = sum(figures[f"{name}_cpu_us_per_img"] for name in BEYOND)
     assert figures["whole_over_parts_cpu"] == pytest.approx(whole / parts)
+    one_core = figures["whole_one_core_cpu_us_per_img"]
+    assert figures["whole_one_core_over_parts_cpu"] == pytest.approx(one_core / parts)
+    assert figures["whole_one_core_over_stages_cpu"] == pytest.approx(one_core / (parts + beyond))
     assert figures["obvious_over_whole_cpu"] == pytest.approx(figures["obvious_cpu_us_per_img"] / whole)
     assert figures["insert_over_bare_wall"] > 0
     assert 0 < figures["output_share_of_small_gan"] < 1
