@@ -62,7 +62,7 @@ def test_refusing_twice_is_refusing_once_and_a_newer_rule_stays(engine, url):
     record_refused(engine, [(KEYS[1], 0.5)], rule="own 1 < 0.4", night_id=2, at=AT)
     record_refused(engine, [], rule="own 1 < 0.4", night_id=3, at=AT)
     asked = "SELECT variant, score, rule, night_id FROM v_refused ORDER BY score, variant"
-    assert run_sql(url, asked, as_owner=True).rows == (
+    assert run_sql(url, asked, as_owner=True, timeout_sec=30).rows == (
         (1, 0.5, "own 1 < 0.4", 2), (0, 0.9, "own 1 < 0.8", 1), (0, 0.9, "own 1 < 0.8", 1),
     )  # fmt: skip
 

@@ -68,6 +68,6 @@ def test_analysts_read_blind_choices(engine, url, people):
     votes = [vote(right_generator_digest=digest, winner=winner) for winner in ("right", "tie")]
     comparisons.record_comparisons(engine, people, [votes[0], replace(votes[1], user_id="bob")], at=AT)
     asked = "SELECT user_id, left_version, right_version, chosen_version, right_generator, day FROM v_comparisons"
-    assert run_sql(url, f"{asked} ORDER BY comparison_id", as_owner=True).rows == (
+    assert run_sql(url, f"{asked} ORDER BY comparison_id", as_owner=True, timeout_sec=30).rows == (
         ("ada", None, 3, 3, str(digest), "2026-03-01"), ("bob", None, 3, None, str(digest), "2026-03-01"),
     )  # fmt: skip

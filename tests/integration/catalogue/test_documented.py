@@ -41,7 +41,7 @@ def test_every_question_is_answered(url, engine, stocked, number):
     later = begin(engine, "night-b", day=date(2026, 3, 2))
     shards.commit_shard(engine, shard_facts(later, model, "000001"), rows_of(keys, taste=2))
     promote(engine, model, later)
-    result = run_sql(url, STATEMENTS[number - 1], as_owner=True)
+    result = run_sql(url, STATEMENTS[number - 1], as_owner=True, timeout_sec=30)
     assert result.columns
     if number in {1, 2, 3, 4, 5, 6, 10, 12, 13, 14, 18}:
         assert result.rows, STATEMENTS[number - 1]
@@ -56,9 +56,9 @@ def test_a_model_s_life_is_told(url, engine, stocked):
     promote(engine, first, night_id, at=AT)
     promote(engine, second, night_id, at=AT.replace(hour=4))
     asked = "SELECT model_version, gain, kid, npg, diversity, n_judged, is_live, n_images, n_holds FROM v_model_quality"
-    assert run_sql(url, f"{asked} ORDER BY 1", as_owner=True).rows == (
+    assert run_sql(url, f"{asked} ORDER BY 1", as_owner=True, timeout_sec=30).rows == (
         (1, None, None, None, None, None, False, 4, 0), (2, 0.25, 1.5, None, 0.75, 40.0, True, 0, 0),
     )  # fmt: skip
     asked = "SELECT model_version, promoted_at, live_until FROM v_model_quality ORDER BY 1"
-    (_, promoted, until), (_, after, never) = run_sql(url, asked, as_owner=True).rows
+    (_, promoted, until), (_, after, never) = run_sql(url, asked, as_owner=True, timeout_sec=30).rows
     assert (promoted[11:13], until[11:13], after[11:13], never) == ("03", "04", "04", None)

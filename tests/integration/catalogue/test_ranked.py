@@ -126,8 +126,10 @@ def test_silent_people_are_recommended_nothing_and_nobody_s_neighbours(engine, u
             assert (recommend(engine, people), make_alike(engine, people)) == (1, 2)
         assert read.recommendations(engine, "bob") == read.users_like(engine, "bob") == ()
         assert [row.neighbour_id for row in read.users_like(engine, "ada")] == ["eve"]
-        assert run_sql(url, "SELECT user_id FROM v_recommendations", as_owner=True).rows == (("eve",),)
-        alike = run_sql(url, "SELECT user_id, neighbour_id FROM v_user_neighbours ORDER BY user_id", as_owner=True).rows
+        assert run_sql(url, "SELECT user_id FROM v_recommendations", as_owner=True, timeout_sec=30).rows == (("eve",),)
+        alike = run_sql(
+            url, "SELECT user_id, neighbour_id FROM v_user_neighbours ORDER BY user_id", as_owner=True, timeout_sec=30
+        ).rows
         assert alike == (("ada", "eve"), ("eve", "ada"))
     assert [row.rank for row in read.users_like(engine, "ada")] == [1]
     assert len(read.silent_users(engine)) == 1
@@ -208,11 +210,14 @@ def test_analysts_read_ranks_and_the_ledger(engine, url, people):
     recommend(engine, people)
     write.replace_item_neighbours(engine, people, ranking(["hat"], ITEMS, [[("cup", 0.25)]]))
     asked = "SELECT item_id, title, rank, day FROM v_recommendations WHERE user_id = 'bob' ORDER BY rank"
-    assert run_sql(url, asked, as_owner=True).rows == (("hat", "HAT", 1, "2026-03-01"), ("cup", "CUP", 2, "2026-03-01"))
+    assert run_sql(url, asked, as_owner=True, timeout_sec=30).rows == (
+        ("hat", "HAT", 1, "2026-03-01"),
+        ("cup", "CUP", 2, "2026-03-01"),
+    )
     asked = "SELECT item_id, neighbour_id, neighbour_title, cosine FROM v_item_neighbours"
-    assert run_sql(url, asked, as_owner=True).rows == (("hat", "cup", "CUP", 0.25),)
+    assert run_sql(url, asked, as_owner=True, timeout_sec=30).rows == (("hat", "cup", "CUP", 0.25),)
     forget(engine, "bob")
-    ledger = run_sql(url, "SELECT * FROM v_forgotten", as_owner=True)
+    ledger = run_sql(url, "SELECT * FROM v_forgotten", as_owner=True, timeout_sec=30)
     assert "bob" not in str(ledger.rows)
     assert "user_id" not in ledger.columns
     assert len(ledger.rows) == 1

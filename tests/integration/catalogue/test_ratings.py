@@ -98,9 +98,9 @@ def test_who_is_forgotten_has_no_opinion(engine, url, ids):
     forget(engine, "ada")
     assert [row.user_id for row in ratings.ratings(engine)] == ["bob"]
     assert [row.user_id for row in questions.top_rated(engine)] == ["bob"]
-    assert run_sql(url, "SELECT user_id, value, model_version, score FROM v_ratings", as_owner=True).rows == (
-        ("bob", 1.0, 1, 0.5),
-    )
+    assert run_sql(
+        url, "SELECT user_id, value, model_version, score FROM v_ratings", as_owner=True, timeout_sec=30
+    ).rows == (("bob", 1.0, 1, 0.5),)
     with pytest.raises(NotFoundError, match="1 of 1 rated assets"):
         ratings.record_ratings(engine, [opinion(ids[0][1])])
 

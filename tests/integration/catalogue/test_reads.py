@@ -78,17 +78,27 @@ def test_analysts_read_the_views(engine, url, stocked):
     night_id, model, _ = stocked
     promote(engine, model, night_id)
     analyze(engine)
-    users = run_sql(url, "SELECT user_id, segment, live_path, first_day FROM v_users ORDER BY user_id", as_owner=True)
+    users = run_sql(
+        url,
+        "SELECT user_id, segment, live_path, first_day FROM v_users ORDER BY user_id",
+        as_owner=True,
+        timeout_sec=30,
+    )
     assert [row[:2] for row in users.rows] == [("ada", "a"), ("bob", None)]
     assert users.rows[0][2].endswith("-00.png")
     assert users.rows[0][3] == "2026-03-01"
-    runs = run_sql(url, "SELECT night_id, n_images, n_quarantined, promoted_version, status FROM v_runs", as_owner=True)
+    runs = run_sql(
+        url,
+        "SELECT night_id, n_images, n_quarantined, promoted_version, status FROM v_runs",
+        as_owner=True,
+        timeout_sec=30,
+    )
     assert runs.rows == ((night_id, 4, 0, 1, "running"),)
     assets = run_sql(
         url, "SELECT user_id, COUNT(*) FROM v_assets WHERE is_live GROUP BY user_id ORDER BY user_id", as_owner=True
     )
     assert (assets.rows, assets.truncated) == ((("ada", 2), ("bob", 2)), False)
-    assert run_sql(url, "SELECT asset_id FROM v_assets", max_rows=3, as_owner=True).truncated
+    assert run_sql(url, "SELECT asset_id FROM v_assets", max_rows=3, as_owner=True, timeout_sec=30).truncated
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,7 @@ def test_analysts_read_the_views(engine, url, stocked):
 def test_analysts_cannot_write(engine, url, stocked, statement):
     """A statement that writes, two statements, and a wrong one are QueryErrors; no row is lost."""
     with pytest.raises(QueryError, match="Nothing was changed"):
-        run_sql(url, statement, as_owner=True)
+        run_sql(url, statement, as_owner=True, timeout_sec=30)
     assert counts(engine)["asset"] == 4
 
 
