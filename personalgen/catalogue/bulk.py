@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
@@ -19,7 +21,24 @@ DialectInsert = postgresql.Insert | sqlite.Insert
 
 def insert_into(connection: Connection, table: Table) -> DialectInsert:
     """Return the dialect's own INSERT, which knows ON CONFLICT."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return dialect_insert(connection.dialect, table)
+
+
+def dialect_insert(dialect: Dialect, table: Table) -> DialectInsert:
+    """Do what `insert_into` does, where there is no connection yet."""
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def execute_upsert(connection: Connection, build: Callable[[Dialect], Insert], **values: int) -> int:
+    """Execute the INSERT that `build` makes, with these bound numbers; return how many rows it wrote.
+
+    It is built and compiled once: SQLAlchemy caches no statement with ON CONFLICT, and compiles it in 1 to 4 ms.
+    """
+    compiled = _compiled(build, connection.dialect)
+    bound: Any = compiled.construct_params(values)
+    places = getattr(compiled, "positiontup", None)
+    ordered = bound if places is None else tuple(bound[name] for name in places)
+    return connection.exec_driver_sql(str(compiled), ordered).rowcount
 
 
 def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
@@ -49,6 +68,11 @@ def execute_tuples(
     places = [names.index(name) for name in compiled.positiontup or ()]
     reorder: Callable[[tuple[Any, ...]], Any] = itemgetter(*places)
     return connection.exec_driver_sql(str(compiled), [reorder(row) for row in rows]).rowcount
+
+
+@lru_cache(maxsize=64)
+def _compiled(build: Callable[[Dialect], Insert], dialect: Dialect) -> Compiled:
+    return build(dialect).compile(dialect=dialect)
 
 
 @contextmanager

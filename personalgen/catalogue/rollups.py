@@ -7,9 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, ColumnElement, Connection, case, distinct, func, literal, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    bindparam,
+    case,
+    distinct,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.sql.dml import Insert
 
-from personalgen.catalogue.bulk import chunks, execute_rows, execute_tuples, insert_into
+from personalgen.catalogue.bulk import chunks, dialect_insert, execute_rows, execute_tuples, execute_upsert, insert_into
 from personalgen.catalogue.schema import asset, daily_stat, model_version, user, user_change, user_current
 
 _KEY = ("night_id", "model_version_id", "segment")
@@ -28,6 +41,11 @@ def add_to_daily_stat(connection: Connection, *, shard_id: int, after_asset_id: 
 
     Rows that existed already were not inserted, so that a rerun adds nothing.
     """
+    execute_upsert(connection, _sums_of_shard, counted_shard_id=shard_id, after_asset_id=after_asset_id)
+
+
+def _sums_of_shard(dialect: Dialect) -> Insert:
+    """Return the upsert of daily_stat from the new assets of a shard, by segment."""
     segment = func.coalesce(user.c.segment, _NO_SEGMENT).label("segment")
     first_pictures = case((asset.c.variant == 0, asset.c.user_key))
     sums = (
@@ -38,11 +56,14 @@ def add_to_daily_stat(connection: Connection, *, shard_id: int, after_asset_id: 
     made = (
         select(asset.c.night_id, asset.c.model_version_id, segment, *sums)
         .select_from(asset.outerjoin(user, user.c.user_key == asset.c.user_key))
-        .where(asset.c.asset_id > after_asset_id, asset.c.shard_id == shard_id)
+        .where(
+            asset.c.asset_id > bindparam("after_asset_id", type_=BigInteger),
+            asset.c.shard_id == bindparam("counted_shard_id", type_=BigInteger),
+        )
         .group_by(asset.c.night_id, asset.c.model_version_id, segment)
         .order_by(segment)  # two writers take the rows' locks in one order
     )
-    insert = insert_into(connection, daily_stat).from_select([*_KEY, *_SUMS, *_RANGE], made)
+    insert = dialect_insert(dialect, daily_stat).from_select([*_KEY, *_SUMS, *_RANGE], made)
     table, new = daily_stat.c, insert.excluded
     first, last = (func.coalesce(table[name], new[name]) for name in _RANGE)
     added = {name: table[name] + new[name] for name in _SUMS}
@@ -50,7 +71,7 @@ def add_to_daily_stat(connection: Connection, *, shard_id: int, after_asset_id: 
         "first_asset_id": case((new.first_asset_id < first, new.first_asset_id), else_=first),
         "last_asset_id": case((new.last_asset_id > last, new.last_asset_id), else_=last),
     }
-    connection.execute(insert.on_conflict_do_update(index_elements=[table[name] for name in _KEY], set_=added))
+    return insert.on_conflict_do_update(index_elements=[table[name] for name in _KEY], set_=added)
 
 
 @contextmanager

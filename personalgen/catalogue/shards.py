@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Double,
     Engine,
     LargeBinary,
@@ -24,14 +25,13 @@ from sqlalchemy import (
     distinct,
     func,
     insert,
-    literal,
     select,
     true,
     tuple_,
 )
 from sqlalchemy.sql.dml import Insert
 
-from personalgen.catalogue.bulk import chunks, execute_tuples, insert_into, staged
+from personalgen.catalogue.bulk import chunks, dialect_insert, execute_tuples, execute_upsert, staged
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import Pointer, ShardFacts
 from personalgen.catalogue.rollups import add_to_daily_stat, changes_recorded, newest_asset_id
@@ -125,7 +125,7 @@ def move_pointers(connection: Connection, *, generator_digest: int, night_id: in
     execute_tuples(connection, insert(user_variant), user_variant.c.keys(), variants)
     users = [pointer.user_key for pointer in pointers]
     with changes_recorded(connection, generator_digest=generator_digest, night_id=night_id, user_keys=users):
-        return execute_tuples(connection, _point(connection, _pointed()), names, values)
+        return execute_tuples(connection, _point(connection.dialect, _pointed()), names, values)
 
 
 def _known_shard(connection: Connection, facts: ShardFacts) -> int | None:
@@ -180,23 +180,28 @@ def _insert_shard(connection: Connection, facts: ShardFacts, *, n_assets: int) -
 
 def _insert_assets(connection: Connection, facts: ShardFacts, *, shard_id: int) -> int:
     """Insert the staged rows but those whose natural key is there; return how many."""
+    return execute_upsert(
+        connection,
+        _assets_of_rows,
+        night_id=facts.night_id,
+        model_version_id=facts.model_version_id,
+        shard_id=shard_id,
+    )
+
+
+def _assets_of_rows(dialect: Dialect) -> Insert:
+    """Return the INSERT of all staged rows; one whose natural key is there stays as it is."""
     events: ColumnElement[str] = _staged.c.top_events
-    if (
-        connection.dialect.name == "postgresql"
-    ):  # SQLite keeps JSON as text; its CAST to a type of that name makes numbers
+    if dialect.name == "postgresql":  # SQLite keeps JSON as text; its CAST to a type of that name makes numbers
         events = cast(events, asset.c.top_events.type)
-    copied = [*_NUMBERS, "member", "score"]
+    copied, shared = [*_NUMBERS, "member", "score"], ["night_id", "model_version_id", "shard_id"]
     found = select(
         *(_staged.c[name] for name in copied),
         events,
-        literal(facts.night_id),
-        literal(facts.model_version_id),
-        literal(shard_id),
+        *(bindparam(name, type_=BigInteger) for name in shared),
     ).where(true())  # SQLite reads ON CONFLICT behind a bare table as the condition of a join
-    names = [*copied, "top_events", "night_id", "model_version_id", "shard_id"]
-    return connection.execute(
-        insert_into(connection, asset).from_select(names, found).on_conflict_do_nothing()
-    ).rowcount
+    names = [*copied, "top_events", *shared]
+    return dialect_insert(dialect, asset).from_select(names, found).on_conflict_do_nothing()
 
 
 def _staged_asset_id() -> ScalarSelect[int]:
@@ -209,14 +214,19 @@ def _staged_asset_id() -> ScalarSelect[int]:
 
 def _point_at_rows(connection: Connection, facts: ShardFacts) -> None:
     """Make the variant 0 of each staged user current."""
+    execute_upsert(connection, _pointers_of_rows, night_id=facts.night_id)
+
+
+def _pointers_of_rows(dialect: Dialect) -> Insert:
+    """Return the upsert of user_current from the staged rows of variant 0."""
     found = select(
         _staged.c.generator_digest,
         _staged.c.user_key,
         _staged_asset_id(),
         _staged.c.condition,
-        literal(facts.night_id),
+        bindparam("night_id", type_=BigInteger),
     ).where(_staged.c.variant == 0)
-    connection.execute(_point(connection, found))
+    return _point(dialect, found)
 
 
 def _vary_by_rows(connection: Connection) -> None:
@@ -254,9 +264,9 @@ def _pointed() -> Select[Any]:
     )
 
 
-def _point(connection: Connection, found: Select[Any]) -> Insert:
+def _point(dialect: Dialect, found: Select[Any]) -> Insert:
     """Return the upsert of user_current from rows of its first five columns; one that points there already stays."""
-    upsert = insert_into(connection, user_current).from_select(
+    upsert = dialect_insert(dialect, user_current).from_select(
         ["generator_digest", "user_key", "asset_id", "condition", "changed_night_id"], found
     )
     return upsert.on_conflict_do_update(

@@ -1,7 +1,7 @@
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, bindparam, func, literal, select
 
-from personalgen.catalogue.bulk import chunks, execute_rows, execute_tuples, insert_into
+from personalgen.catalogue.bulk import chunks, dialect_insert, execute_rows, execute_tuples, execute_upsert, insert_into
 from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.schema import user
 
@@ -23,6 +23,26 @@ def test_tuples_and_rows_write_the_same(engine):
         assert execute_rows(connection, insert, [{"user_id": "c", "opted_out": True, "segment": "s"}]) == 1
         found = connection.execute(select(user.c.user_id, user.c.segment, user.c.opted_out).order_by(user.c.user_key))
         assert [tuple(row) for row in found] == [("a", "s", False), ("b", None, True), ("c", "s", True)]
+
+
+def test_an_upsert_is_built_once_and_bound_each_time(engine):
+    """The second call writes its own values by the statement of the first; what exists is not counted."""
+    built = []
+
+    def build(dialect):
+        built.append(dialect.name)
+        key = bindparam("key", type_=BigInteger)
+        row = select(key, key.op("||")(""), literal(0))
+        return (
+            dialect_insert(dialect, user)
+            .from_select(["user_key", "user_id", "opted_out"], row)
+            .on_conflict_do_nothing()
+        )
+
+    with transaction(engine) as connection:
+        assert [execute_upsert(connection, build, key=key) for key in (7, 8, 7)] == [1, 1, 0]
+        assert connection.scalars(select(user.c.user_id).order_by(user.c.user_key)).all() == ["7", "8"]
+    assert built == ["sqlite"]
 
 
 def test_no_rows_are_no_statement(engine):
