@@ -218,6 +218,7 @@ def put(connection: Connection, table: Table, rows: pa.Table) -> None:
     text = io.BytesIO()
     pc.write_csv(rows, text, pc.WriteOptions(include_header=False))
     names = ", ".join(rows.column_names)
+    # as text, for times come as text; a checked-out connection has a driver, which SQLAlchemy types as optional
     with connection.connection.driver_connection.cursor().copy(  # type: ignore[union-attr]
         f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv)'
     ) as copy:

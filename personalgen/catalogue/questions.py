@@ -279,6 +279,7 @@ def _places(nights: Sequence[int], column: ColumnElement[int]) -> list[tuple[Col
 
 def _as(row_type: type[T], row: Row[Any]) -> T:
     """Return the columns of a row that a type names."""
+    # every row type is a dataclass, which a type variable cannot say
     return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from personalgen.generation.assets import NATURAL_KEY
 from personalgen.generation.roots import ShardRoot
 from personalgen.generation.safety import refused_in, with_refused
-from personalgen.generation.shards import Entry, Member, Sidecar, pack, put_sidecar, read_sidecar, sidecar_of
+from personalgen.generation.shards import Entry, Member, Sidecar, pack, put_sidecar, sidecar_of
 
 _REWRITTEN = re.compile(r"(.*)-erased(\d+)")
 
@@ -32,8 +32,10 @@ class ErasedShard:
     """False: there was no tar at all, and so nothing to take out."""
 
 
-def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_keys: Sequence[int]) -> ErasedShard:
-    """Take the members at these places out of the shard at `path`, and these users' rows out of its sidecar.
+def erase_members(
+    root: ShardRoot, path: str, sidecar: Sidecar | None, entries: Sequence[Entry], user_keys: Sequence[int]
+) -> ErasedShard:
+    """Take the members at these places out of the shard at `path`, and these users' rows out of its `sidecar`.
 
     In a folder the bytes go first: as long as the sidecar names an image that no asset does, it is found again. In an
     object store the old files stay: the catalogue names the new ones before the old are removed.
@@ -51,7 +53,6 @@ def erase_members(root: ShardRoot, path: str, entries: Sequence[Entry], user_key
     sha256, place = hashlib.sha256(data).hexdigest(), path if root.in_place else _renamed(path)
     if root.in_place:
         root.overwrite(path, pieces)
-    sidecar = read_sidecar(root, path)
     if sidecar is None:
         root.remove(sidecar_of(path))
     else:

@@ -54,9 +54,10 @@ def remove_asked(workspace: Workspace) -> list[str]:
 def _erase(workspace: Workspace, shard: ShardOfPeople, user_keys: Sequence[int]) -> None:
     """Erase one shard's images of these people, those that no asset names too."""
     entries = {own.shard_offset: Entry(own.member, own.shard_offset, own.byte_length, crc32=0) for own in shard.owned}
-    if sidecar := read_sidecar(workspace.shard_root, shard.path):
+    sidecar = read_sidecar(workspace.shard_root, shard.path)
+    if sidecar is not None:
         entries |= {entry.offset: entry for entry in entries_of(sidecar.rows, user_keys)}
-    erased = erase_members(workspace.shard_root, shard.path, list(entries.values()), user_keys)
+    erased = erase_members(workspace.shard_root, shard.path, sidecar, list(entries.values()), user_keys)
     sha256 = erased.sha256 if erased.found else shard.sha256
     erasures.commit_erased_shard(
         workspace.engine,
