@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Engine, cast, func, select, true
+from sqlalchemy import BigInteger, Date, Engine, Integer, Select, String, bindparam, cast, func, select
 
+from personalgen.catalogue.prepared import ask
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import DailyFigures
 from personalgen.catalogue.schema import daily_stat, model_version, night
@@ -47,6 +48,15 @@ def stats(
         raise ConfigError(
             "Sums by day, model and segment know no user, and not what is live. Ask `latest` or SQL. Nothing was asked."
         )
+    ends = {name: day for name, day in (("since", since), ("until", until)) if day is not None}
+    values = {**asked.values, **ends, "limit": limit}
+    missing = dict.fromkeys(("day", "model_name", "model_version", "segment"))
+    with reading(engine) as connection:
+        rows = ask(connection, _sums, asked.shape.union(ends), tuple(by), **values)
+        return tuple(DailyFigures(**{**missing, **row._asdict()}) for row in rows)
+
+
+def _sums(shape: frozenset[str], by: tuple[Group, ...]) -> Select[Any]:
     table = daily_stat.c
     columns: dict[str, list[Any]] = {
         "day": [night.c.day],
@@ -60,11 +70,12 @@ def stats(
     joined = daily_stat.join(night, night.c.night_id == table.night_id).join(
         model_version, model_version.c.model_version_id == table.model_version_id
     )
-    query = within(select(*named, *sums, mean).select_from(joined), asked)
-    query = query.where(night.c.day >= since if since else true(), night.c.day <= until if until else true())
-    if asked.segment is not None:
-        query = query.where(table.segment == asked.segment)
-    query = query.group_by(*named).order_by(*(column.desc() for column in named)).having(func.count() > 0).limit(limit)
-    missing = dict.fromkeys(("day", "model_name", "model_version", "segment"))
-    with reading(engine) as connection:
-        return tuple(DailyFigures(**{**missing, **row._asdict()}) for row in connection.execute(query))
+    query = within(select(*named, *sums, mean).select_from(joined), shape)
+    if "since" in shape:
+        query = query.where(night.c.day >= bindparam("since", type_=Date))
+    if "until" in shape:
+        query = query.where(night.c.day <= bindparam("until", type_=Date))
+    if "segment" in shape:
+        query = query.where(table.segment == bindparam("asked_segment", type_=String))
+    falling = (column.desc() for column in named)
+    return query.group_by(*named).order_by(*falling).having(func.count() > 0).limit(bindparam("limit", type_=Integer))

@@ -1,13 +1,15 @@
 """Opening a catalogue by URL, and the one way to write to it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from personalgen.errors import CatalogueError, ConfigError, NotFoundError
 
@@ -16,7 +18,9 @@ __all__ = ["Engine", "analyze", "open_catalogue", "parse_url", "sqlite_path", "t
 
 _BUSY_SEC = 30
 _CACHE_KIB = 32_000
-_WRITES = "personalgen_writes"
+_WRITES, _USED_AT = "personalgen_writes", "personalgen_used_at"
+_IDLE_SEC = 1.0
+"""After so long a connection of a pool is asked whether it still lives before it is used."""
 
 
 def parse_url(url: str) -> URL:
@@ -63,12 +67,15 @@ def open_catalogue(url: str, *, read_only: bool = False) -> Engine:
         return _open_sqlite(parsed, read_only=read_only)
     options: dict[str, Any] = {"postgresql_readonly": True} if read_only else {}
     try:
-        return create_engine(parsed, execution_options=options, pool_pre_ping=True)
+        engine = create_engine(parsed, execution_options=options)
     except ModuleNotFoundError:
         raise ConfigError(
             f"{parsed.render_as_string()} needs the driver psycopg: pip install 'personalgen[postgres]'. "
             "Nothing was opened."
         ) from None
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
+    return engine
 
 
 @contextmanager
@@ -97,6 +104,24 @@ def analyze(engine: Engine) -> None:
     """
     with transaction(engine) as connection:
         connection.execute(text("ANALYZE"))
+
+
+def _note_use(_connection: object, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _ping_if_idle(dialect: Dialect, connection: Any, record: Any, _proxy: object) -> None:
+    """Have the pool connect anew where a connection that lay idle is dead; one in use is not asked for each question.
+
+    Raises:
+        DisconnectionError: it is dead.
+    """
+    if time.monotonic() - record.info.get(_USED_AT, 0.0) < _IDLE_SEC:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError("the server closed the connection") from error
 
 
 def _open_sqlite(url: URL, *, read_only: bool) -> Engine:

@@ -6,26 +6,15 @@ counting rows. No condition is left to a planner that could start from anywhere 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
+from math import ceil
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Integer, Select, bindparam, select, tuple_
 
 from personalgen.catalogue.bulk import chunks
+from personalgen.catalogue.prepared import ask, listed, padded, places_in
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import AssetSummary, ChangedUser, RatedAsset
 from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
@@ -34,11 +23,13 @@ from personalgen.catalogue.scopes import (
     MOST,
     NEWEST,
     AssetFilter,
-    conditions,
     fits,
+    generators_of,
     live_generator,
+    newest_of,
     nights_of,
     people,
+    share_of_segment,
     steps,
     windows,
 )
@@ -46,14 +37,17 @@ from personalgen.catalogue.views import v_assets
 from personalgen.errors import NotFoundError
 
 _LOWEST = -1e308
-_FIRST = 200
 _GROWTH = 4
+_SPARE = 1.5
+"""How many more rows are looked at than a segment's share of them makes likely to be enough."""
 
 T = TypeVar("T")
+Order = tuple[ColumnElement[Any], ...]
 _shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rating.c
-_BY_IDS = select(v_assets).where(_shown.asset_id.in_(bindparam("ids", expanding=True)))
-"""Its columns are in the order of `AssetSummary`."""
-_candidate = (_shown.asset_id, _shown.score, _shown.night_id, _shown.model_version, _shown.segment)
+_BY_SCORE: Order = (_shown.score, _shown.asset_id)
+_BY_OWN_SCORE: Order = (_asset.score, _asset.asset_id)
+_BY_RATING: Order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
+_BY_SHIFT: Order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
 
 
 def latest(
@@ -65,18 +59,22 @@ def latest(
         keys = people(connection, asked)
         found = [] if keys is not None or asked == EVERYTHING else windows(connection, asked)
         nights = nights_of(connection, asked) if asked.names_night else None
-        query = select(_shown.asset_id).where(*conditions(_shown, asked, nights or ())).order_by(_shown.asset_id.desc())
-        if keys is not None:
-            query = _of_people(connection, asked, keys, nights).order_by((_asset.asset_id + 0).desc())
-        column = _shown.asset_id if keys is None else _asset.asset_id
+        if keys is None:
+            n_nights = padded(len(nights or ()))
+            query = partial(
+                ask, connection, newest_of, asked.shape, n_nights, **asked.values, **listed("nights", nights or ())
+            )
+        else:
+            shape, values = _of_people(connection, asked, keys, nights)
+            query = partial(ask, connection, _newest_of_people, *shape, **values)
 
-        def page(size: int, last: Row[Any] | None) -> Page:
+        def page(size: int, last: Any) -> Page:
             stop = end if last is None else last.asset_id - 1
             ranges = [(0, stop)] if keys is not None or asked == EVERYTHING else steps(found, stop)
-            rows = _newest(connection, query, column, ranges, size)
+            rows = _newest(query, ranges, size)
             return Page(rows, rows[-1] if len(rows) >= size else None)
 
-        return _summaries_of(connection, asked, limit, page, narrow=False)
+        return _summaries_of(connection, asked, limit, page, first=limit)
 
 
 def top(
@@ -92,20 +90,14 @@ def top(
     """
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked)
-        order = (_shown.score, _shown.asset_id)
-        query, places = select(*_candidate), _places(nights, _shown.night_id)
-        if keys is not None:
-            order, places = (_asset.score, _asset.asset_id), [()]
-            query = _of_people(connection, asked, keys, nights)
-        query = query.where(order[0] > _LOWEST)
-        start = _scored(connection, after_asset_id)
-        told = asked if keys is None else EVERYTHING
-
-        def page(size: int, last: Row[Any] | None) -> Page:
-            after = start if last is None else (last.score, last.asset_id)
-            return _best(connection, query, places, order, after, told, size)
-
-        return _summaries_of(connection, asked, limit, page, narrow=_narrow(asked))
+        start = _start(connection, _place_by_score, after_asset_id)
+        if keys is None:
+            best = partial(_best, connection, _candidates, (asked.shape,), _nights(nights), _BY_SCORE, asked)
+            first = _first_page(connection, asked, nights, limit)
+        else:
+            shape, values = _of_people(connection, asked, keys, nights)
+            best, first = partial(_best, connection, _best_of_people, shape, [values], _BY_OWN_SCORE, EVERYTHING), limit
+        return _summaries_of(connection, asked, limit, lambda size, last: best(last or start, size), first=first)
 
 
 def top_rated(
@@ -118,27 +110,22 @@ def top_rated(
     Raises:
         NotFoundError: `after_asset_id` has no rating.
     """
-    order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
-    own = {
-        field.name: _rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)
-    }
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked)
-        query = select(*own.values()).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
-        places = _places(nights, _rated.night_id)
+        start = _start(connection, _place_by_rating, after_asset_id)
+        places, shape = _nights(nights), (0, 0)
         if keys is not None:
-            places = [(_rated.user_key.in_(keys), (_rated.night_id + 0).in_(nights))]
-        start = _last(connection, select(*order).where(_rated.asset_id == after_asset_id), after_asset_id)
+            places, shape = [listed("keys", keys) | listed("nights", nights)], (padded(len(keys)), padded(len(nights)))
+        first = limit if keys is not None else _first_page(connection, asked, nights, limit)
 
-        def page(size: int, last: Row[Any] | None) -> Page:
-            after = start if last is None else (last.mean, last.n_ratings, last.asset_id)
-            return _best(connection, query, places, order, after, asked, size)
+        def page(size: int, last: Any) -> Page:
+            return _best(connection, _ratings, shape, places, _BY_RATING, asked, last or start, size)
 
-        def kept(rows: Sequence[Row[Any]]) -> list[RatedAsset]:
+        def kept(rows: Sequence[Any]) -> list[RatedAsset]:
             live = _live(connection, [row.asset_id for row in rows]) if asked.live_only else ()
             return [_as(RatedAsset, row) for row in rows if not asked.live_only or row.asset_id in live]
 
-        return _collect(page, kept, limit=limit, narrow=_narrow(asked))
+        return _collect(page, kept, limit=limit, first=first)
 
 
 def changed(
@@ -153,45 +140,42 @@ def changed(
     Raises:
         NotFoundError: nobody changed to this asset in this night, or the night is not among those asked for.
     """
-    order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked, changed=True)
-        query = _changes()
+        places, shape = _nights(nights), (0, 0, 0)
         if keys is not None:
-            generators = connection.scalars(select(model_version.c.generator_digest)).all()
-            query = query.where(_change.user_key.in_(keys), _change.generator_digest.in_(generators))
-        places = _places(nights, _change.night_id) if keys is None else [(_change.night_id.in_(nights),)]
+            generators = generators_of(connection, EVERYTHING)
+            places = [listed("keys", keys) | listed("generators", generators) | listed("nights", nights)]
+            shape = (padded(len(keys)), padded(len(generators)), padded(len(nights)))
         start = None if after is None else _place_of_change(connection, nights, *after)
         live = live_generator(connection) if asked.live_only else None
+        first = limit if keys is not None else _first_page(connection, asked, nights, limit, changed=True)
 
-        def page(size: int, last: Row[Any] | None) -> Page:
-            place = start if last is None else tuple(getattr(last, str(column.key)) for column in order)
-            return _best(connection, query, places, order, place, asked, size)
+        def page(size: int, last: Any) -> Page:
+            return _best(connection, _changes, shape, places, _BY_SHIFT, asked, last or start, size)
 
-        def kept(rows: Sequence[Row[Any]]) -> list[ChangedUser]:
+        def kept(rows: Sequence[Any]) -> list[ChangedUser]:
             return [_as(ChangedUser, row) for row in rows if not asked.live_only or row.generator_digest == live]
 
-        return _collect(page, kept, limit=limit, narrow=_narrow(asked))
+        return _collect(page, kept, limit=limit, first=first)
 
 
 class Page(NamedTuple):
     """Some rows of an answer, and the row after which the rest comes; None where there is no rest."""
 
-    rows: Sequence[Row[Any]]
-    last: Row[Any] | None
+    rows: Sequence[Any]
+    last: Any
 
 
-Pages = Callable[[int, Row[Any] | None], Page]
+Pages = Callable[[int, Any], Page]
 
 
-def _collect(
-    page: Pages, kept: Callable[[Sequence[Row[Any]]], Sequence[T]], *, limit: int, narrow: bool
-) -> tuple[T, ...]:
+def _collect(page: Pages, kept: Callable[[Sequence[Any]], Sequence[T]], *, limit: int, first: int) -> tuple[T, ...]:
     """Return the first `limit` of what is kept of pages, `page(size, last row looked at)` giving the next.
 
-    A page grows where a narrow filter leaves little of it, up to MOST rows looked at.
+    The first page has `first` rows; a page grows where a narrow filter leaves little of it, up to MOST rows looked at.
     """
-    found, size, last = list[T](), max(limit, _FIRST) if narrow else limit, None
+    found, size, last = list[T](), first, None
     while len(found) < limit:
         rows, last = page(size, last)
         found += kept(rows)
@@ -201,12 +185,18 @@ def _collect(
     return tuple(found[:limit])
 
 
-def _narrow(asked: AssetFilter) -> bool:
-    return asked.segment is not None
+def _first_page(
+    connection: Connection, asked: AssetFilter, nights: Sequence[int], limit: int, *, changed: bool = False
+) -> int:
+    """Return how many rows to look at first, so that those of the segment asked for are likely enough."""
+    if asked.segment is None:
+        return limit
+    share = share_of_segment(connection, asked, nights, changed=changed)
+    return limit if not share else max(limit, min(MOST, ceil(limit / share * _SPARE)))
 
 
 def _summaries_of(
-    connection: Connection, asked: AssetFilter, limit: int, page: Pages, *, narrow: bool
+    connection: Connection, asked: AssetFilter, limit: int, page: Pages, *, first: int
 ) -> tuple[AssetSummary, ...]:
     """Return the first `limit` assets of pages.
 
@@ -214,25 +204,19 @@ def _summaries_of(
     `user_current` before the first row.
     """
 
-    def kept(rows: Sequence[Row[Any]]) -> list[AssetSummary]:
+    def kept(rows: Sequence[Any]) -> list[AssetSummary]:
         ids = [row.asset_id for row in rows]
         shown = _summaries(connection, ids if asked.live_only else ids[:limit])
         return [one for one in shown if one.is_live or not asked.live_only]
 
-    return _collect(page, kept, limit=limit, narrow=narrow)
+    return _collect(page, kept, limit=limit, first=first)
 
 
-def _newest(
-    connection: Connection,
-    query: Select[Any],
-    column: ColumnElement[int],
-    ranges: Iterable[tuple[int, int]],
-    limit: int,
-) -> list[Row[Any]]:
+def _newest(query: Callable[..., list[Any]], ranges: Iterable[tuple[int, int]], limit: int) -> list[Any]:
     """Return the newest rows of the query with ids within the ranges, reading no further than needed."""
-    rows: list[Row[Any]] = []
+    rows: list[Any] = []
     for first, last in ranges:
-        rows += connection.execute(query.where(column.between(first, last)).limit(limit - len(rows)))
+        rows += query(first=first, last=last, limit=limit - len(rows))
         if len(rows) >= limit:
             break
     return rows
@@ -240,78 +224,90 @@ def _newest(
 
 def _best(
     connection: Connection,
-    query: Select[Any],
-    places: Sequence[tuple[ColumnElement[bool], ...]],
-    order: tuple[ColumnElement[Any], ...],
-    after: Sequence[Any] | None,
+    build: Callable[..., Select[Any]],
+    shape: tuple[Any, ...],
+    places: Sequence[dict[str, Any]],
+    order: Order,
     asked: AssetFilter,
+    after: Any,
     limit: int,
 ) -> Page:
     """Return what fits of the next `limit` rows of every place, from the highest `order` down.
 
-    The limit stands inside, the filter outside: so no planner starts from the filter. A row in the last place is told
-    in any case, for the rest comes after it; of several places the nearest such row counts.
+    A place is a set of bound values. The database is asked for candidates in their order and filters none of them: so
+    no planner starts from the filter. The rest of an answer comes after the last row of a full place; of several
+    places the nearest such row counts.
     """
-    if after is not None:
-        query = query.where(tuple_(*order) < tuple_(*map(literal, after)))
-    falling = [column.desc() for column in order]
-    place = func.row_number().over(order_by=falling).label("place")
     names = [str(column.key) for column in order]
-    rows: list[Row[Any]] = []
-    for where in places:
-        looked_at = query.add_columns(place).where(*where).order_by(*falling).limit(limit).subquery()
-        told = or_(and_(true(), *conditions(looked_at.c, asked)), looked_at.c.place == limit)
-        rows += connection.execute(select(looked_at).where(told))
+    told = {f"after_{name}": getattr(after, name) for name in names} if after is not None else {}
+    rows: list[Any] = []
+    ends: list[Any] = []
+    for values in places:
+        found = ask(connection, _falling, build, shape, order, tuple(told), **values, **told, limit=limit)
+        rows += found
+        ends += found[-1:] if len(found) == limit else []
 
-    def key(row: Row[Any]) -> list[Any]:
+    def key(row: Any) -> list[Any]:
         return [getattr(row, name) for name in names]
 
     rows.sort(key=key, reverse=True)
-    last = next((row for row in rows if row.place == limit), None)
+    last = max(ends, key=key, default=None)
     seen = rows if last is None else rows[: rows.index(last) + 1]
     return Page([row for row in seen if fits(row, asked)], last)
 
 
-def _places(nights: Sequence[int], column: ColumnElement[int]) -> list[tuple[ColumnElement[bool], ...]]:
+def _falling(
+    build: Callable[..., Select[Any]], shape: tuple[Any, ...], order: Order, after: tuple[str, ...]
+) -> Select[Any]:
+    """Return the query that `build` makes, from the highest `order` down, after a row where it goes on from one."""
+    query = build(*shape)
+    if after:
+        place = (bindparam(name, type_=column.type) for name, column in zip(after, order, strict=True))
+        query = query.where(tuple_(*order) < tuple_(*place))
+    return query.order_by(*(column.desc() for column in order)).limit(bindparam("limit", type_=Integer))
+
+
+def _nights(nights: Sequence[int]) -> list[dict[str, Any]]:
     """Return where to look: at one night after the other."""
-    return [(column == one,) for one in nights]
+    return [{"night": one} for one in nights]
 
 
-def _as(row_type: type[T], row: Row[Any]) -> T:
-    """Return the columns of a row that a type names."""
-    # every row type is a dataclass, which a type variable cannot say
-    return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
+def _candidates(shape: frozenset[str]) -> Select[Any]:
+    """Return the query of a night's scored images, with what tells whether they fit a filter of this shape."""
+    told = [_shown[name] for name in ("model_version", "segment") if name in shape]
+    query = select(*_BY_SCORE, *told)
+    return query.where(_shown.night_id == bindparam("night", type_=BigInteger), _shown.score > _LOWEST)
 
 
-def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
-    """Return these assets in this order."""
-    found = {
-        row.asset_id: AssetSummary(*row) for part in chunks(ids) for row in connection.execute(_BY_IDS, {"ids": part})
-    }
-    return tuple(found[asset_id] for asset_id in ids)
+def _own(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    """Return the query of some users' images by the natural key's index, of these models and nights."""
+    query = select(*_BY_OWN_SCORE).where(
+        places_in(_asset.generator_digest, "generators", n_generators), places_in(_asset.user_key, "keys", n_keys)
+    )
+    return query if n_nights is None else query.where(places_in(_asset.night_id + 0, "nights", n_nights))
 
 
-def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
-    """Return which of these assets users see now."""
-    query = select(_shown.asset_id, _shown.is_live)
-    found = (row for part in chunks(ids) for row in connection.execute(query.where(_shown.asset_id.in_(part))))
-    return frozenset(row.asset_id for row in found if row.is_live)
+def _best_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    return _own(n_keys, n_generators, n_nights).where(_asset.score > _LOWEST)
 
 
-def _of_people(
-    connection: Connection, asked: AssetFilter, keys: Sequence[int], nights: Sequence[int] | None
-) -> Select[tuple[int, float | None]]:
-    """Return a query of these users' assets by the natural key's index, of the model asked for and of these nights."""
-    generators = select(model_version.c.generator_digest)
-    if asked.model_version is not None:
-        generators = generators.where(model_version.c.version == asked.model_version)
-    digests = connection.scalars(generators).all()
-    query = select(_asset.asset_id, _asset.score).where(_asset.generator_digest.in_(digests), _asset.user_key.in_(keys))
-    return query if nights is None else query.where((_asset.night_id + 0).in_(nights))
+def _newest_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    within_ids = (_asset.asset_id + 0).between(bindparam("first"), bindparam("last"))
+    newest = _own(n_keys, n_generators, n_nights).where(within_ids).order_by((_asset.asset_id + 0).desc())
+    return newest.limit(bindparam("limit", type_=Integer))
 
 
-def _changes() -> Select[Any]:
-    """Return a query of `user_change` with the names of what it holds as keys; those who came back are left out."""
+def _ratings(n_keys: int, n_nights: int) -> Select[Any]:
+    """Return the query of a night's rated images, or of those of some users in some nights."""
+    own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
+    query = select(*own).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
+    if not n_keys:
+        return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
+    return query.where(places_in(_rated.user_key, "keys", n_keys), places_in(_rated.night_id + 0, "nights", n_nights))
+
+
+def _changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
+    """Return the query of who changed in a night, or of some users in some nights; those who came back are left out."""
     joined = (
         user_change.outerjoin(night, night.c.night_id == _change.night_id)
         .outerjoin(user, user.c.user_key == _change.user_key)
@@ -319,10 +315,58 @@ def _changes() -> Select[Any]:
     )
     names = (night.c.day, user.c.user_id, user.c.segment, model_version.c.model_name)
     version = model_version.c.version.label("model_version")
-    return select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
+    query = select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
+    if not n_keys:
+        return query.where(_change.night_id == bindparam("night", type_=BigInteger))
+    return query.where(
+        places_in(_change.user_key, "keys", n_keys),
+        places_in(_change.generator_digest, "generators", n_generators),
+        places_in(_change.night_id, "nights", n_nights),
+    )
 
 
-def _place_of_change(connection: Connection, nights: Sequence[int], night_id: int, asset_id: int) -> tuple[Any, ...]:
+def _as(row_type: type[T], row: Any) -> T:
+    """Return the columns of a row that a type names."""
+    # every row type is a dataclass, which a type variable cannot say
+    return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
+
+
+def _by_ids(count: int) -> Select[Any]:
+    """Return the query of images by their ids; its columns are in the order of `AssetSummary`."""
+    return select(v_assets).where(places_in(_shown.asset_id, "ids", count))
+
+
+def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
+    """Return these assets in this order."""
+    found = {
+        row.asset_id: AssetSummary(*row)
+        for part in chunks(ids)
+        for row in ask(connection, _by_ids, padded(len(part)), **listed("ids", part))
+    }
+    return tuple(found[asset_id] for asset_id in ids)
+
+
+def _live_ids(count: int) -> Select[Any]:
+    return select(_shown.asset_id, _shown.is_live).where(places_in(_shown.asset_id, "ids", count))
+
+
+def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
+    """Return which of these assets users see now."""
+    parts = chunks(ids)
+    found = (row for part in parts for row in ask(connection, _live_ids, padded(len(part)), **listed("ids", part)))
+    return frozenset(row.asset_id for row in found if row.is_live)
+
+
+def _of_people(
+    connection: Connection, asked: AssetFilter, keys: Sequence[int], nights: Sequence[int] | None
+) -> tuple[tuple[Any, ...], dict[str, int]]:
+    """Return shape and values of `_own` for these users, the model asked for and these nights."""
+    generators = generators_of(connection, replace(asked, live_only=False))
+    shape = (padded(len(keys)), padded(len(generators)), None if nights is None else padded(len(nights)))
+    return shape, listed("keys", keys) | listed("generators", generators) | listed("nights", nights or ())
+
+
+def _place_of_change(connection: Connection, nights: Sequence[int], night_id: int, asset_id: int) -> Any:
     """Return the place, in the order of `changed`, of who changed to this asset in this night.
 
     By the asset's owner, a key; where the asset is deleted, among all who changed in the night.
@@ -330,33 +374,44 @@ def _place_of_change(connection: Connection, nights: Sequence[int], night_id: in
     Raises:
         NotFoundError: there is none, or the night is not one of `nights`.
     """
-    here = (_change.night_id == night_id) & (_change.new_asset_id == asset_id) & _change.night_id.in_(nights)
+    values = {"night": night_id, "asset": asset_id} | listed("nights", nights)
+    count = padded(len(nights))
+    kept = ask(connection, _changed_to_own, count, **values)
+    return _only(kept or ask(connection, _changed_to, count, **values), asset_id)
+
+
+def _changed_to(n_nights: int) -> Select[Any]:
+    here = (_change.night_id == bindparam("night")) & (_change.new_asset_id == bindparam("asset"))
+    return select(*_BY_SHIFT).where(here, places_in(_change.night_id, "nights", n_nights))
+
+
+def _changed_to_own(n_nights: int) -> Select[Any]:
+    place = _changed_to(n_nights)
     same = (_change.generator_digest == _asset.generator_digest) & (_change.user_key == _asset.user_key)
-    place = select(_change.shift, _change.generator_digest, _change.user_key, _change.night_id).where(here)
-    kept = place.select_from(asset).join(user_change, same).where(_asset.asset_id == asset_id)
-    return _only(connection.execute(kept).first() or connection.execute(place).first(), asset_id)
+    return place.select_from(asset).join(user_change, same).where(_asset.asset_id == bindparam("asset"))
 
 
-def _scored(connection: Connection, asset_id: int | None) -> tuple[Any, ...] | None:
-    scored = select(asset.c.score, asset.c.asset_id).where(asset.c.asset_id == asset_id, asset.c.score.is_not(None))
-    return _last(connection, scored, asset_id)
+def _place_by_score() -> Select[Any]:
+    return select(*_BY_OWN_SCORE).where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
 
 
-def _last(connection: Connection, query: Select[Any], asset_id: int | None) -> tuple[Any, ...] | None:
-    """Return the one row of a query, which says where a page ended; None where none was asked for.
+def _place_by_rating() -> Select[Any]:
+    return select(*_BY_RATING).where(_rated.asset_id == bindparam("asset"))
+
+
+def _start(connection: Connection, build: Callable[[], Select[Any]], asset_id: int | None) -> Any:
+    """Return the row after which a page begins; None where none was asked for.
 
     Raises:
         NotFoundError: there is no such row.
     """
-    if asset_id is None:
-        return None
-    return _only(connection.execute(query).first(), asset_id)
+    return None if asset_id is None else _only(ask(connection, build, asset=asset_id), asset_id)
 
 
-def _only(found: Row[Any] | None, asset_id: int) -> tuple[Any, ...]:
-    if found is None:
+def _only(found: Sequence[Any], asset_id: int) -> Any:
+    if not found:
         raise NotFoundError(
             f"No page of this answer ends with asset {asset_id}. Give the last asset of the page before, with the same "
             "filters. Nothing was changed."
         )
-    return tuple(found)
+    return found[0]

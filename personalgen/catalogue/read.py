@@ -43,11 +43,17 @@ _models, _live, _decisions = schema.model_version.c, schema.live_release.c, sche
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection to read from.
 
+    On SQLite all answers are of one moment. PostgreSQL's default gives each statement a moment of its own inside a
+    transaction, too, so there is none: beginning and ending one would cost as much as a question.
+
     Raises:
         CatalogueError: the database is locked, gone, or has no tables yet.
     """
     try:
         with engine.connect() as connection:
+            options = connection.get_execution_options()
+            if connection.dialect.name == "postgresql" and not options.get("postgresql_readonly"):
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
             yield connection
     except DBAPIError as error:
         raise CatalogueError(

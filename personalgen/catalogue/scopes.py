@@ -6,8 +6,21 @@ from datetime import date
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, false, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Date,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
+from personalgen.catalogue.prepared import ask, listed, padded, places_in
 from personalgen.catalogue.schema import asset, daily_stat, live_release, model_version, night, user, user_change
 from personalgen.catalogue.views import v_assets
 
@@ -20,6 +33,7 @@ FEW_USERS = 200
 """Up to this many users of a segment, their images are found person by person; above it, among all images."""
 
 _stats, _shown = daily_stat.c, v_assets.c
+_newest_id = func.max(daily_stat.c.last_asset_id)
 S = TypeVar("S", bound=Select[Any])
 
 
@@ -44,25 +58,45 @@ class AssetFilter:
         """Whether it says which nights."""
         return self.night_id is not None or self.day is not None
 
+    @property
+    def shape(self) -> frozenset[str]:
+        """What is asked for, by name: the same of filters that differ in their values alone."""
+        given = {name for name, value in vars(self).items() if value is not None and value is not False}
+        return frozenset(given | {"no_segment"} if self.segment == "" else given)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values by the names of their places in a statement of this shape."""
+        return {f"asked_{name}": value for name, value in vars(self).items() if value is not None}
+
+
+def _asked(name: str, kind: Any) -> Any:
+    """Return the place of a filter's value in a statement."""
+    return bindparam(f"asked_{name}", type_=kind)
+
 
 EVERYTHING = AssetFilter()
 
 
 def windows(connection: Connection, asked: AssetFilter) -> list[tuple[int, int]]:
     """Return ranges of ids, the newest first, in which the images of the nights and models asked for lie."""
-    query = (
-        select(_stats.night_id, func.min(_stats.first_asset_id), func.max(_stats.last_asset_id))
-        .where(_stats.first_asset_id.is_not(None))
-        .group_by(_stats.night_id)
-        .order_by(func.max(_stats.last_asset_id).desc())
-    )
     merged: list[tuple[int, int]] = []
-    for _, first, last in connection.execute(within(query, asked)):
+    for _, first, last in ask(connection, _windows, asked.shape, **asked.values):
         if merged and last >= merged[-1][0]:
             merged[-1] = (min(merged[-1][0], first), merged[-1][1])
         else:
             merged.append((first, last))
     return merged
+
+
+def _windows(shape: frozenset[str]) -> Select[Any]:
+    query = (
+        select(_stats.night_id, func.min(_stats.first_asset_id).label("first"), _newest_id.label("last"))
+        .where(_stats.first_asset_id.is_not(None))
+        .group_by(_stats.night_id)
+        .order_by(_newest_id.desc())
+    )
+    return within(query, shape)
 
 
 def nights_of(connection: Connection, asked: AssetFilter, *, changed: bool = False) -> tuple[int, ...]:
@@ -71,16 +105,17 @@ def nights_of(connection: Connection, asked: AssetFilter, *, changed: bool = Fal
     Of a segment, the newest in which one of its present users has an image (or changed). The roll-up counts what was
     made, by the segments of that day and with people who were erased since: it says where to look, not what is there.
     """
-    did = (_stats.n_changed if changed else _stats.n_images) > 0
-    query = within(select(_stats.night_id).where(did).distinct(), asked).order_by(_stats.night_id.desc())
-    if asked.names_night or asked.user_id is not None:
-        return tuple(connection.scalars(query))
-    if not changed and asked.segment is None:
-        return tuple(connection.scalars(query.limit(1)))
+    whole = asked.names_night or asked.user_id is not None
+    only_newest = not whole and not changed and asked.segment is None
+    counted = "n_changed" if changed else "n_images"
+    found = ask(connection, _nights, asked.shape, counted, 1 if only_newest else None, **asked.values)
+    nights = tuple(row.night_id for row in found)
+    if whole or only_newest:
+        return nights
     keys = people(connection, asked)
     if keys == []:
         return ()
-    generators, nights = _generators(connection, asked), connection.scalars(query).all()
+    generators = generators_of(connection, asked)
     if changed:
         return _first(nights, lambda one: _anybody_changed(connection, asked, one, keys, generators))
     if keys is None:
@@ -88,54 +123,88 @@ def nights_of(connection: Connection, asked: AssetFilter, *, changed: bool = Fal
     return _newest_of_people(connection, keys, generators, nights)
 
 
+def _nights(shape: frozenset[str], counted: str, most: int | None) -> Select[Any]:
+    query = within(select(_stats.night_id).where(_stats[counted] > 0).distinct(), shape).order_by(
+        _stats.night_id.desc()
+    )
+    return query.limit(most)
+
+
 def _first(nights: Sequence[int], fit: Callable[[int], bool]) -> tuple[int, ...]:
     return tuple(islice(filter(fit, nights), 1))
 
 
-def _generators(connection: Connection, asked: AssetFilter) -> Sequence[int]:
+def generators_of(connection: Connection, asked: AssetFilter) -> list[int]:
     """Return the digests of the models asked for."""
+    return [row.generator_digest for row in ask(connection, _generators, asked.shape, **asked.values)]
+
+
+def _generators(shape: frozenset[str]) -> Select[Any]:
     query = select(model_version.c.generator_digest)
-    if asked.model_version is not None:
-        query = query.where(model_version.c.version == asked.model_version)
-    if asked.live_only:
-        query = query.where(model_version.c.generator_digest == live_generator(connection))
-    return connection.scalars(query).all()
+    if "model_version" in shape:
+        query = query.where(model_version.c.version == _asked("model_version", BigInteger))
+    if "live_only" in shape:
+        query = query.where(model_version.c.generator_digest.in_(select(live_release.c.generator_digest)))
+    return query
 
 
 def _anybody_changed(
     connection: Connection, asked: AssetFilter, night_id: int, keys: Sequence[int] | None, generators: Sequence[int]
 ) -> bool:
     """Return whether one of these users, or of the segment, changed in a night; read up to the first."""
+    n_keys = None if keys is None else padded(len(keys))
+    values = asked.values | listed("keys", keys or ()) | listed("generators", generators) | {"night": night_id}
+    return bool(ask(connection, _one_who_changed, asked.shape, n_keys, padded(len(generators)), **values))
+
+
+def _one_who_changed(shape: frozenset[str], n_keys: int | None, n_generators: int) -> Select[Any]:
     change = user_change.c
     query = select(change.user_key).where(
-        change.night_id == night_id,
-        change.generator_digest.in_(generators),
+        change.night_id == bindparam("night"),
+        places_in(change.generator_digest, "generators", n_generators),
         change.old_asset_id != change.new_asset_id,
     )
-    if keys is not None:
-        return connection.execute(query.where(change.user_key.in_(keys))).first() is not None
-    if asked.segment is not None:
+    if n_keys is not None:
+        return query.where(places_in(change.user_key, "keys", n_keys)).limit(1)
+    if "segment" in shape:
         query = query.join(user, user.c.user_key == change.user_key)
-        query = query.where(func.coalesce(user.c.segment, "") == asked.segment)
+        query = query.where(func.coalesce(user.c.segment, "") == _asked("segment", String))
     # Without the order PostgreSQL expects a row so soon that it starts at the table's first page.
-    falling = (change.shift.desc(), change.generator_digest.desc(), change.user_key.desc())
-    return connection.execute(query.order_by(*falling).limit(1)).first() is not None
+    return query.order_by(change.shift.desc(), change.generator_digest.desc(), change.user_key.desc()).limit(1)
 
 
 def _newest_of_people(
     connection: Connection, keys: Sequence[int], generators: Sequence[int], nights: Sequence[int]
 ) -> tuple[int, ...]:
     """Return the newest of these nights that made an image for one of these users; none, where none did."""
-    own = select(func.max(asset.c.night_id)).where(asset.c.generator_digest.in_(generators), asset.c.user_key.in_(keys))
-    newest = connection.scalar(own.where((asset.c.night_id + 0).in_(nights)))
-    return () if newest is None else (newest,)
+    values = listed("keys", keys) | listed("generators", generators) | listed("nights", nights)
+    counts = (padded(len(keys)), padded(len(generators)), padded(len(nights)))
+    (found,) = ask(connection, _newest_night, *counts, **values)
+    return () if found.night_id is None else (found.night_id,)
+
+
+def _newest_night(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
+    return select(func.max(asset.c.night_id).label("night_id")).where(
+        places_in(asset.c.generator_digest, "generators", n_generators),
+        places_in(asset.c.user_key, "keys", n_keys),
+        places_in(asset.c.night_id + 0, "nights", n_nights),
+    )
 
 
 def _anything_made(connection: Connection, asked: AssetFilter) -> bool:
     """Return whether the night asked for made an image of the segment; read up to the first."""
-    query = select(_shown.asset_id).where(*conditions(_shown, asked, (asked.night_id or 0,))).limit(1)
+    values = asked.values | listed("nights", (asked.night_id or 0,))
     ranges = steps(windows(connection, asked), NEWEST)
-    return any(connection.execute(query.where(_shown.asset_id.between(*each))).first() for each in ranges)
+    return any(
+        ask(connection, newest_of, asked.shape, 1, first=first, last=last, limit=1, **values) for first, last in ranges
+    )
+
+
+def newest_of(shape: frozenset[str], n_nights: int) -> Select[Any]:
+    """Return the query of the newest ids between `first` and `last` that fit, `limit` at most."""
+    found = select(_shown.asset_id).where(*conditions(_shown, shape, n_nights))
+    within_ids = found.where(_shown.asset_id.between(bindparam("first"), bindparam("last")))
+    return within_ids.order_by(_shown.asset_id.desc()).limit(bindparam("limit", type_=Integer))
 
 
 def steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -149,52 +218,75 @@ def people(connection: Connection, asked: AssetFilter) -> list[int] | None:
     """Return the keys of the users asked for, where these are few; None where all or many are."""
     if asked.user_id is None and asked.segment is None:
         return None
-    named = select(user.c.user_key)
-    if asked.segment is not None:
-        without = user.c.segment.is_(None) if not asked.segment else false()
-        named = named.where(or_(user.c.segment == asked.segment, without))
-    if asked.user_id is not None:
-        return list(connection.scalars(named.where(user.c.user_id == asked.user_id)))
-    keys = connection.scalars(named.limit(FEW_USERS + 1)).all()
-    return None if len(keys) > FEW_USERS else list(keys)
+    keys = [row.user_key for row in ask(connection, _people, asked.shape, limit=FEW_USERS + 1, **asked.values)]
+    return None if len(keys) > FEW_USERS and asked.user_id is None else keys
 
 
-def within(query: S, asked: AssetFilter) -> S:
-    """Return a query of `daily_stat`, limited to the nights and models asked for."""
-    if asked.night_id is not None:
-        query = query.where(_stats.night_id == asked.night_id)
-    if asked.day is not None:
-        query = query.where(_stats.night_id.in_(select(night.c.night_id).where(night.c.day == asked.day)))
-    if asked.model_version is not None:
-        named = select(model_version.c.model_version_id).where(model_version.c.version == asked.model_version)
-        query = query.where(_stats.model_version_id.in_(named))
-    if asked.live_only:
+def _people(shape: frozenset[str]) -> Select[Any]:
+    query, of_segment = select(user.c.user_key), user.c.segment == _asked("segment", String)
+    if "no_segment" in shape:
+        of_segment = or_(of_segment, user.c.segment.is_(None))
+    if "segment" in shape:
+        query = query.where(of_segment)
+    if "user_id" in shape:
+        query = query.where(user.c.user_id == _asked("user_id", String))
+    return query.limit(bindparam("limit", type_=Integer))
+
+
+def within(query: S, shape: frozenset[str]) -> S:
+    """Return a query of `daily_stat`, limited to the nights and models that a filter of this shape asks for."""
+    if "night_id" in shape:
+        query = query.where(_stats.night_id == _asked("night_id", BigInteger))
+    if "day" in shape:
+        query = query.where(_stats.night_id.in_(select(night.c.night_id).where(night.c.day == _asked("day", Date))))
+    if "model_version" in shape:
+        version = model_version.c.version == _asked("model_version", BigInteger)
+        query = query.where(_stats.model_version_id.in_(select(model_version.c.model_version_id).where(version)))
+    if "live_only" in shape:
         query = query.where(_stats.model_version_id.in_(select(live_release.c.model_version_id)))
     return query
 
 
+def share_of_segment(connection: Connection, asked: AssetFilter, nights: Sequence[int], *, changed: bool) -> float:
+    """Return which share of these nights' images (or changed users) was the segment's, as the roll-up counts them."""
+    values = asked.values | listed("nights", nights)
+    (found,) = ask(connection, _share, "n_changed" if changed else "n_images", padded(len(nights)), **values)
+    return float(found.own / found.whole) if found.own and found.whole else 0.0
+
+
+def _share(counted: str, n_nights: int) -> Select[Any]:
+    own = func.sum(_stats[counted]).filter(_stats.segment == _asked("segment", String)).label("own")
+    query = select(own, func.sum(_stats[counted]).label("whole"))
+    return query.where(places_in(_stats.night_id, "nights", n_nights))
+
+
 def live_generator(connection: Connection) -> int | None:
     """Return the digest of the generator whose images users see now, or None before the first release."""
-    return connection.scalar(select(live_release.c.generator_digest))
+    found = ask(connection, _live_generator)
+    return found[0].generator_digest if found else None
 
 
-def conditions(columns: Any, asked: AssetFilter, nights: Sequence[int] = ()) -> list[ColumnElement[bool]]:
-    """Return model, segment and `nights` as conditions on columns of these names, which no index serves.
+def _live_generator() -> Select[Any]:
+    return select(live_release.c.generator_digest)
+
+
+def conditions(columns: Any, shape: frozenset[str], n_nights: int = 0) -> list[ColumnElement[bool]]:
+    """Return model, segment and nights (where any are listed) as conditions on columns that no index serves.
 
     Where to look is said elsewhere. The expression around each column keeps a planner from starting at a table of
     names, which would read every image of a segment before the first is shown.
     """
     found: list[ColumnElement[bool]] = []
-    if nights:
-        found.append((columns.night_id + 0).in_(nights))
-    if asked.model_version is not None:
-        found.append(func.coalesce(columns.model_version, 0) == asked.model_version)
-    if asked.segment is not None:
-        found.append(func.coalesce(columns.segment, "") == asked.segment)
+    if n_nights:
+        found.append(places_in(columns.night_id + 0, "nights", n_nights))
+    if "model_version" in shape:
+        found.append(func.coalesce(columns.model_version, 0) == _asked("model_version", BigInteger))
+    if "segment" in shape:
+        found.append(func.coalesce(columns.segment, "") == _asked("segment", String))
     return found
 
 
-def fits(row: Row[Any], asked: AssetFilter) -> bool:
+def fits(row: Any, asked: AssetFilter) -> bool:
     """Return whether a row with model_version and segment is one asked for, as `conditions` says it."""
     same_model = asked.model_version is None or row.model_version == asked.model_version
     return same_model and (asked.segment is None or (row.segment or "") == asked.segment)
