@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Action = Literal["promote", "hold", "rollback", "manual"]
 NightStatus = Literal["running", "done", "failed", "deleted"]
+NightKind = Literal["nightly", "retrain", "generate", "backfill"]
 Winner = Literal["left", "right", "tie"]
 VoteSource = Literal["terminal", "notebook", "gallery"]
 RatingSource = Literal["terminal", "notebook", "gallery", "product"]
@@ -20,7 +21,7 @@ class NightFacts:
     """What identifies a night, and the runs of this attempt."""
 
     night_key: str
-    """At most 32 characters: the digest of (source, as_of, source digest, config digest)."""
+    """At most 32 characters: the digest of (source, as_of, source digest, config digest), and of the kind."""
     source: str
     """The source as a person knows it, without passwords."""
     as_of: datetime
@@ -35,6 +36,8 @@ class NightFacts:
     """The night's parent run."""
     prefect_flow_run_id: str | None = None
     """The flow run of this attempt."""
+    kind: NightKind = "nightly"
+    """What it may do: docs/nights.md."""
 
 
 @dataclass(frozen=True, kw_only=True)

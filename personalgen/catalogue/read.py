@@ -131,9 +131,10 @@ def night_by_key(engine: Engine, night_key: str) -> Night | None:
 
 
 def newest_as_of(engine: Engine) -> datetime | None:
-    """Return the latest `as_of` of the nights that ended well, or None where none did."""
+    """Return the latest `as_of` of the nights that ended well, or None where none did; backfills look back."""
+    ended_well = (_nights.status == "done") & (_nights.kind != "backfill")
     with reading(engine) as connection:
-        found: datetime | None = connection.scalar(select(func.max(_nights.as_of)).where(_nights.status == "done"))
+        found: datetime | None = connection.scalar(select(func.max(_nights.as_of)).where(ended_well))
     return found
 
 

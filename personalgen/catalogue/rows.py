@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personalgen.catalogue.facts import RatingSource, VoteSource, Winner
+from personalgen.catalogue.facts import NightKind, RatingSource, VoteSource, Winner
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Night:
     counts: Mapping[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    kind: NightKind = "nightly"
 
 
 @dataclass(frozen=True)

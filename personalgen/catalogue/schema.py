@@ -53,11 +53,12 @@ night = Table(
     Column("counts", Json),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    Column("kind", String(16), nullable=False, server_default="nightly"),
     sqlite_autoincrement=True,
 )
 """A logical unit of work: (source, as_of, source digest, config digest). Attempts and runs are columns, never keys.
 
-status: running, done, failed or deleted."""
+status: running, done, failed or deleted. kind: nightly, retrain, generate or backfill."""
 
 model_version = Table(
     "model_version",

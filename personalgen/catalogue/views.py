@@ -42,7 +42,7 @@ LEFT JOIN model_version m ON m.model_version_id = a.model_version_id
 
 _RUNS = """
 SELECT n.night_id, n.night_key, n.source, n.day, n.as_of, n.status, n.attempts, n.mlflow_run_id, n.prefect_flow_run_id,
-       n.created_at, n.finished_at,
+       n.created_at, n.finished_at, n.kind,
        (SELECT COUNT(*) FROM asset a WHERE a.night_id = n.night_id) AS n_images,
        (SELECT CAST(COALESCE(SUM(q.n_rows), 0) AS BIGINT) FROM quarantine q
         WHERE q.night_id = n.night_id) AS n_quarantined,
@@ -205,7 +205,8 @@ v_assets: one row an image. `path` is `shard#member` below the shard root; `pref
     did; `top_events` is the JSON of the events that weighed most. `is_current`: it is one of those that stand
     for the user under its own model; `is_live`: and that model and operating point are what users see now. Neither of
     the two is ever null. `generated` is true for all: no picture here was taken by a camera.
-v_runs: one row a night, with the images it made, the rows it set aside, the model version it promoted (null: none).
+v_runs: one row a night and its `kind`, with the images it made, the rows it set aside, the model version it promoted
+    (null: none).
 v_users: one row a user, with the asset (variant 0) that they see now, the one before it, and the day it last changed.
     `listed`: the source still named them when it was last read. The live columns are null for users who opted out,
     are not listed any more, were forgotten, or have no asset of the live model at its operating point.

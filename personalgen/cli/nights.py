@@ -20,7 +20,7 @@ from personalgen.cli.terminal import (
 
 nights = typer.Typer(no_args_is_help=True)
 
-_SHORT = ("night_id", "day", "as_of", "source", "status", "attempts", "created_at")
+_SHORT = ("night_id", "kind", "day", "as_of", "source", "status", "attempts", "created_at")
 
 
 @nights.command("list")

@@ -179,14 +179,14 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
 
 
 def newest_night(workspace: Workspace) -> tuple[Night, Embedded]:
-    """Return the newest night that has embedded people.
+    """Return the newest night that has embedded people; a backfill looks back.
 
     Raises:
         NotFoundError: there is none.
     """
     for known in read.nights(workspace.engine, limit=_MANY_NIGHTS):
         folder = workspace.data / "nights" / known.night_key[:16]
-        if (folder / "embed.json").is_file():
+        if known.kind != "backfill" and (folder / "embed.json").is_file():
             return from_json(Night, read_json(folder / "prepare.json")), from_json(
                 Embedded, read_json(folder / "embed.json")
             )

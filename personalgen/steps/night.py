@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from personalgen.artifacts import read_json, write_json
 from personalgen.catalogue import read, write
+from personalgen.catalogue.facts import NightKind
 from personalgen.errors import NotFoundError
 from personalgen.registry.run import Run
 from personalgen.steps.workspace import Workspace
@@ -44,7 +45,7 @@ class Night:
     stage: ClassVar[str] = "prepare"
 
     key: str
-    """32 hex digits of (source, as_of, source digest, config digest): what a night *is*."""
+    """32 hex digits of (source, as_of, source digest, config digest) and the kind: what a night *is*."""
     night_id: int
     folder: str
     """Results of the stages."""
@@ -63,6 +64,10 @@ class Night:
     n_after_as_of: int
     n_opted_out_events: int = 0
     n_unlisted_events: int = 0
+    kind: NightKind = "nightly"
+    """What it may do: docs/nights.md."""
+    from_scratch: bool = False
+    """Whether it trains without a start, of a retrain alone."""
 
     @property
     def path(self) -> Path:

@@ -1,6 +1,6 @@
 """Reads the source, sets bad rows aside, and says which night this is."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from personalgen.artifacts import digest_of, read_json, write_json
 from personalgen.catalogue import read, write
-from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, QuarantineFacts
+from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, NightKind, QuarantineFacts
 from personalgen.catalogue.summaries import replace_summaries
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
@@ -22,22 +22,31 @@ from personalgen.tables import Prepared, PreparedTables, SourceOptions, load_pre
 from personalgen.worlds import find_world, write_history
 
 
-def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id: str | None = None) -> Night:
+def prepare(
+    workspace: Workspace,
+    *,
+    as_of: datetime | None = None,
+    flow_run_id: str | None = None,
+    kind: NightKind = "nightly",
+    from_scratch: bool = False,
+) -> Night:
     """Return tonight's night: tables validated and sealed, users and items known to the catalogue.
 
     Without `as_of` the night ends one second after the newest plausible event, or where the newest night ended. The
-    same source content, instant and settings give the same night, however often it is prepared.
+    same source content, instant, settings and kind give the same night, however often it is prepared. `from_scratch`
+    is for a retrain. A backfill is prepared by `backfill.prepare_past`.
 
     Raises:
         SourceError: the source cannot be opened, or lacks a table or column.
         DataError: too many rows are unusable.
-        ConfigError: the home serves another source already, or a later night than this is done there. Nothing is
-            changed in any of these cases.
+        ConfigError: the home serves another source already, a later night than this is done there, or nothing is live
+            that could only generate. Nothing is changed in any of these cases.
     """
     settings = workspace.settings
     if workspace.has_catalogue:
         finish_erasures(workspace)
         finish_deletions(workspace)
+    of_kind = _of_kind(workspace, kind, from_scratch=from_scratch)
     newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
     tables = prepare_tables(
         source_of(workspace),
@@ -50,13 +59,36 @@ def prepare(workspace: Workspace, *, as_of: datetime | None = None, flow_run_id:
         forgotten=people_not_read(workspace),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
-    _require_own_source(workspace)
-    key = night_key(tables, settings.source.name, settings.digest())
-    folder = workspace.data / "nights" / key[:16]
+    require_own_source(workspace)
+    key = night_key(tables, settings.source.name, settings.digest(), of_kind)
+    folder = night_folder(workspace, key)
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
         return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
     _require_newest(workspace, tables, newest)
-    return _first_time(workspace, tables, key=key, folder=folder, flow_run_id=flow_run_id)
+    workspace.follow_live()
+    return begin_night(
+        workspace, tables, _catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
+    )
+
+
+def _of_kind(workspace: Workspace, kind: NightKind, *, from_scratch: bool) -> tuple[object, ...]:
+    """Return what tells a night of this kind from others of its instant; what is live for one that only generates."""
+    if kind == "nightly":
+        return ()
+    if kind == "retrain":
+        return (kind, "scratch" if from_scratch else "warm")
+    live = workspace.live() if workspace.has_catalogue else None
+    if live is None:
+        raise ConfigError(
+            f"nothing is live in {workspace.settings.root}, so that there is no model to generate with. Run "
+            "`personalgen nightly` first, or `personalgen models promote`. Nothing was read."
+        )
+    return (kind, live.generator_digest, live.operating_point_digest)
+
+
+def night_folder(workspace: Workspace, key: str) -> Path:
+    """Return where the results of a night lie."""
+    return workspace.data / "nights" / key[:16]
 
 
 def source_of(workspace: Workspace) -> SourceOptions:
@@ -78,7 +110,7 @@ def source_of(workspace: Workspace) -> SourceOptions:
     return replace(settings.source, url=f"sqlite:///{database}", image_root=str(folder), users="users")
 
 
-def _require_own_source(workspace: Workspace) -> None:
+def require_own_source(workspace: Workspace) -> None:
     """Return if this home has no nights of another source, whose users would be taken for this one's."""
     name = workspace.settings.source.name
     newest = read.nights(workspace.engine, limit=1)
@@ -100,9 +132,9 @@ def _require_newest(workspace: Workspace, tables: PreparedTables, newest: dateti
         )
 
 
-def night_key(tables: PreparedTables, source: str, config_digest: str) -> str:
-    """Return the 32 hex digits that identify a night."""
-    return digest_of([source, tables.as_of.isoformat(), tables.source_digest, config_digest])
+def night_key(tables: PreparedTables, source: str, config_digest: str, of_kind: Sequence[object] = ()) -> str:
+    """Return the 32 hex digits that identify a night; `of_kind` is what one that is not nightly adds."""
+    return digest_of([source, tables.as_of.isoformat(), tables.source_digest, config_digest, *of_kind])
 
 
 def _again(
@@ -131,14 +163,21 @@ def _again(
     return night
 
 
-def _first_time(
-    workspace: Workspace, tables: PreparedTables, *, key: str, folder: Path, flow_run_id: str | None
+def begin_night(
+    workspace: Workspace,
+    tables: PreparedTables,
+    catalogue: Callable[[Workspace, Prepared, int], None],
+    *,
+    key: str,
+    flow_run_id: str | None,
+    kind: NightKind,
+    from_scratch: bool = False,
 ) -> Night:
-    """Return a new night after telling tracking and catalogue of it."""
-    settings = workspace.settings
-    workspace.follow_live()
+    """Return a new night after telling tracking of it, and the catalogue what `catalogue` says of its tables."""
+    settings, folder = workspace.settings, night_folder(workspace, key)
     day = tables.as_of.astimezone(ZoneInfo(settings.store.time_zone)).date()
-    with workspace.tracking.parent_run(key, name=f"night-{day}-{key[:8]}") as parent:
+    name = "night" if kind == "nightly" else kind
+    with workspace.tracking.parent_run(key, name=f"{name}-{day}-{key[:8]}") as parent:
         facts = NightFacts(
             night_key=key,
             source=settings.source.name,
@@ -148,6 +187,7 @@ def _first_time(
             config_digest=settings.digest(),
             mlflow_run_id=parent.run_id,
             prefect_flow_run_id=flow_run_id,
+            kind=kind,
         )
         night_id = write.begin_night(workspace.engine, facts, at=workspace.now())
         night = Night(
@@ -166,8 +206,10 @@ def _first_time(
             n_after_as_of=tables.n_after_as_of,
             n_opted_out_events=tables.n_opted_out_events,
             n_unlisted_events=tables.n_unlisted_events,
+            kind=kind,
+            from_scratch=from_scratch,
         )
-        _catalogue(workspace, load_prepared(tables.folder), night_id)
+        catalogue(workspace, load_prepared(tables.folder), night_id)
         _log(workspace, parent, night, tables)
     write_json(folder / "settings.json", settings.public())
     write_json(folder / "prepare.json", asdict(night))
@@ -181,6 +223,11 @@ def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
     rows = zip(items["item_id"], _or_none(items["title"]), items["image_sha256"], strict=True)
     facts = [ItemFacts(item_id=i, split=split_of(i), title=title, image_sha256=sha) for i, title, sha in rows]
     write.upsert_items(workspace.engine, facts, night_id=night_id)
+    catalogue_quarantine(workspace, prepared, night_id)
+
+
+def catalogue_quarantine(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
+    """Write how many rows were set aside, and where they lie."""
     path = str(prepared.folder.relative_to(workspace.data) / "quarantine.parquet")
     write.record_quarantine(
         workspace.engine,
@@ -217,7 +264,13 @@ def _log(workspace: Workspace, parent: Run, night: Night, tables: PreparedTables
     parent.log_params(workspace.settings.public())
     parent.log_dict(workspace.settings.public(), name="settings.json")
     parent.set_tags(
-        {"as_of": night.as_of, "day": night.day, "source": night.source, "source_digest": tables.source_digest}
+        {
+            "as_of": night.as_of,
+            "day": night.day,
+            "kind": night.kind,
+            "source": night.source,
+            "source_digest": tables.source_digest,
+        }
     )
     parent.log_input(night.source[:500], digest=tables.source_digest, source=tables.folder, context="history")
     with workspace.tracking.stage_run("prepare", parent.run_id) as run:

@@ -124,7 +124,8 @@ def _may_go_on(workspace: Workspace, night: NightRow) -> bool:
     """Return whether a night that was cut may be run again, or a promotion by hand was cut that draws for it."""
     newest = read.newest_as_of(workspace.engine)
     by_hand = (workspace.data / "nights" / night.night_key[:16]).glob(f"{BY_HAND}-*.parquet")
-    return any(by_hand) or (night.status != "done" and (newest is None or night.as_of >= newest))
+    may_look_back = newest is None or night.as_of >= newest or night.kind == "backfill"
+    return any(by_hand) or (night.status != "done" and may_look_back)
 
 
 def _fitting(workspace: Workspace, path: str, sidecar: Sidecar, night_id: int) -> _Whole | str:

@@ -1,5 +1,7 @@
 """Migrations up and down, on either database."""
 
+from datetime import timedelta
+
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import select, text
@@ -44,11 +46,30 @@ def test_a_catalogue_of_the_first_revision_goes_on_on_either_backend(engine):
 def test_a_catalogue_of_the_second_revision_goes_on_on_either_backend(engine):
     """A person of a catalogue from before the third revision can be asked for, and a downgrade takes the choices."""
     downgrade(engine, "0002")
-    write_night = begin(engine)
-    write.allocate_user_keys(engine, ["ada"], night_id=write_night)
+    with transaction(engine) as connection:
+        connection.execute(text("""INSERT INTO "user" (user_id, opted_out) VALUES ('ada', FALSE)"""))
     assert upgrade(engine) == head_revision()
+    write_night = begin(engine)
     comparisons.record_comparisons(engine, write_night, [vote()], at=AT)
     downgrade(engine, "0002")
     assert upgrade(engine) == head_revision()
     assert comparisons.comparisons(engine) == ()
     assert read.user_key(engine, "ada") == 1
+
+
+def test_nights_of_before_the_eighth_revision_are_nightly_on_either_backend(engine):
+    """Nothing else ran then; the column goes with a downgrade, and the night stays."""
+    begin(engine, kind="backfill")
+    downgrade(engine, "0007")
+    assert upgrade(engine) == head_revision()
+    assert [(night.night_key, night.kind) for night in read.nights(engine)] == [("night-a", "nightly")]
+
+
+def test_a_backfill_is_no_newest_night_on_either_backend(engine):
+    """The watermark is that of nights that go forward, and the list says which kind each is."""
+    later = AT + timedelta(days=9)
+    for key, at, kind in (("a", AT, "generate"), ("b", later, "backfill")):
+        write.finish_night(engine, begin(engine, key, as_of=at, kind=kind), status="done", at=later)
+    assert read.newest_as_of(engine) == AT
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT kind FROM v_runs ORDER BY night_id")).all() == ["generate", "backfill"]
