@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
-from prefect import State, flow, runtime, task
+from prefect import Flow, State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runners import by_tasks, task_runner
@@ -19,29 +19,29 @@ def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     return not isinstance(state.result(raise_on_failure=False), UserError)
 
 
-_ONCE: Final = {"cache_policy": NO_CACHE, "persist_result": False}
+ONCE: Final = {"cache_policy": NO_CACHE, "persist_result": False}
 # A step that is run again finds its stored result or its checkpoint, so a retry never does a thing twice.
-_RETRIED: Final = {**_ONCE, "retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": may_pass}
+RETRIED: Final = {**ONCE, "retries": 2, "retry_delay_seconds": [5, 30], "retry_condition_fn": may_pass}
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _task(step: Callable[P, R], options: Mapping[str, Any]) -> Callable[P, R]:
+def as_task(step: Callable[P, R], options: Mapping[str, Any]) -> Callable[P, R]:
     """Return a step as a Prefect task of its name."""
     made: Callable[P, R] = task(step, name=step.__name__, **options)  # type: ignore[call-overload] # options are mixed
     return made
 
 
-prepare = _task(steps.prepare, _RETRIED)
-recommend = _task(steps.recommend, _RETRIED)
-embed = _task(steps.embed, _RETRIED)
-train = _task(steps.train, _ONCE)
-evaluate = _task(steps.evaluate, _RETRIED)
-register = _task(steps.register, _RETRIED)
-promote = _task(steps.promote, _RETRIED)
-generate = _task(steps.generate, _RETRIED)
-release = _task(steps.release, _RETRIED)
-report = _task(steps.report, _RETRIED)
+prepare = as_task(steps.prepare, RETRIED)
+recommend = as_task(steps.recommend, RETRIED)
+embed = as_task(steps.embed, RETRIED)
+train = as_task(steps.train, ONCE)
+evaluate = as_task(steps.evaluate, RETRIED)
+register = as_task(steps.register, RETRIED)
+promote = as_task(steps.promote, RETRIED)
+generate = as_task(steps.generate, RETRIED)
+release = as_task(steps.release, RETRIED)
+report = as_task(steps.report, RETRIED)
 
 
 @flow(name="nightly", validate_parameters=False, persist_result=False)
@@ -52,20 +52,32 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
     """
     with workspace.only_night():
         night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=str(runtime.flow_run.id))
-        done = steps.is_done(workspace, night)
-        if not done:
-            with steps.attempt(workspace, night):
-                run_stages(workspace, night)
-        return steps.summary(workspace, night, already_done=done)
+        return run_once(workspace, night, run_stages)
+
+
+def run_once(workspace: Workspace, night: Night, stages: Callable[[Workspace, Night], None]) -> dict[str, Any]:
+    """Run the stages of a night that is not done; return its summary."""
+    done = steps.is_done(workspace, night)
+    if not done:
+        with steps.attempt(workspace, night):
+            stages(workspace, night)
+    return steps.summary(workspace, night, already_done=done)
 
 
 def run_night(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
     """Run `nightly` where the settings say that buckets of users are worked on; return its summary."""
+    return run_there(nightly, workspace, as_of=as_of)
+
+
+def run_there(whole: Flow[..., Any], workspace: Workspace, **parameters: Any) -> dict[str, Any]:
+    """Run the flow of a night where the settings say that buckets of users are worked on; return its summary."""
     options = workspace.settings.buckets
     if options.runner == "here":
-        return nightly(workspace, as_of=as_of)
-    flow_there = nightly.with_options(task_runner=task_runner(options))
-    return flow_there(replace(workspace, over_buckets=by_tasks), as_of=as_of)
+        summary: dict[str, Any] = whole(workspace, **parameters)
+    else:
+        flow_there = whole.with_options(task_runner=task_runner(options))
+        summary = flow_there(replace(workspace, over_buckets=by_tasks), **parameters)
+    return summary
 
 
 def run_stages(workspace: Workspace, night: Night) -> None:

@@ -280,6 +280,25 @@ class FirstNight:
 
 
 @pytest.fixture(scope="session")
+def plainly():
+    """Return a function that runs a flow's own function over the steps themselves, without Prefect's server."""
+    from importlib import import_module
+
+    from prefect import Task
+
+    def run(flow, *given, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("nightly", "retrain", "generate_only", "backfill"):
+                module = import_module(f"flows.{name}")
+                for step, task in vars(module).copy().items():
+                    if isinstance(task, Task):
+                        patch.setattr(module, step, task.fn)
+            return flow.fn(*given, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def plain_nightly():
     """The nightly flow's own function over the steps themselves: its order, without Prefect's server."""
     from flows import nightly as module

@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Engine, Select, TableClause, func, se
 from sqlalchemy.exc import DBAPIError
 
 from personalgen.catalogue import schema
+from personalgen.catalogue.bulk import chunks
 from personalgen.catalogue.rows import (
     AssetLineage,
     AssetSummary,
@@ -201,6 +202,17 @@ def user_key(engine: Engine, user_id: str) -> int:
     if found is None:
         raise NotFoundError(f"There is no user {user_id!r} in the catalogue. Nothing was changed.")
     return int(found)
+
+
+def user_keys(engine: Engine, user_ids: Sequence[str]) -> dict[str, int]:
+    """Return the keys of those of these users who are known and may get images, by their ids."""
+    found: dict[str, int] = {}
+    columns = select(schema.user.c.user_id, schema.user.c.user_key).where(~schema.is_silent)
+    with reading(engine) as connection:
+        for part in chunks(user_ids):
+            rows = connection.execute(columns.where(schema.user.c.user_id.in_(part)))
+            found.update((user_id, key) for user_id, key in rows)
+    return found
 
 
 def count_assets(engine: Engine, user_id: str) -> int:

@@ -11,6 +11,7 @@ from personalgen.cli.forgetting import forget, forgotten
 from personalgen.cli.models import models
 from personalgen.cli.night import add_steps, nightly
 from personalgen.cli.nights import nights
+from personalgen.cli.other_nights import backfill, generate_only, retrain
 from personalgen.cli.recommendations import recommendations
 from personalgen.cli.repair import repair
 from personalgen.cli.state import state
@@ -26,6 +27,9 @@ app = typer.Typer(
     epilog="Every command takes --debug, which shows the trace of an error.",
 )
 app.command()(nightly)
+app.command()(retrain)
+app.command("generate-only")(generate_only)
+app.command()(backfill)
 add_steps(app)
 app.command("evaluate")(evaluate)
 app.command()(train)

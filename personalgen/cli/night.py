@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,19 +30,29 @@ def nightly(
     config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
 ) -> None:
     """Run the whole night: from history tables to an image for every user."""
-    quiet_environment()
-    with workspace(config, overrides) as opened:
-        home = opened.data / ".prefect"
-        home.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("PREFECT_HOME", str(home))
+    with workspace_of_flows(config, overrides) as opened:
         from flows.nightly import run_night
 
         summary = run_night(opened, as_of=parse_instant(as_of))
-    typer.echo(
-        json.dumps(summary, ensure_ascii=False, indent=2)
-        if as_json
-        else night_text(summary, options_text(config, overrides))
-    )
+    show_night(summary, options_text(config, overrides), as_json=as_json)
+
+
+@contextmanager
+def workspace_of_flows(
+    config: Path | None, overrides: Sequence[str] | None, *, existing: bool = False
+) -> "Iterator[Workspace]":
+    """Yield the workspace of a config for a flow; Prefect keeps its own things in the same home."""
+    quiet_environment()
+    with workspace(config, overrides, existing=existing) as opened:
+        home = opened.data / ".prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(home))
+        yield opened
+
+
+def show_night(summary: dict[str, Any], options: str, *, as_json: bool) -> None:
+    """Print a night in numbers."""
+    typer.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else night_text(summary, options))
 
 
 def add_steps(app: typer.Typer) -> None:

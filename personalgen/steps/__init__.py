@@ -1,12 +1,23 @@
 """One plain function per verb of the night: typed inputs, a frozen dataclass of ids, paths and numbers as result."""
 
+from personalgen.steps.backfill import (
+    Backfilled,
+    conclude_past,
+    draw_past,
+    drop_tables,
+    look_back,
+    past_summary,
+    prepare_past,
+)
 from personalgen.steps.choices import Outcome, Pairs, outcome, read_choices, store_choices
 from personalgen.steps.delete_night import DeletedNight, delete_night
 from personalgen.steps.embed import Embedded, embed
 from personalgen.steps.evaluate import Evaluated, evaluate
 from personalgen.steps.forget import ForgottenPerson, finish_erasures, forget, forget_people
 from personalgen.steps.generate import Generated, generate
+from personalgen.steps.generate_only import keep_live, report_live
 from personalgen.steps.night import Night, attempt, is_done, stage_result
+from personalgen.steps.past_days import MIDNIGHT, PastDay, days_to_backfill
 from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
 from personalgen.steps.rebuild import Rebuilt, rebuild
@@ -22,6 +33,8 @@ from personalgen.steps.vote import pairs_of_table, prepare_pairs
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
+    "MIDNIGHT",
+    "Backfilled",
     "Combination",
     "Decided",
     "DeletedNight",
@@ -32,6 +45,7 @@ __all__ = [
     "Night",
     "Outcome",
     "Pairs",
+    "PastDay",
     "Rebuilt",
     "Recommended",
     "Registered",
@@ -44,7 +58,11 @@ __all__ = [
     "Workspace",
     "attempt",
     "combinations",
+    "conclude_past",
+    "days_to_backfill",
     "delete_night",
+    "draw_past",
+    "drop_tables",
     "embed",
     "evaluate",
     "finish_erasures",
@@ -52,10 +70,14 @@ __all__ = [
     "forget_people",
     "generate",
     "is_done",
+    "keep_live",
+    "look_back",
     "outcome",
     "pairs_of_table",
+    "past_summary",
     "prepare",
     "prepare_pairs",
+    "prepare_past",
     "promote",
     "read_choices",
     "rebuild",
@@ -64,6 +86,7 @@ __all__ = [
     "release",
     "repair",
     "report",
+    "report_live",
     "stage_result",
     "standings",
     "store_choices",

@@ -12,6 +12,9 @@ from personalgen.steps.erase_images import remove_asked
 from personalgen.steps.state import kept_state
 from personalgen.steps.workspace import Workspace
 
+BACKFILLED = "backfill.json"
+"""Stands in the folder of a backfill that is done."""
+
 
 @dataclass(frozen=True)
 class DeletedNight:
@@ -59,10 +62,7 @@ def finish_deletions(workspace: Workspace) -> list[str]:
 def _folders(workspace: Workspace, night: NightRow) -> list[Path]:
     """Return the folders that only this night needs; that of its results last, as it names the tables."""
     own = workspace.data / "nights" / night.night_key[:16]
-    named = {path: _prepared(path) for path in (workspace.data / "nights").glob("*/prepare.json")}
-    tables = named.pop(own / "prepare.json", None)
-    kept = kept_state(workspace)
-    needed = {*named.values(), Path(kept.prepared) if kept else None}
+    tables, needed = tables_of(own), tables_needed(workspace, but=own)
     folders = [
         workspace.data / "votes" / own.name,
         workspace.data / "reports" / f"{night.day}-{night.night_key[:8]}",
@@ -72,5 +72,18 @@ def _folders(workspace: Workspace, night: NightRow) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _prepared(path: Path) -> Path:
-    return Path(read_json(path)["prepared"])
+def tables_needed(workspace: Workspace, *, but: Path) -> set[Path]:
+    """Return the prepared folders that nights are made of, all but the one in the folder `but`, and the state.
+
+    A backfill that is done needs none any more.
+    """
+    kept = kept_state(workspace)
+    nights = [path for path in (workspace.data / "nights").glob("*") if path != but]
+    named = {tables_of(path) for path in nights if not (path / BACKFILLED).is_file()}
+    return {path for path in (*named, Path(kept.prepared) if kept else None) if path}
+
+
+def tables_of(folder: Path) -> Path | None:
+    """Return the prepared folder that the night of a folder is made of, or None where it says nothing of one."""
+    path = folder / "prepare.json"
+    return Path(read_json(path)["prepared"]) if path.is_file() else None

@@ -71,11 +71,11 @@ def embed(workspace: Workspace, night: Night, recommended: Recommended) -> Embed
 
 def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Run) -> Embedded:
     data = NightData.of(workspace, night)
-    live, start = live_folder(workspace), start_folder(workspace)
+    live, start = live_folder(workspace), _start(workspace, night)
     live_basis = load_basis(live) if live else None
     spec = spec_to_train(workspace, data, start)
     old = _dated_basis(start, night) if start else None
-    basis = _basis_to_train(workspace, night, data, spec, old)
+    basis = old if old and night.kind == "generate" else _basis_to_train(workspace, night, data, spec, old)
     told = [(basis, spec, recommender_of(workspace, start))]
     if live and live_basis:
         told += [(live_basis, load_card(live).spec, recommender_of(workspace, live))]
@@ -97,6 +97,14 @@ def _embed(workspace: Workspace, night: Night, recommended: Recommended, run: Ru
         n_users_without_events=len(data.history.user_ids) - len(np.unique(data.history.user_index)),
         fell_back=tuple(reasons),
     )
+
+
+def _start(workspace: Workspace, night: Night) -> Path | None:
+    """Return the generator that training starts from tonight; where nothing is trained, the live one."""
+    if night.kind == "generate":
+        return live_folder(workspace)
+    start = start_folder(workspace)
+    return None if night.from_scratch else start
 
 
 def _dated_basis(model: Path, night: Night) -> Basis:

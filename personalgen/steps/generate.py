@@ -101,7 +101,7 @@ def _repointing(
     folder = workspace.model_folder(model.model_version_id)
     told, card = told_of(workspace, night, embedded, folder), load_card(folder)
     keys = write.allocate_user_keys(workspace.engine, told.table.user_ids, night_id=night.night_id)
-    found, _ = _existing(workspace, told, card, point, keys, np.arange(len(keys)), rule=None)
+    found, _ = existing_images(workspace, told, card, point, keys, np.arange(len(keys)), rule=None)
     return Repointing(model.generator_digest, night.night_id, [pointer for pointer in found if pointer])
 
 
@@ -166,14 +166,36 @@ def _draw(
 
     The third result counts the images that the catalogue did not know yet.
     """
-    options = workspace.settings.generation
-    generator, card = load_generator(workspace.model_folder(model.model_version_id))
-    told = told_of(workspace, night, embedded, workspace.model_folder(model.model_version_id))
-    by_hand = run_id is None
-    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
+    folder, by_hand = workspace.model_folder(model.model_version_id), run_id is None
+    card, told = load_card(folder), told_of(workspace, night, embedded, folder)
     screen = load_screen(workspace.settings.safety)
     rule = None if screen is None else screen.rule
     plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand, rule=rule)
+    summary, n_new = draw_plan(workspace, night, model, point, told, plan, screen, run_id=run_id, move=move)
+    if by_hand:
+        plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
+    return plan, summary, n_new
+
+
+def draw_plan(
+    workspace: Workspace,
+    night: Night,
+    model: ModelVersion,
+    point: OperatingPoint,
+    told: Told,
+    plan: Plan,
+    screen: Screen | None,
+    *,
+    run_id: str | None,
+    move: bool,
+) -> tuple[GenerationSummary, int]:
+    """Draw, seal and catalogue what a plan says; the second result counts images that the catalogue did not know yet.
+
+    Without `move` nobody's current images change.
+    """
+    options = workspace.settings.generation
+    generator, card = load_generator(workspace.model_folder(model.model_version_id))
+    sampler = Sampler(generator, batch_size=options.batch_size, operating_point=point)
     n_new: list[int] = []
     encoder = stamped(choose_encoder(options.encoder), _provenance(night, model))
     if screen is not None:
@@ -192,9 +214,7 @@ def _draw(
         ),
         on_refused=lambda found: _record_refused(workspace, night, screen, found),
     )
-    if by_hand:
-        _plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
-    return plan, summary, sum(n_new)
+    return summary, sum(n_new)
 
 
 def _provenance(night: Night, model: ModelVersion) -> Provenance:
@@ -220,7 +240,7 @@ def _plan(
     rule: str | None,
 ) -> Plan:
     """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
-    path = _plan_path(night, card, point, by_hand=by_hand)
+    path = plan_path(night, card, point, by_hand=by_hand)
     found = read_plan(path)
     if found is not None:
         return found
@@ -250,7 +270,7 @@ def _plan(
     )
     silent = read.silent_users(workspace.engine)
     plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
-    existing, settled = _existing(workspace, told, card, point, plan.user_keys, plan.rows, rule)
+    existing, settled = existing_images(workspace, told, card, point, plan.user_keys, plan.rows, rule)
     if move:
         pointers = [pointer for pointer, done in zip(existing, settled, strict=True) if pointer and done]
         shards.point_current(
@@ -261,12 +281,13 @@ def _plan(
     return plan
 
 
-def _plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand: bool) -> Path:
+def plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand: bool) -> Path:
+    """Return where a night keeps whom it draws for."""
     kind = BY_HAND if by_hand else "plan"
     return night.path / f"{kind}-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
 
 
-def _existing(
+def existing_images(
     workspace: Workspace,
     told: Told,
     card: ModelCard,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from personalgen.artifacts import digest_of, read_json, write_json
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, NightKind, QuarantineFacts
+from personalgen.catalogue.rows import Night as NightRow
 from personalgen.catalogue.summaries import replace_summaries
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
@@ -154,13 +155,18 @@ def _again(
     known = read.night_by_key(workspace.engine, key)
     if known is not None and known.status != "done":
         _require_newest(workspace, tables, newest)
-        facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
-        write.begin_night(
-            workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
-        )
+        begin_again(workspace, known, flow_run_id)
     if newest is None or tables.as_of >= newest:  # an earlier night knows nothing of people who came later
         _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
     return night
+
+
+def begin_again(workspace: Workspace, known: NightRow, flow_run_id: str | None) -> None:
+    """Count one more attempt of a night."""
+    facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
+    write.begin_night(
+        workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
+    )
 
 
 def begin_night(

@@ -176,13 +176,20 @@ def summary(workspace: Workspace, night: Night, *, already_done: bool = False) -
         "day": night.day,
         "source": night.source,
         "already_done": already_done,
-        "version": stage_result(night, Registered).version,
+        "version": _version(night),
         "model_name": workspace.settings.store.model_name,
         "shards": f"{workspace.shard_root.url}/{FOLDER}",
         "quarantine": str(Path(night.prepared) / QUARANTINE),
         "report": reported.html,
         "sheet": reported.sheet,
     }
+
+
+def _version(night: Night) -> int:
+    """Return the version of tonight's challenger, or of what is live where there is none."""
+    if night.kind == "generate":
+        return stage_result(night, Decided).version
+    return stage_result(night, Registered).version
 
 
 def _known(recommended: Recommended, embedded: Embedded) -> dict[str, Any]:

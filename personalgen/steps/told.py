@@ -72,9 +72,18 @@ def told_of(workspace: Workspace, night: Night, embedded: Embedded, model: Path,
     images than nights may, tells of some of the likes where nights do.
     """
     table = preferences_for(workspace, night, embedded, model, held_back=held_back)
+    if embedded.fell_back and not held_back:
+        return Told(table, None)
+    return told_by(workspace, night, table, model, held_back=held_back)
+
+
+def told_by(
+    workspace: Workspace, night: Night, table: PreferenceTable, model: Path, *, held_back: bool = False
+) -> Told:
+    """Return what the generator in the folder `model` is told of the users of a table, made of a night's histories."""
     options = workspace.settings.generation
     count = options.likes_per_image if options.variants > 1 else 0
-    if not count or (embedded.fell_back and not held_back):
+    if not count:
         return Told(table, None)
     data, basis = NightData.of(workspace, night), load_basis(model)
     history, now = (data.earlier_history(), data.held_back_from()) if held_back else (data.history, data.tonight())

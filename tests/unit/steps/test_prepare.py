@@ -69,3 +69,10 @@ def test_what_decides_the_result_makes_another_night(other):
 def test_places_and_speed_do_not(other):
     """The same night in another home, on another machine, is the same night."""
     assert key(**other) == KEY
+
+
+def test_another_kind_is_another_night():
+    """A nightly night keeps the key that it had before there were kinds."""
+    keys = [night_key(TABLES, "shop", build_settings({}).digest(), of) for of in ((), ("retrain", "warm"), ("x",))]
+    assert keys[0] == KEY
+    assert len(set(keys)) == 3

@@ -1,0 +1,31 @@
+"""A night that trains in full, whatever is new: the stages of the nightly one, from scratch or from the champion."""
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, runtime
+
+from flows.nightly import prepare, run_once, run_stages, run_there, scheduled_time
+from personalgen.steps import Workspace
+
+
+@flow(name="retrain", validate_parameters=False, persist_result=False)
+def retrain(workspace: Workspace, as_of: datetime | None = None, *, warm: bool = False) -> dict[str, Any]:
+    """Train on the newest data, and release the model if it earns it; return the night's summary.
+
+    From scratch on a new basis, or `warm` from what is live. The gate decides as in every night.
+    """
+    with workspace.only_night():
+        night = prepare(
+            workspace,
+            as_of=as_of or scheduled_time(),
+            flow_run_id=str(runtime.flow_run.id),
+            kind="retrain",
+            from_scratch=not warm,
+        )
+        return run_once(workspace, night, run_stages)
+
+
+def retrain_night(workspace: Workspace, as_of: datetime | None = None, *, warm: bool = False) -> dict[str, Any]:
+    """Run `retrain` where the settings say that buckets of users are worked on; return its summary."""
+    return run_there(retrain, workspace, as_of=as_of, warm=warm)
