@@ -56,11 +56,12 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
 
 
 def run_once(workspace: Workspace, night: Night, stages: Callable[[Workspace, Night], None]) -> dict[str, Any]:
-    """Run the stages of a night that is not done; return its summary."""
+    """Run the stages of a night that is not done, and let go what is too old; return its summary."""
     done = steps.is_done(workspace, night)
     if not done:
         with steps.attempt(workspace, night):
             stages(workspace, night)
+        steps.prune(workspace)
     return steps.summary(workspace, night, already_done=done)
 
 

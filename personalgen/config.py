@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from personalgen.artifacts import digest_of
 from personalgen.bounds import check_options
 from personalgen.catalogue.query_policy import TIMEOUT_SEC
+from personalgen.catalogue.retention import RetentionOptions
 from personalgen.embeddings.drift import DriftOptions
 from personalgen.embeddings.fields import ConditionOptions
 from personalgen.embeddings.options import EmbeddingOptions
@@ -144,6 +145,7 @@ class Settings:
     safety: SafetyOptions = field(default_factory=SafetyOptions)
     buckets: BucketOptions = field(default_factory=BucketOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
+    retention: RetentionOptions = field(default_factory=RetentionOptions)
 
     def __post_init__(self) -> None:
         """Refuse sections that do not fit each other."""
@@ -201,7 +203,7 @@ class Settings:
 
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "": ("home", "store", "buckets"),
+    "": ("home", "store", "buckets", "retention"),
     "world": ("folder",),
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),

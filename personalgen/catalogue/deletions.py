@@ -84,6 +84,12 @@ def finish_deletion(engine: Engine, night_deletion_id: int, *, at: datetime) -> 
         connection.execute(update(night_deletion).where(line).values(finished_at=at))
 
 
+def stands_for_users(engine: Engine, night_id: int) -> bool:
+    """Return whether an image of the night is somebody's current or further one, under whichever model."""
+    with reading(engine) as connection:
+        return any(_uses(connection, table, night_id) for table in _POINTING.values())
+
+
 def _require_there(connection: Connection, night_id: int) -> None:
     status = connection.scalar(select(night.c.status).where(night.c.night_id == night_id))
     if status is None:

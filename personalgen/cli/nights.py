@@ -63,3 +63,32 @@ def delete(
         return
     typer.echo(f"ledger line {done.ledger_id}: " + ", ".join(f"{n} {kind}" for kind, n in done.removed.items()))
     typer.echo(f"{counted(len(done.files), 'folder or shard')} removed; models and MLflow's runs of the night stay")
+
+
+@nights.command()
+def prune(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let go what is older than the settings under `retention` keep it, as the end of every night does."""
+    from personalgen import steps
+
+    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+        pruned = steps.prune(opened, dry_run=dry_run)
+        is_set = opened.settings.retention.is_set
+    if as_json:
+        typer.echo(json.dumps(asdict(pruned), ensure_ascii=False, indent=2))
+        return
+    if not is_set:
+        typer.echo("everything is kept for ever: see `retention` in docs/nights.md")
+        return
+    verb = "would go" if dry_run else "went"
+    told = {"night": pruned.nights, "folder of results": pruned.results, "folder of tables": pruned.tables}
+    for noun, gone in (told | {"quarantine": pruned.quarantines}).items():
+        typer.echo(f"{counted(len(gone), noun)} {verb}: {', '.join(map(str, gone)) or '-'}")
+    for night, why in pruned.kept.items():
+        typer.echo(f"night {night} stays: {why}")
+    if pruned.waits_for:
+        typer.echo(f"nothing goes: {pruned.waits_for}")

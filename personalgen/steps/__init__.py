@@ -20,6 +20,7 @@ from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.past_days import MIDNIGHT, PastDay, days_to_backfill
 from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
+from personalgen.steps.prune import Pruned, prune
 from personalgen.steps.rebuild import Rebuilt, rebuild
 from personalgen.steps.recommend import Recommended, recommend
 from personalgen.steps.register import Registered, register
@@ -46,6 +47,7 @@ __all__ = [
     "Outcome",
     "Pairs",
     "PastDay",
+    "Pruned",
     "Rebuilt",
     "Recommended",
     "Registered",
@@ -79,6 +81,7 @@ __all__ = [
     "prepare_pairs",
     "prepare_past",
     "promote",
+    "prune",
     "read_choices",
     "rebuild",
     "recommend",

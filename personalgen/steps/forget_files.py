@@ -30,7 +30,7 @@ _TABLES = {
 """Tables below a night's folder, and the columns in which they may name a person."""
 _MADE_AGAIN = (f"train/{PAIRS}", "plan-*.parquet", "manual-*.parquet", "embed/*/recommender")
 """What a night makes again if it is needed: what to train on, whom to draw for, and what a model was told by."""
-_MARK = "forgetting.tmp"
+MARK = "forgetting.tmp"
 """Stands in a prepared folder while it is rewritten: its seal does not fit then."""
 
 
@@ -78,7 +78,7 @@ def _count(counts: Counts, kind: str, people: Collection[str]) -> None:
 
 def _from_prepared(folder: Path, people: Collection[str]) -> set[str]:
     """Rewrite a sealed folder without people, and seal it again; return who of them was there."""
-    mark = folder / _MARK
+    mark = folder / MARK
     was_cut, found = mark.exists(), set[str]()
     for path in sorted(folder.glob("*.parquet")):
         found |= _from_table(path, people, ("user_id",), before=mark.touch)

@@ -179,18 +179,24 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
 
 
 def newest_night(workspace: Workspace) -> tuple[Night, Embedded]:
-    """Return the newest night that has embedded people; a backfill looks back.
+    """Return the newest night that has embedded people.
 
     Raises:
         NotFoundError: there is none.
     """
+    night = newest_embedded(workspace)
+    if night is None:
+        raise NotFoundError("no night has embedded anybody: run `personalgen embed` first. Nothing was changed.")
+    return night, stage_result(night, Embedded)
+
+
+def newest_embedded(workspace: Workspace) -> Night | None:
+    """Return the newest night that has embedded people, or None; a backfill looks back."""
     for known in read.nights(workspace.engine, limit=_MANY_NIGHTS):
         folder = workspace.data / "nights" / known.night_key[:16]
         if known.kind != "backfill" and (folder / "embed.json").is_file():
-            return from_json(Night, read_json(folder / "prepare.json")), from_json(
-                Embedded, read_json(folder / "embed.json")
-            )
-    raise NotFoundError("no night has embedded anybody: run `personalgen embed` first. Nothing was changed.")
+            return from_json(Night, read_json(folder / "prepare.json"))
+    return None
 
 
 def _of_the_start(folder: Path) -> dict[str, Any]:

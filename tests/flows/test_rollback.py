@@ -1,13 +1,15 @@
 """The way back after many nights: those of a first model, a re-base, those of the next one, and back again."""
 
 import importlib
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from flows.nightly import nightly
 from personalgen.registry.promotion import Verdict
-from personalgen.steps import Embedded, stage_result
+from personalgen.steps import Embedded, prune, repair, stage_result
+from personalgen.steps.assets import image_bytes
 from personalgen.steps.models import newest_night, roll_back
 from personalgen.worlds import ShapesWorld, add_days
 
@@ -100,3 +102,38 @@ def test_the_way_forward_again_shows_what_was_there(nights, later):
     """A rollback can be rolled back: the second model's last images, as they stood."""
     assert later.moved.live_version == 3
     assert later.of_second == nights.of_second
+
+
+# --- what is old goes, and the way back stays open --------------------------------------------------------------------
+
+KEEP_A_DAY = [f"retention.{name}_days=1" for name in ("nights", "results", "tables", "quarantine")]
+
+
+@pytest.fixture(scope="module")
+def pruned(nights, later):
+    """Everything let go that a year later is too old, and what each person sees then under either model."""
+    home = nights.home
+    workspace = home.workspace(*KEEP_A_DAY, now=lambda: datetime.now(UTC) + timedelta(days=365))
+    gone = prune(workspace)
+    of_second = seen(home)
+    go_back(home, to=1)
+    return SimpleNamespace(gone=gone, of_second=of_second, of_first=seen(home), workspace=workspace)
+
+
+def test_what_somebody_sees_or_may_see_again_is_never_too_old(nights, later, pruned):
+    """Each person's image under either model is there, to the byte; the rest of old nights is gone."""
+    assert pruned.of_second == later.of_second
+    assert pruned.of_first == later.of_first
+    for image in {*pruned.of_first.values(), *pruned.of_second.values()}:
+        assert image_bytes(pruned.workspace, image)[0]
+    assert pruned.gone.results
+    assert pruned.gone.tables
+    assert len(list((nights.home.path / "data" / "prepared").iterdir())) == 1
+    assert repair(pruned.workspace, verify=True).is_sound
+
+
+def test_the_night_after_goes_on(nights, pruned, plainly):
+    """From the state and the tables that were kept, by the model that is back, in its basis."""
+    pass_a_day(nights.home)
+    told = plainly(nightly, nights.home.workspace(EPOCH, HELD))
+    assert (told["state"], told["live_version"]) == ("updated", 1)

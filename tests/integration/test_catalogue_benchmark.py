@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import catalogue
+from benchmarks import catalogue, rollback
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -18,3 +18,13 @@ def test_the_benchmark_builds_asks_and_asks_again(request, tmp_path, backend):
     assert told[0].keys() - told[1].keys() == {"build_s"}
     assert all(type(value) is float and value >= 0 for figures in told for value in figures.values())
     assert {"latest_p50_ms", "top_night_p99_ms", "changed_mean_cpu_ms", "image_by_id_cpu_us"} <= told[1].keys()
+
+
+def test_the_way_back_is_measured(tmp_path):
+    """At a toy size the move and the count have their figures, also where the catalogue is there."""
+    for name in ("first", "second"):
+        file = tmp_path / f"{name}.json"
+        assert rollback.main(["--quick", "--home", str(tmp_path), "--json", str(file)]) == 0
+        figures = json.loads(file.read_text())
+        assert figures.keys() == {"users", "move_cpu_ms", "count_without_cpu_ms"}
+        assert figures["move_cpu_ms"] > 0
