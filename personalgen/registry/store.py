@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from personalgen.artifacts import fsync_folder
 from personalgen.errors import RegistryError
 from personalgen.urls import without_secrets
 
@@ -25,6 +26,7 @@ _FORCED = {
 _DEFAULTS = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _CONNECT_SEC = 5.0
+_SQLITE = "sqlite:///"
 
 
 def prepare_environment() -> None:
@@ -48,6 +50,7 @@ def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[Mlf
         with _locked(artifact_root / ".create.lock"):
             import mlflow
 
+            _create_whole(uri)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             return client, _experiment_id(client, uri, name=experiment, artifact_root=artifact_root)
     except RegistryError:
@@ -78,10 +81,33 @@ def refusals(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise RegistryError(f"MLflow refused: {error}. {what[0].upper()}{what[1:]}.") from error
+        said = str(error).partition("\n")[0].rstrip(".")  # what follows is the statement and its values
+        raise RegistryError(f"MLflow refused: {said}. {what[0].upper()}{what[1:]}.") from error
 
 
 _ADVICE = "Check the tracking URI, and that its folder is writable or its server runs. Nothing was logged."
+
+
+def _create_whole(uri: str) -> None:
+    """Make a SQLite store where it is missing: beside its place, renamed when it is whole.
+
+    MLflow makes one by dozens of migrations in place, and opens none of which a kill has left half.
+    """
+    place = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or (place.is_file() and place.stat().st_size):
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.tmp")
+    for left in place.parent.glob(f"{temporary.name}*"):
+        left.unlink()
+    store = SqlAlchemyStore(_SQLITE + str(temporary), "mlruns")  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(place)
+    fsync_folder(place.parent)
 
 
 def _experiment_id(client: "MlflowClient", uri: str, *, name: str, artifact_root: Path) -> str:
