@@ -1,11 +1,12 @@
 """The training loop and what it is made of; it knows images, vectors and nets."""
 
+from personalgen.training.checkpoints import seen_images
 from personalgen.training.dataset import Behaviour, TrainingPairs
 from personalgen.training.distributed import leading, share_job
 from personalgen.training.job import Job, load_job, save_job
 from personalgen.training.loop import TrainingResult, save_start, train
 from personalgen.training.options import TrainingOptions
-from personalgen.training.state import TrainingState, save_companions, seen_images, start_from
+from personalgen.training.state import TrainingState, save_companions, start_from
 
 __all__ = [
     "Behaviour",

@@ -146,7 +146,7 @@ def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
     """Take the last good checkpoint with other random numbers and half the learning rate.
 
     Raises:
-        TrainingError: that was done `max_rollbacks` times already.
+        TrainingError: that was done `max_rollbacks` times already, or there is no whole checkpoint.
     """
     state, options = trainer.state, trainer.options
     where, rollbacks = state.seen_img, state.rollbacks + 1
@@ -157,8 +157,11 @@ def _roll_back(folder: Path, trainer: Trainer, fault: str) -> None:
             "r1_plus_r2 and diversity of the run (loss_reconstruction and loss_kl of a VAE); then lower "
             "train.learning_rate, or raise train.r1_gamma of a GAN, and start again in an empty folder."
         )
-    if trainer.team.is_first:
-        load_checkpoint(folder, state)
+    if trainer.team.is_first and not load_checkpoint(folder, state):
+        raise TrainingError(
+            f"{fault} before image {where:,}, and {folder} holds no whole checkpoint to go back to. Run the same "
+            "command again: it trains from the start."
+        )
     follow_first(state, trainer.team)
     state.rollbacks = rollbacks
     state.rng.manual_seed(options.seed + 1_000_003 * rollbacks)

@@ -25,11 +25,11 @@ from personalgen.models import (
     load_generator,
 )
 from personalgen.models.card import stored
+from personalgen.training.checkpoints import CHECKPOINT, newest_whole, write_checkpoint
 from personalgen.training.contrast import PreferenceContrast
 from personalgen.training.job import Job
 from personalgen.training.team import Team
 
-CHECKPOINT = "checkpoint.safetensors"
 COMPANIONS = "companions.safetensors"
 _COMPANIONS = ("discriminator", "feature_discriminator", "contrast", "image_encoder")
 """Nets that learn beside a generator; one that goes on without them has to wait for fresh ones."""
@@ -127,15 +127,12 @@ def _on(device: torch.device, net: N) -> N:
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> Path:
-    """Write the whole state to one file, atomically; return its path."""
+    """Write the whole state to one file, atomically; return its path. The checkpoint before it is kept beside it."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in _tensors(state)}
     tensors["rng"] = state.rng.get_state()
     meta = {name: str(getattr(state, name)) for name in ("seen_img", "start_kimg", "rollbacks")}
     meta["training"] = canonical_json(state.identity)
-    path = folder / CHECKPOINT
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=meta)
-    return path
+    return write_checkpoint(folder, tensors, meta)
 
 
 def broken_parts(state: TrainingState) -> list[str]:
@@ -144,32 +141,18 @@ def broken_parts(state: TrainingState) -> list[str]:
     return sorted({name.split(".")[0] for name in bad})
 
 
-def seen_images(folder: Path) -> int:
-    """Return how many images the checkpoint in `folder` has seen; 0 where there is none."""
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return 0
-    with safe_open(path, framework="pt") as stream:
-        return int(stream.metadata()["seen_img"])
-
-
 def load_checkpoint(folder: Path, state: TrainingState) -> bool:
-    """Fill `state` from the checkpoint in `folder`; return False where there is none.
+    """Fill `state` from the newest whole checkpoint in `folder`; return False where there is none.
 
     On another kind of device than the one that wrote it, the training goes on with other random numbers.
 
     Raises:
-        ArtifactError: the checkpoint belongs to another training or is damaged.
+        ArtifactError: the checkpoint belongs to another training.
     """
-    path = folder / CHECKPOINT
-    if not path.is_file():
+    found = newest_whole(folder)
+    if found is None:
         return False
-    try:
-        with safe_open(path, framework="pt") as stream:
-            meta = stream.metadata()
-            saved = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
-    except Exception as error:
-        raise ArtifactError(f"{path} cannot be read ({error}). Delete it to train from the start.") from error
+    path, saved, meta = found.path, found.tensors, found.meta
     if differences := list(_differences(json.loads(meta.get("training", "{}")), state.identity)):
         raise ArtifactError(
             f"{path} belongs to another training: {'; '.join(differences)}. Go on with what wrote it, or train in "

@@ -19,8 +19,8 @@ from personalgen.conditions import ConditionSpec
 from personalgen.errors import ConfigError, TrainingError
 from personalgen.models import ModelOptions
 from personalgen.training import Job, TrainingOptions, TrainingPairs, load_job, save_job, train
+from personalgen.training.checkpoints import CHECKPOINT, seen_images
 from personalgen.training.distributed import joined, leading
-from personalgen.training.state import CHECKPOINT, seen_images
 from personalgen.training.team import Team
 
 # Starting torchrun and two Pythons with torch takes some ten seconds on a busy core; the trainings take less than one.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from personalgen.models import load_generator
-from personalgen.training.state import seen_images
+from personalgen.training.checkpoints import seen_images
 
 # The sweeps run while the first test is set up.
 pytestmark = pytest.mark.timeout(110, func_only=True)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from personalgen.conditions import ConditionSpec
 from personalgen.models import ModelOptions
 from personalgen.training import Job, TrainingOptions, TrainingPairs, train
+from personalgen.training.checkpoints import CHECKPOINT
 from personalgen.training.dataset import Behaviour
-from personalgen.training.state import CHECKPOINT
 
 USERS = np.repeat(np.arange(4), 5)
 SPEC = ConditionSpec.vector("taste", 5)

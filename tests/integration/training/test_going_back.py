@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from personalgen.conditions import Condition
 from personalgen.errors import TrainingError
-from personalgen.training.state import CHECKPOINT
+from personalgen.training.checkpoints import CHECKPOINT
 
 
 class Poison:

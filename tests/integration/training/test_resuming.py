@@ -7,7 +7,7 @@ import torch
 
 from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.models.options import FAMILIES
-from personalgen.training.state import CHECKPOINT
+from personalgen.training.checkpoints import CHECKPOINT
 
 
 class Killed(BaseException):

@@ -11,7 +11,7 @@ from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.errors import ArtifactError, ConfigError
 from personalgen.models import save_generator
 from personalgen.training import Job, TrainingPairs, save_companions, start_from, train
-from personalgen.training.state import CHECKPOINT
+from personalgen.training.checkpoints import CHECKPOINT
 
 NAMED = ConditionSpec((FieldSpec("taste", "vector", 5, values=tuple("abcde")),))
 
