@@ -12,7 +12,7 @@ import struct
 import subprocess
 import tempfile
 import zlib
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ import pytest  # noqa: E402 - after the environment is set
 import torch  # noqa: E402 - likewise
 from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
 
+from benchmarks.agreement import all_rows, read_only  # noqa: E402 - likewise
 from personalgen.artifacts import sha256_file  # noqa: E402 - likewise
 
 torch.set_num_threads(1)  # on two cores shared with anything else, more threads are slower and change the last bits
@@ -87,6 +88,21 @@ def postgresql_server():
     finally:
         as_server_user(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def restart_postgresql(postgresql_server):
+    """Return a function that restarts the server as a crash does: all connections break, no commit is lost."""
+    import psycopg
+
+    def restart():
+        with psycopg.connect(f"{postgresql_server}/postgres") as connection:
+            (data,) = connection.execute("show data_directory").fetchone()
+        as_server_user(
+            str(INITDB[-1].parent / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "restart", "-l", f"{data}.log"
+        )
+
+    return restart
 
 
 # --- an object store for shards ---------------------------------------------------------------------------------------
@@ -183,24 +199,6 @@ class Home:
             tracking=all_rows(self.path / "mlflow.db"),
             files={str(p.relative_to(self.path)): sha256_file(p) for p in kept if not p.name.endswith(".lock")},
         )
-
-
-@contextmanager
-def read_only(database):
-    """Yield a connection to a SQLite file past every layer of ours; nothing can be changed."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        yield connection
-
-
-def all_rows(database):
-    """Return every row of every table of a SQLite database as dicts, in an order of their own."""
-    if not database.exists():
-        return {}
-    with read_only(database) as connection:
-        names = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
-        rows = {name: [dict(row) for row in connection.execute(f'select * from "{name}"')] for name in names}
-        return {name: sorted(found, key=repr) for name, found in rows.items()}
 
 
 @pytest.fixture(scope="session")

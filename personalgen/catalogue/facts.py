@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Action = Literal["promote", "hold", "rollback", "manual"]
-NightStatus = Literal["running", "done", "failed", "deleted"]
+NightStatus = Literal["running", "done", "failed", "killed", "deleted"]
 NightKind = Literal["nightly", "retrain", "generate", "backfill"]
 Winner = Literal["left", "right", "tie"]
 VoteSource = Literal["terminal", "notebook", "gallery"]

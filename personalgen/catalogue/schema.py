@@ -58,7 +58,8 @@ night = Table(
 )
 """A logical unit of work: (source, as_of, source digest, config digest). Attempts and runs are columns, never keys.
 
-status: running, done, failed or deleted. kind: nightly, retrain, generate or backfill."""
+status: running, done, failed, killed (its process ended without a word; a later night found it so) or deleted. kind:
+nightly, retrain, generate or backfill."""
 
 model_version = Table(
     "model_version",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 
 from personalgen.artifacts import weights_key
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
@@ -37,23 +37,23 @@ from personalgen.catalogue.schema import (
 )
 from personalgen.errors import CatalogueError, NotFoundError
 
+_RUNS = ("mlflow_run_id", "prefect_flow_run_id")
+"""What another attempt tells anew, where it knows it."""
+
 
 def begin_night(engine: Engine, facts: NightFacts, *, at: datetime) -> int:
-    """Return the night's id: a new night with one attempt, or one more attempt of the night with this key."""
+    """Return the night's id: a new night with one attempt, or one more attempt of the night with this key.
+
+    Another attempt takes no number of its own: ids of nights follow one another, however often one is begun.
+    """
+    runs = {name: value for name in _RUNS if (value := getattr(facts, name)) is not None}
+    again = {"attempts": night.c.attempts + 1, "status": "running", "finished_at": None, **runs}
     with transaction(engine) as connection:
-        insert = insert_into(connection, night).values(**asdict(facts), status="running", attempts=1, created_at=at)
-        again = insert.on_conflict_do_update(
-            index_elements=[night.c.night_key],
-            set_={
-                "attempts": night.c.attempts + 1,
-                "status": "running",
-                "finished_at": None,
-                "mlflow_run_id": func.coalesce(insert.excluded.mlflow_run_id, night.c.mlflow_run_id),
-                "prefect_flow_run_id": func.coalesce(insert.excluded.prefect_flow_run_id, night.c.prefect_flow_run_id),
-            },
-        )
-        connection.execute(again)
-        return int(connection.scalar(select(night.c.night_id).where(night.c.night_key == facts.night_key)) or 0)
+        same = night.c.night_key == facts.night_key
+        if not connection.execute(update(night).where(same).values(**again)).rowcount:
+            first = insert_into(connection, night).values(**asdict(facts), status="running", attempts=1, created_at=at)
+            connection.execute(first.on_conflict_do_update(index_elements=[night.c.night_key], set_=again))
+        return int(connection.scalar(select(night.c.night_id).where(same)) or 0)
 
 
 def finish_night(
@@ -68,6 +68,16 @@ def finish_night(
     with transaction(engine) as connection:
         if not connection.execute(update(night).where(night.c.night_id == night_id).values(**values)).rowcount:
             raise NotFoundError(f"There is no night {night_id} in the catalogue. Nothing was changed.")
+
+
+def close_killed_nights(engine: Engine, *, but: int, at: datetime) -> int:
+    """Say of nights that are running, though no process of theirs can be, that they were killed; return how many.
+
+    Call it where no other night of this catalogue can run; the night with the id `but` is the one that does.
+    """
+    dead = (night.c.status == "running") & (night.c.night_id != but)
+    with transaction(engine) as connection:
+        return connection.execute(update(night).where(dead).values(status="killed", finished_at=at)).rowcount
 
 
 def register_model(engine: Engine, facts: ModelFacts, *, at: datetime) -> int:

@@ -31,11 +31,16 @@ def list_nights(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """List the nights, the newest first."""
+    """List the nights, the newest first.
+
+    One whose process died without a word is killed, not running: the same command as then goes on with it.
+    """
     from personalgen.catalogue import read
 
     with workspace(config, overrides, existing=True) as opened:
         rows = [asdict(row) for row in read.nights(opened.engine, limit=limit)]
+        if not opened.is_busy:
+            rows = [row | {"status": "killed"} if row["status"] == "running" else row for row in rows]
     full = as_json or as_csv
     show(
         [row if full else {name: row[name] for name in _SHORT} for row in rows],

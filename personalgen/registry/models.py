@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from personalgen.artifacts import read_json, sha256_file
-from personalgen.errors import ArtifactError, NotFoundError
+from personalgen.errors import ArtifactError, NotFoundError, RegistryError
 from personalgen.registry.export import Exportable, load_pt2, save_pt2
 from personalgen.registry.store import process_wide, refusals
 from personalgen.registry.tracking import Tracking
@@ -78,6 +78,29 @@ class ModelRegistry:
                 return _version(
                     self._client.create_model_version(self.model_name, _SCHEME + model_id, run_id, all_tags)
                 )
+
+    def restore(
+        self, version: int, folder: Path, *, run_id: str, export: Exportable, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """Return what `register` made of `folder`, under a number that is free in this registry and was its own.
+
+        MLflow counts; numbers in between are made and deleted.
+
+        Raises:
+            RegistryError: the registry has given out that number.
+        """
+        made = self.register(folder, run_id=run_id, export=export, tags=tags)
+        while made.version < version:
+            with refusals(f"version {version} was not restored"):
+                self._client.delete_model_version(self.model_name, str(made.version))
+            made = self.register(folder, run_id=run_id, export=export, tags=tags)
+        if made.version > version:
+            raise RegistryError(
+                f"{self.model_name} gave the number {made.version} to what the catalogue knows as version {version}: "
+                "the registry is not the one of this home, nor empty. Name the right one under store.tracking_uri, or "
+                "another store.model_name. What is live was not changed."
+            )
+        return made
 
     def list_versions(self) -> list[ModelVersion]:
         """Return all versions, oldest first."""

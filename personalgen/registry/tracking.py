@@ -16,11 +16,18 @@ from personalgen.registry.store import open_client, refusals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 NIGHT_TAG = "night_key"
 STAGE_TAG = "stage"
 PARENT_TAG = "mlflow.parentRunId"
+HOME_TAG = "home_id"
+ENDED_TAG = "ended_because"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+_ABANDONED = (
+    "its process ended without a word, killed or with its machine; found, and closed, when a later night of this home "
+    "began. The end time is that of the closing."
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Tracking:
     artifact_root: Path
     """Where a new experiment keeps its artifacts, for ever; an http server keeps its own."""
     experiment: str
+    home_id: str = ""
+    """Tagged on every run, so that a home knows its own in a store that others share; empty tags nothing."""
     clock: Callable[[], float] = time.time
     """Seconds since 1970, for the times beside metrics."""
 
@@ -74,6 +83,39 @@ class Tracking:
         with self._open(tags, run_id=run_id, name=name, resume=parent_run_id is not None) as run:
             yield run
 
+    def close_abandoned(self, *, but: str) -> list[str]:
+        """End the runs of this home that nobody will end, as KILLED, with a tag that says why; return their ids.
+
+        Call it where no other process of this home can have a run open. Those of the night `but` (its key) stay: they
+        are about to be gone on with.
+        """
+        if not self.home_id:
+            return []
+        with refusals("runs of killed attempts were not closed"):
+            asked = f"tags.`{HOME_TAG}` = '{self.home_id}' and attributes.status = '{RUNNING}'"
+            open_runs = {str(run.info.run_id): run.data.tags for run in self._search(asked)}
+            kept = self._find({NIGHT_TAG: but})
+            ended = [run_id for run_id, tags in open_runs.items() if kept not in {run_id, tags.get(PARENT_TAG)}]
+            for run_id in ended:
+                self.client.set_tag(run_id, ENDED_TAG, _ABANDONED)
+                self.client.set_terminated(run_id, KILLED)
+        return ended
+
+    def _search(self, query: str) -> "Iterator[MlflowRun]":
+        """Yield all runs that fit a filter."""
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], query, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def knows(self, run_id: str) -> bool:
+        """Return whether the store has this run, and it was not deleted."""
+        with refusals(f"the run {run_id} was not looked for"):
+            return self._existing(run_id) is not None
+
     @contextmanager
     def _open(self, tags: Mapping[str, str], *, run_id: str | None, name: str, resume: bool = True) -> Iterator[Run]:
         """Yield the run; on leaving, flush and set its status."""
@@ -83,21 +125,23 @@ class Tracking:
             if found:
                 self.client.update_run(found, status=RUNNING)
         status = FAILED
-        try:
-            yield run
-            status = FINISHED
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            status = KILLED
-            raise
-        finally:
+        with refusals(f"the run {name} stays open; the same command goes on with it"):
             try:
-                run.flush()
+                yield run
+                status = FINISHED
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                status = KILLED
+                raise
             finally:
-                self.client.set_terminated(run.run_id, status)
+                try:
+                    run.flush()
+                finally:
+                    self.client.set_terminated(run.run_id, status)
 
     def _create(self, tags: Mapping[str, str], name: str) -> str:
         """Return the id of a new run."""
-        return str(self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id)
+        own = {HOME_TAG: self.home_id} if self.home_id else {}
+        return str(self.client.create_run(self.experiment_id, tags={**tags, **own}, run_name=name).info.run_id)
 
     def _find(self, tags: Mapping[str, str]) -> str | None:
         """Return the id of the oldest run with all of `tags`, or None."""

@@ -50,6 +50,7 @@ from personalgen.steps.prepare import (
     require_own_source,
     source_of,
 )
+from personalgen.steps.restore import with_known_run
 from personalgen.steps.told import Told, told_by
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import prepare_tables
@@ -107,6 +108,7 @@ def prepare_past(workspace: Workspace, past: PastDay, *, flow_run_id: str | None
         return begin_night(workspace, tables, catalogue_quarantine, key=key, flow_run_id=flow_run_id, kind="backfill")
     if known.status != "done":
         begin_again(workspace, known, flow_run_id)
+        return with_known_run(workspace, from_json(Night, read_json(path)))
     return from_json(Night, read_json(path))
 
 

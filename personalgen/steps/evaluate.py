@@ -72,13 +72,20 @@ def evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Tr
 
 
 def _evaluate(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained, run: Run) -> Evaluated:
-    table, live = night.path / "evaluation.json", workspace.live()
+    if trained.skipped:
+        return _missing(workspace, night, f"nothing was trained tonight: {trained.because}")
     try:
         return _measured(workspace, night, embedded, trained, run)
     except DataError as error:
-        write_json(table, [])
-        champion = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
-        return Evaluated({}, {}, "", {}, str(error), "", str(table), *champion)
+        return _missing(workspace, night, str(error))
+
+
+def _missing(workspace: Workspace, night: Night, why: str) -> Evaluated:
+    """Return that nothing was measured, and why."""
+    table, live = night.path / "evaluation.json", workspace.live()
+    write_json(table, [])
+    champion = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
+    return Evaluated({}, {}, "", {}, why, "", str(table), *champion)
 
 
 def _measured(workspace: Workspace, night: Night, embedded: Embedded, trained: Trained, run: Run) -> Evaluated:

@@ -1,5 +1,6 @@
 """Reads the source, sets bad rows aside, and says which night this is."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.night import Night, from_json
+from personalgen.steps.restore import restore_versions, with_known_run
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import Prepared, PreparedTables, SourceOptions, load_prepared, prepare_tables, split_of
 from personalgen.worlds import find_world, write_history
@@ -66,6 +68,7 @@ def prepare(
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
         return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
     _require_newest(workspace, tables, newest)
+    restore_versions(workspace)
     workspace.follow_live()
     return begin_night(
         workspace, tables, _catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
@@ -156,6 +159,8 @@ def _again(
     if known is not None and known.status != "done":
         _require_newest(workspace, tables, newest)
         begin_again(workspace, known, flow_run_id)
+        restore_versions(workspace)
+        night = with_known_run(workspace, night)
     if newest is None or tables.as_of >= newest:  # an earlier night knows nothing of people who came later
         _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
     return night
@@ -163,10 +168,9 @@ def _again(
 
 def begin_again(workspace: Workspace, known: NightRow, flow_run_id: str | None) -> None:
     """Count one more attempt of a night."""
-    facts = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
-    write.begin_night(
-        workspace.engine, NightFacts(**(facts | {"prefect_flow_run_id": flow_run_id})), at=workspace.now()
-    )
+    told = {name: getattr(known, name) for name in NightFacts.__dataclass_fields__}
+    facts = NightFacts(**(told | {"prefect_flow_run_id": flow_run_id}))
+    _bury(workspace, write.begin_night(workspace.engine, facts, at=workspace.now()), known.night_key)
 
 
 def begin_night(
@@ -196,6 +200,7 @@ def begin_night(
             kind=kind,
         )
         night_id = write.begin_night(workspace.engine, facts, at=workspace.now())
+        _bury(workspace, night_id, key)
         night = Night(
             key=key,
             night_id=night_id,
@@ -220,6 +225,21 @@ def begin_night(
     write_json(folder / "settings.json", settings.public())
     write_json(folder / "prepare.json", asdict(night))
     return night
+
+
+def _bury(workspace: Workspace, night_id: int, key: str) -> None:
+    """Close the runs and nights of attempts that were killed, but for those of this night: it goes on with them.
+
+    Whoever prepares a night holds the lock of the home, so what is open belongs to nobody who lives.
+    """
+    ended = workspace.tracking.close_abandoned(but=key)
+    n_nights = write.close_killed_nights(workspace.engine, but=night_id, at=workspace.now())
+    if ended or n_nights:
+        logging.getLogger(__name__).warning(
+            "%d nights and %d runs of MLflow were left open by killed processes, and are closed as killed",
+            n_nights,
+            len(ended),
+        )
 
 
 def _catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:

@@ -37,11 +37,13 @@ def promote(workspace: Workspace, night: Night, evaluated: Evaluated, registered
 
 
 def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered, run: Run) -> Decided:
-    verdict = gate_now(workspace, evaluated, registered.generator_sha256)
     live = workspace.live()
-    workspace.registry.tag(registered.version, "gate", "promoted" if verdict.promote else "held")
-    workspace.registry.tag(registered.version, "gate_reasons", canonical_json(verdict.reasons))
-    run.set_tags({"gate": "promoted" if verdict.promote else "held"})
+    if registered.version:
+        verdict = gate_now(workspace, evaluated, registered.generator_sha256)
+        tag_verdict(workspace, registered.version, verdict)
+        run.set_tags({"gate": "promoted" if verdict.promote else "held"})
+    else:
+        verdict = Verdict(promote=False, reasons=(f"no challenger: {evaluated.missing}",))
     live_id, live_version = (live.model_version_id, live.version) if live else (0, 0)
     chosen = (registered.model_version_id, registered.version) if verdict.promote else (live_id, live_version)
     return Decided(
@@ -52,6 +54,12 @@ def _promote(workspace: Workspace, evaluated: Evaluated, registered: Registered,
         live_before=live_version,
         operating_point=evaluated.operating_point,
     )
+
+
+def tag_verdict(workspace: Workspace, version: int, verdict: Verdict) -> None:
+    """Write on a model version what became of it, and why."""
+    workspace.registry.tag(version, "gate", "promoted" if verdict.promote else "held")
+    workspace.registry.tag(version, "gate_reasons", canonical_json(verdict.reasons))
 
 
 def gate(workspace: Workspace, evaluated: Evaluated, votes: Votes | None = None) -> Verdict:

@@ -1,7 +1,7 @@
 """Registers tonight's generator as a model version and makes it the challenger."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ class Registered:
     stage: ClassVar[str] = "register"
 
     version: int
+    """0 where nothing was trained, and nothing is registered."""
     model_version_id: int
     folder: str
     """Relative to home."""
@@ -36,9 +37,13 @@ def register(workspace: Workspace, night: Night, trained: Trained, evaluated: Ev
 
 
 def _register(workspace: Workspace, night: Night, trained: Trained, evaluated: Evaluated, run: Run) -> Registered:
+    if trained.skipped:
+        return Registered(version=0, model_version_id=0, folder="", generator_sha256="")
     model_name = workspace.settings.store.model_name
     folder = keep_model(workspace, Path(trained.folder))
     card = load_card(folder)
+    if not workspace.tracking.knows(trained.run_id):  # the store was lost since
+        trained = replace(trained, run_id=run.run_id)
     version = _version(workspace, night, trained, folder, card.generator_sha256)
     workspace.registry.set_challenger(version)
     relative = str(folder.relative_to(workspace.settings.root))

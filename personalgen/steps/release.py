@@ -58,7 +58,7 @@ def _release(
             at=at,
             verdict=verdict,
         )
-    else:
+    elif registered.version:
         decisions.hold(
             engine,
             registered.model_version_id,

@@ -1,5 +1,6 @@
 """Trains tonight's challenger, from the champion or a snapshot where there is one."""
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from personalgen.embeddings import (
 )
 from personalgen.embeddings.fields import COLLABORATIVE, EXPECTED
 from personalgen.embeddings.preference import PreferenceTable
-from personalgen.errors import UnfinishedError
+from personalgen.errors import LostProcessError, TrainingError, UnfinishedError
 from personalgen.evaluation.sheet import grid
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, ModelCard, load_card, save_generator
@@ -64,11 +65,35 @@ class Trained:
     """Thousands of images seen by these weights, warm start included."""
     img_per_sec: float | None
     """None where the training was over before its speed could be told."""
+    skipped: bool = False
+    """Whether there is no generator, and so no challenger, of tonight."""
+    because: str = ""
+    """Why there is none."""
 
 
 def train(workspace: Workspace, night: Night, embedded: Embedded) -> Trained:
-    """Return tonight's challenger. A killed training goes on from its last checkpoint."""
-    return run_stage(workspace, night, Trained, lambda run: _train(workspace, night, embedded, run))
+    """Return tonight's challenger. A killed training goes on from its last checkpoint.
+
+    One that diverges for good ends no night: there is no challenger, and what is live draws tonight's images.
+
+    Raises:
+        TrainingError: it diverged, and nothing is live that could draw.
+        UnfinishedError: the time limit of the settings ended first.
+    """
+    return run_stage(workspace, night, Trained, lambda run: _train_or_keep(workspace, night, embedded, run))
+
+
+def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
+    try:
+        return _train(workspace, night, embedded, run)
+    except LostProcessError:
+        raise
+    except TrainingError as error:
+        if workspace.live() is None:
+            raise
+        logging.getLogger(__name__).warning("tonight has no challenger, what is live stays: %s", error)
+        run.set_tags({"training": "diverged", "because": str(error)})
+        return Trained("", "", embedded.train_basis, run.run_id, 0, 0, 0.0, 0.0, None, skipped=True, because=str(error))
 
 
 def training_pairs(

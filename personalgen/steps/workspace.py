@@ -1,6 +1,6 @@
 """Where a run keeps its things: folders under home, catalogue, tracking and registry, opened when first used."""
 
-import fcntl
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from personalgen.artifacts import write_bytes
 from personalgen.catalogue import read
 from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqlite_path
 from personalgen.catalogue.migrations import upgrade
@@ -17,6 +18,7 @@ from personalgen.errors import CatalogueError
 from personalgen.generation.roots import ShardRoot, open_root
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
+from personalgen.steps.lock import HeldError, hold, is_held
 
 EXPERIMENT = "nightly"
 Progress = Callable[..., None]
@@ -81,7 +83,7 @@ class Workspace:
     @cached_property
     def tracking(self) -> Tracking:
         """MLflow's runs."""
-        return Tracking(self.settings.tracking_uri, self.data / "mlartifacts", EXPERIMENT)
+        return Tracking(self.settings.tracking_uri, self.data / "mlartifacts", EXPERIMENT, home_id=self.home_id)
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -110,15 +112,30 @@ class Workspace:
         """Hold the lock of this home.
 
         Raises:
-            CatalogueError: another night holds it.
+            CatalogueError: another process holds it.
         """
-        self.data.mkdir(parents=True, exist_ok=True)
-        with (self.data / ".night.lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CatalogueError(
-                    f"another night is running in {self.settings.root}. Wait for it, or choose another home. "
-                    "Nothing was started."
-                ) from None
-            yield
+        try:
+            with hold(self._lock, since=self.now()):
+                yield
+        except HeldError as error:
+            raise CatalogueError(
+                f"another night is running in {self.settings.root}: {error}. Wait for it, or choose another home. "
+                "Nothing was started."
+            ) from None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a living process holds the lock of this home."""
+        return is_held(self._lock)
+
+    @property
+    def _lock(self) -> Path:
+        return self.data / ".night.lock"
+
+    @cached_property
+    def home_id(self) -> str:
+        """What tells this home from all others in a tracking store that several share; made once, under the lock."""
+        path = self.data / ".home-id"
+        if not path.is_file():
+            write_bytes(path, uuid.uuid4().hex.encode())
+        return path.read_text()

@@ -1,14 +1,13 @@
 """A night that is killed anywhere and run again ends as if nothing had happened; two at once do not mix."""
 
 import importlib
-import json
 import signal
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 
+from benchmarks.agreement import LASTING, lasting_rows, registered
 from personalgen.catalogue import release, shards, write
 from personalgen.errors import CatalogueError
 from personalgen.registry.models import ModelRegistry
@@ -16,11 +15,6 @@ from personalgen.steps.night import STAGES
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves run once, while a test is set up
 
-# When something happened, by which run and in how many attempts: all else of two nights must agree.
-TIMES_AND_RUNS = {
-    "attempts", "at", "created_at", "finished_at", "mlflow_run_id", "moved_at", "prefect_flow_run_id", "sealed_at",
-}  # fmt: skip
-LASTING = ("data/shards/", "data/models/", "data/prepared/", "data/features/", "data/reports/")
 MIDDLES = (
     (write, "begin_night"),
     (ModelRegistry, "register"),
@@ -137,33 +131,7 @@ def kill_night(home, where):
 
 def lasting(state):
     """Return what must not depend on how often a night was interrupted."""
-    rows = {
-        table: sorted(({k: parsed(v) for k, v in row.items() if k not in TIMES_AND_RUNS} for row in found), key=repr)
-        for table, found in state.catalogue.items()
-        if not table.startswith("sqlite_")
-    }
-    return rows, {name: digest for name, digest in state.files.items() if name.startswith(LASTING)}
-
-
-def parsed(value):
-    """Return JSON objects as dicts: the order of their keys says nothing."""
-    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
-
-
-def registered(state):
-    """Return what the registry holds, without times."""
-    models = [row for row in state.tracking["logged_models"] if row["lifecycle_stage"] == "active"]
-    runs = {row["run_uuid"] for row in state.tracking["runs"] if row["lifecycle_stage"] == "active"}
-    stages = Counter(
-        row["value"] for row in state.tracking["tags"] if row["key"] == "stage" and row["run_uuid"] in runs
-    )
-    return {
-        "versions": [row["version"] for row in state.tracking["model_versions"]],
-        "aliases": [(row["alias"], row["version"]) for row in state.tracking["registered_model_aliases"]],
-        "models": len(models),
-        "runs": (len(runs), stages),
-        "unfinished": [row["status"] for row in state.tracking["runs"] if row["status"] != "FINISHED"],
-    }
+    return lasting_rows(state.catalogue), {name: sha for name, sha in state.files.items() if name.startswith(LASTING)}
 
 
 # --- killed -----------------------------------------------------------------------------------------------------------
@@ -185,7 +153,7 @@ def test_a_night_killed_everywhere_ends_like_one_that_was_not(first_night, kille
 
 def test_a_night_killed_everywhere_is_registered_once(first_night, killed_everywhere):
     """One model version, one logged model and one finished run per stage, however often they were begun."""
-    assert registered(killed_everywhere.state()) == registered(first_night.state)
+    assert registered(killed_everywhere.state().tracking) == registered(first_night.state.tracking)
 
 
 def test_a_night_killed_everywhere_promotes_once(killed_everywhere, kills):
@@ -209,7 +177,7 @@ def test_a_night_killed_with_sigkill_ends_like_one_that_was_not(first_night, kil
 
 def test_a_night_killed_with_sigkill_is_registered_once(first_night, killed_for_real):
     """Runs that the dead process left open are taken up and finished, none is made twice."""
-    assert registered(killed_for_real[0].state()) == registered(first_night.state)
+    assert registered(killed_for_real[0].state().tracking) == registered(first_night.state.tracking)
 
 
 def test_training_goes_on_from_its_checkpoint(killed_for_real):

@@ -1,0 +1,190 @@
+"""Databases that are locked, lost or half made: one clear line, nothing half done, and the rerun ends the night."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from benchmarks.agreement import lasting_rows
+from personalgen.errors import PersonalgenError, RegistryError
+from personalgen.registry.models import ModelRegistry
+from personalgen.registry.tracking import Tracking
+
+pytestmark = pytest.mark.timeout(110, func_only=True)
+
+# Locks a SQLite database for all others until it is told to end.
+LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("begin exclusive")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+# Runs a night over the steps in a process of its own: MLflow keeps a lost database open as long as it lives.
+NIGHT = """
+import json, logging, sys
+import torch
+from pathlib import Path
+from flows import nightly as module
+from personalgen.config import load_settings
+from personalgen.steps import Workspace
+from personalgen.steps.night import STAGES
+
+logging.basicConfig(level=logging.WARNING)
+torch.set_num_threads(1)
+config, *overrides = sys.argv[1:]
+for name in STAGES:
+    setattr(module, name, getattr(module, name).fn)
+print(json.dumps(module.nightly.fn(Workspace(load_settings(Path(config), overrides)))))
+"""
+
+
+def night_apart(home, *overrides):
+    """Run a night in a process of its own; return its summary and what it logged."""
+    options = home.options(*overrides)
+    command = [sys.executable, "-c", NIGHT, options[1], *options[3::2]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+class Killed(BaseException):
+    """Ends a night where an exception handler for errors would not stop it."""
+
+
+@pytest.fixture
+def lock():
+    """A function that lets another process lock a database; it returns how to end that."""
+    running = []
+
+    def start(database):
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOCK, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout.readline() == "locked\n"
+        return lambda: process.communicate("")
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(first_night, new_home, plain_nightly, lock):
+    """Another process locks mlflow.db when training begins: the night fails, says why, and ends whole later."""
+    home, unlock = new_home(), []
+
+    def progress(stage, done, _total, _note=""):
+        if stage == "train" and not unlock:
+            unlock.append(lock(home.path / "mlflow.db"))
+
+    with pytest.raises(RegistryError, match="locked"):
+        plain_nightly(home.workspace(progress=progress))
+    unlock[0]()
+    assert home.ask("select status from night") == [{"status": "failed"}]
+    told = plain_nightly(home.workspace())
+    assert told["promoted"]
+    assert lasting_rows(home.state().catalogue) == lasting_rows(first_night.state.catalogue)
+
+
+def test_a_tracking_store_is_whole_or_absent(tmp_path):
+    """Killed while MLflow makes its tables, for which it needs seconds, the next process finds none and makes it."""
+    code = f"""
+import threading, os, signal, time
+from pathlib import Path
+from personalgen.registry.models import ModelRegistry
+from personalgen.registry.tracking import Tracking
+def kill():
+    while not any(p.stat().st_size > 100_000 for p in Path({str(tmp_path)!r}).glob(".mlflow.db*") if p.exists()):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill, daemon=True).start()
+Tracking("sqlite:///{tmp_path}/mlflow.db", Path({str(tmp_path)!r}) / "a", "nightly").experiment_id
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr[-2000:]
+    assert list(tmp_path.glob(".mlflow.db.tmp*"))
+    assert not (tmp_path / "mlflow.db").exists()
+    assert Tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "a", "nightly").experiment_id
+    assert list(tmp_path.glob(".mlflow.db*")) == []
+
+
+# --- a tracking store that is gone ------------------------------------------------------------------------------------
+
+
+def test_a_deleted_tracking_store_is_filled_from_the_catalogue(new_home):
+    """Versions have the numbers and weights that they had, the alias is right, and the next night adds to them."""
+    home = new_home(own_world=True)
+    night_apart(home)
+    before = home.ask("select version, generator_sha256 from model_version")
+    (home.path / "mlflow.db").unlink()
+    with closing(sqlite3.connect(home.world / "history.db")) as connection, connection:
+        connection.execute("insert into interactions values('sim0-00001', 'shape-00001', 1699999999, 1, 'like')")
+    told, log = night_apart(home, "gate.min_users=1000000")
+    assert "are registered again; earlier runs and metrics are gone" in log
+    registry = home.workspace().registry
+    assert [(v.version, v.generator_sha256) for v in registry.list_versions()][:1] == [tuple(before[0].values())]
+    assert (told["version"], told["live_version"]) == (2, 1)
+    assert registry.aliases() == {"champion": 1, "challenger": 2}
+    assert registry.fetch(1).is_dir()
+
+
+def test_a_tracking_store_that_is_deleted_in_the_middle_of_a_night(first_night, new_home, plain_nightly):
+    """Killed before register, and mlflow.db deleted: the night goes on from its stages, with runs of its own."""
+    home = new_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelRegistry, "register", killed)
+        with pytest.raises(Killed):
+            plain_nightly(home.workspace())
+    (home.path / "mlflow.db").unlink()
+    night_apart(home)
+    assert lasting_rows(home.state().catalogue) == lasting_rows(first_night.state.catalogue)
+    assert home.workspace().registry.aliases() == {"champion": 1}
+    assert {run["status"] for run in home.state().tracking["runs"]} == {"FINISHED"}
+
+
+def killed(*_, **__):
+    """Stand for a call at which the process dies."""
+    raise Killed
+
+
+# --- a database server that restarts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("when", ["train", "generate"])
+def test_postgresql_restarts_in_the_middle_of_a_night(
+    new_home, plain_nightly, postgresql_server, restart_postgresql, when
+):
+    """Connections break while a stage works: the night goes on or fails with one line, and a rerun ends it."""
+    home, restarted = new_home(), []
+    url = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg', 1)}/restart_{when}"
+    with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
+        connection.execute(f"create database restart_{when}")
+    stores = (f"store.catalogue_url={url}", f"store.tracking_uri={url}")
+
+    def progress(stage, _done, _total, _note=""):
+        if stage == when and not restarted:
+            restarted.append(stage)
+            restart_postgresql()
+
+    workspace = home.workspace(*stores, progress=progress)
+    try:
+        told = plain_nightly(workspace)
+    except PersonalgenError:  # nothing else: what a driver raises would be a trace on the terminal
+        told = plain_nightly(home.workspace(*stores))
+    assert restarted == [when]
+    assert told["promoted"]
+    with psycopg.connect(f"{postgresql_server}/restart_{when}") as connection:
+        counts = "select count(*), count(distinct user_key) from asset"
+        assert connection.execute(counts).fetchone() == (told["images_made"], told["images_made"])
+        assert connection.execute("select status from night").fetchall() == [("done",)]
+        assert connection.execute("select count(*) from model_versions").fetchone() == (1,)
+        assert connection.execute("select distinct status from runs").fetchall() == [("FINISHED",)]
