@@ -8,6 +8,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from prefect import Flow, State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.leash import server_on_leash
 from flows.runners import by_tasks, task_runner
 from personalgen import steps
 from personalgen.errors import UserError
@@ -50,7 +51,7 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
 
     A scheduled run takes its scheduled time as `as_of`, never the clock's.
     """
-    with workspace.only_night():
+    with server_on_leash(), workspace.only_night():
         night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=str(runtime.flow_run.id))
         return run_once(workspace, night, run_stages)
 

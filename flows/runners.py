@@ -1,6 +1,10 @@
 """Where the work on buckets of users is done, if not one after another in this process: Prefect's task runners."""
 
+import os
 from collections.abc import Callable, Sequence
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any
 
 from prefect import task
@@ -18,7 +22,7 @@ def task_runner(options: BucketOptions) -> TaskRunner[Any]:
         ConfigError: Ray is asked for and not installed.
     """
     if options.runner == "processes":
-        return ProcessPoolTaskRunner(max_workers=options.workers)
+        return ProcessPoolTaskRunner(max_workers=options.workers, initializer=end_with_the_night)
     if options.runner != "ray":
         return ThreadPoolTaskRunner(max_workers=options.workers)
     try:
@@ -29,6 +33,19 @@ def task_runner(options: BucketOptions) -> TaskRunner[Any]:
         ) from None
     runner: TaskRunner[Any] = RayTaskRunner(address=options.ray_address or None)
     return runner
+
+
+def end_with_the_night() -> None:
+    """End this worker when the night's process dies: it would wait for work for ever."""
+    night = parent_process()
+    if night is not None:
+        Thread(target=_follow, args=(night.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: int) -> None:
+    """Wait until the process of this sentinel is dead, then end."""
+    wait([sentinel])
+    os._exit(1)
 
 
 @task(name="bucket", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 10])
