@@ -3,7 +3,7 @@
 #   make demo     set up, then run the nightly job on the embedded demo
 #   make test     set up, then run the tests
 #   make check    what CI runs: format, lint, types, layers, tests
-#   make fault    a thousand kills of the writer of images, at random moments
+#   make fault    a thousand kills of the writer of images, and two hundred of whole nights, at random moments
 #   make setup    .venv with the locked packages and the project itself
 #   make texts    the sentence encoder as well, for text as a condition
 #
@@ -49,9 +49,11 @@ demo: setup
 test: setup texts
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
-# The tests kill it 50 times (PERSONALGEN_TEST_KILLS).
+# The tests kill the writer 50 times (PERSONALGEN_TEST_KILLS) and nights 8 times (PERSONALGEN_TEST_NIGHT_KILLS). Cut short,
+# the second one goes on where its log ends; remove build/nights_killed to begin anew.
 fault: setup
 	$(BIN)/python -m benchmarks.kills --kills 1000
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.nights_killed --kills 200
 
 lint: setup
 	$(BIN)/ruff format --check .
