@@ -33,9 +33,10 @@ from personalgen.config import load_settings
 from personalgen.registry.store import prepare_environment
 from personalgen.worlds import ShapesWorld, add_days, write_history
 
-MEAN_SEC = {"steps": 2.5, "prefect": 15.0}
-"""Of the exponential moments after a start, which are one half. The others are uniform in the time that remains, or the
-short last stages of a night would hardly be hit."""
+KILLS_A_NIGHT = 8
+"""Spread over a night by the time that its stages take, in order; the next one is of the attempt after it."""
+PREFECT_START_SEC = 10.0
+"""Prefect's server, and what it is asked for before the first stage."""
 VICTIMS = ("night", "night", "server", "worker")
 PREFECT_EVERY = 4
 ACTIVE_SHARE = 0.3
@@ -108,6 +109,11 @@ class Log:
         ends = [k for k, line in enumerate(self.lines) if "lost" in line]
         return [line for line in self.lines[ends[-1] + 1 if ends else 0 :] if "how" in line]
 
+    def of_night(self) -> list[dict[str, Any]]:
+        """Return the attempts since the last night ended."""
+        ends = [k for k, line in enumerate(self.lines) if line.get("how", "done") == "done"]
+        return self.lines[ends[-1] + 1 :]
+
     @property
     def n_rounds(self) -> int:
         """Rounds that ended."""
@@ -158,11 +164,12 @@ class Campaign:
 
     def _end(self, night: Night, n_kills: int) -> None:
         """Start a night and kill it, until one attempt ends well."""
-        mean_sec = MEAN_SEC["prefect" if night.by_prefect else "steps"]
+        moments = self._moments(night)
         how = ""
         while how != "done":
             rng = np.random.default_rng([self.seed, len(self.log.lines)])
-            moment = self._moment(rng, mean_sec) if self.log.n_kills < n_kills else None
+            killed = sum(bool(line["victim"]) for line in self.log.of_night())
+            moment = moments[killed] if killed < len(moments) and self.log.n_kills < n_kills else None
             victim = str(rng.choice(VICTIMS)) if night.by_prefect else "night"
             ended = attempt(night, log=self.home / "attempts.log", moment=moment, victim=victim)
             how = ended.how
@@ -179,16 +186,16 @@ class Campaign:
         self.log.add({"broken": told})
         raise BrokenError(told)
 
-    def _moment(self, rng: np.random.Generator, mean_sec: float) -> Moment:
-        """Return when to kill the next attempt of the night that the log stands in."""
-        if rng.random() < 0.5:
-            return Moment(START, rng.exponential(mean_sec))
-        ended = [k for k, line in enumerate(self.log.lines) if line.get("how", "done") == "done"]
-        reached = [ORDER.index(line["stage"]) for line in self.log.lines[ended[-1] + 1 :]]
-        left = ORDER[max(reached, default=0) :]
-        sec = np.array([self.stages_sec.get(stage, 0.0) / N_NIGHTS for stage in left])
-        stage = str(rng.choice(left, p=sec / sec.sum()))
-        return Moment(stage, rng.uniform(0, sec[left.index(stage)]))
+    def _moments(self, night: Night) -> list[Moment]:
+        """Return when to kill each attempt of the night that the log stands in, from its first stage to its last."""
+        ends = [k for k, line in enumerate(self.log.lines) if line.get("how", "done") == "done"]
+        rng = np.random.default_rng([self.seed, ends[-1]])
+        sec = {START: PREFECT_START_SEC} if night.by_prefect else {}
+        sec |= {stage: self.stages_sec[stage] / N_NIGHTS for stage in ORDER[1:]}
+        starts = np.cumsum([0.0, *sec.values()])
+        moments = np.sort(rng.uniform(0, starts[-1], KILLS_A_NIGHT))
+        places = np.searchsorted(starts, moments, side="right") - 1
+        return [Moment([*sec][k], float(at - starts[k])) for k, at in zip(places, moments, strict=True)]
 
     def _without_image(self, home: Path) -> int:
         """Return how many users who may have an image see none, at this moment."""

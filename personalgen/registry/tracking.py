@@ -65,11 +65,11 @@ class Tracking:
 
     @contextmanager
     def parent_run(self, night_key: str, *, run_id: str | None = None, name: str | None = None) -> Iterator[Run]:
-        """Open the run of a night: `run_id` where it still exists, else the one of this night key, else a new one.
+        """Open the run of a night: `run_id` where it still exists, else this home's of this night key, else a new one.
 
         Leaving marks it FINISHED, or FAILED after an error, or KILLED after an interrupt.
         """
-        tags = {NIGHT_TAG: night_key}
+        tags = self._night_tags(night_key)
         with self._open(tags, run_id=run_id, name=name or f"night-{night_key[:12]}") as run:
             yield run
 
@@ -94,7 +94,7 @@ class Tracking:
         with refusals("runs of killed attempts were not closed"):
             asked = f"tags.`{HOME_TAG}` = '{self.home_id}' and attributes.status = '{RUNNING}'"
             open_runs = {str(run.info.run_id): run.data.tags for run in self._search(asked)}
-            kept = self._find({NIGHT_TAG: but})
+            kept = self._find(self._night_tags(but))
             ended = [run_id for run_id, tags in open_runs.items() if kept not in {run_id, tags.get(PARENT_TAG)}]
             for run_id in ended:
                 self.client.set_tag(run_id, ENDED_TAG, _ABANDONED)
@@ -140,8 +140,17 @@ class Tracking:
 
     def _create(self, tags: Mapping[str, str], name: str) -> str:
         """Return the id of a new run."""
-        own = {HOME_TAG: self.home_id} if self.home_id else {}
-        return str(self.client.create_run(self.experiment_id, tags={**tags, **own}, run_name=name).info.run_id)
+        made = self.client.create_run(self.experiment_id, tags={**tags, **self._own_tags}, run_name=name)
+        return str(made.info.run_id)
+
+    def _night_tags(self, night_key: str) -> dict[str, str]:
+        """Return what the run of a night is found by: another home may have the same night."""
+        return {NIGHT_TAG: night_key, **self._own_tags}
+
+    @property
+    def _own_tags(self) -> dict[str, str]:
+        """Return what every run of this home carries."""
+        return {HOME_TAG: self.home_id} if self.home_id else {}
 
     def _find(self, tags: Mapping[str, str]) -> str | None:
         """Return the id of the oldest run with all of `tags`, or None."""

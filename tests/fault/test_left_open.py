@@ -14,7 +14,7 @@ import pytest
 from personalgen.registry.tracking import ENDED_TAG, Tracking
 from personalgen.steps.lock import HeldError, hold, is_held
 
-pytestmark = pytest.mark.timeout(110, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 # Holds the lock of a home until it is told to end.
 HOLDER = """

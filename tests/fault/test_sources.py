@@ -9,7 +9,7 @@ from benchmarks.agreement import lasting_rows, left_over
 from personalgen.errors import PersonalgenError, SourceError
 from personalgen.worlds import ShapesWorld, add_days
 
-pytestmark = pytest.mark.timeout(110, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from personalgen.errors import PersonalgenError, RegistryError
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
 
-pytestmark = pytest.mark.timeout(110, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 # Locks a SQLite database for all others until it is told to end.
 LOCK = """

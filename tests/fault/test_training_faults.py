@@ -7,7 +7,7 @@ import pytest
 from personalgen.errors import TrainingError
 from personalgen.training.checkpoints import BEFORE, CHECKPOINT, DAMAGED, newest_whole, seen_images
 
-pytestmark = pytest.mark.timeout(110, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 DIVERGES = ("train.learning_rate=1e25", "train.max_rollbacks=1")
 
