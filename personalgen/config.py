@@ -30,6 +30,7 @@ from personalgen.generation.safety import SafetyOptions
 from personalgen.models.options import ModelOptions
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
+from personalgen.tables.health import HealthOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
 from personalgen.urls import without_secrets
@@ -129,6 +130,7 @@ class Settings:
     world: WorldOptions = field(default_factory=WorldOptions)
     source: SourceOptions = field(default_factory=SourceOptions)
     limits: LimitsOptions = field(default_factory=LimitsOptions)
+    health: HealthOptions = field(default_factory=HealthOptions)
     split: SplitOptions = field(default_factory=SplitOptions)
     embeddings: EmbeddingOptions = field(default_factory=EmbeddingOptions)
     condition: ConditionOptions = field(default_factory=ConditionOptions)
@@ -203,7 +205,7 @@ class Settings:
 
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "": ("home", "store", "buckets", "retention"),
+    "": ("home", "store", "buckets", "retention", "health"),
     "world": ("folder",),
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),

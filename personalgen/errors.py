@@ -7,6 +7,7 @@
     │   ├── SourceError          a source cannot be opened or lacks a table or column
     │   │   └── PushDownError        a database cannot sum the events as they would be read
     │   ├── DataError            rows were read, but too many of them are unusable
+    │   │   └── HealthError          the source is not what it was on earlier nights; exits with 65
     │   ├── ConditionError       a condition does not fit the model's ConditionSpec
     │   ├── QueryError           an SQL query was refused or cut
     │   ├── NotFoundError        a user, asset, night or model version does not exist
@@ -56,6 +57,12 @@ class PushDownError(SourceError):
 
 class DataError(UserError):
     """Rows were read, but too many of them are unusable."""
+
+
+class HealthError(DataError):
+    """The tables do not look like those of earlier nights; somebody has to look before a night goes on."""
+
+    exit_code = 65  # sysexits.h: the input data was incorrect
 
 
 class ConditionError(UserError):

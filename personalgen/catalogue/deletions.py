@@ -13,6 +13,7 @@ from personalgen.catalogue.schema import (
     asset,
     comparison,
     daily_stat,
+    data_health,
     live_release,
     model_promotion,
     model_version,
@@ -27,7 +28,7 @@ from personalgen.catalogue.schema import (
 from personalgen.errors import NotFoundError, UserError
 
 _POINTING = {"current images": user_current, "further images": user_variant}
-_OWN = (comparison, quarantine, user_change, daily_stat)
+_OWN = (comparison, quarantine, user_change, daily_stat, data_health)
 """Tables of which a night's rows go with it, apart from its images."""
 
 

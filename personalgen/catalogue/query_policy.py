@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Final
 
 TABLES: Final = frozenset({
-    "asset", "asset_rating", "comparison", "daily_stat", "erasure", "forgotten", "item", "item_neighbour",
-    "live_release", "model_promotion", "model_version", "night", "night_deletion", "quarantine", "rating",
-    "recommendation", "refused", "removal", "shard", "user", "user_change", "user_current", "user_neighbour",
+    "asset", "asset_rating", "comparison", "daily_stat", "data_health", "erasure", "forgotten", "item",
+    "item_neighbour", "live_release", "model_promotion", "model_version", "night", "night_deletion", "quarantine",
+    "rating", "recommendation", "refused", "removal", "shard", "user", "user_change", "user_current", "user_neighbour",
     "user_summary", "user_variant",
 })  # fmt: skip
 TABLE_FUNCTIONS: Final = frozenset({"json_each"})

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from personalgen.catalogue.column_types import BigKey, UtcDateTime
+from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
 from personalgen.catalogue.metadata import METADATA
 
 daily_stat = Table(
@@ -109,3 +109,21 @@ asset_rating = Table(
     Index("ix_asset_rating_best", "night_id", "mean", "n_ratings", "asset_id"),
 )
 """The ratings of an asset together, beside the night that made it and for whom: what the best-rated are found by."""
+
+data_health = Table(
+    "data_health",
+    METADATA,
+    Column("night_id", BigInteger, ForeignKey("night.night_id"), primary_key=True, autoincrement=False),
+    Column("source_table", String(64), primary_key=True),
+    Column("check_name", String(255), primary_key=True),
+    Column("value", Float),
+    Column("expected", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("status", String(16), nullable=False),
+    Column("counts", Json),
+    sqlite_with_rowid=False,
+)
+"""What a figure of a source's table was in a night, and what it was expected to be (`tables.health.Check`).
+
+counts: the histogram behind it, which later nights compare theirs with."""

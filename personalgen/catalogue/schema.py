@@ -27,13 +27,20 @@ from sqlalchemy import (
 from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
 from personalgen.catalogue.metadata import METADATA
 from personalgen.catalogue.removal_schema import erasure, forgotten, night_deletion, refused, removal
-from personalgen.catalogue.rollup_schema import asset_rating, daily_stat, rating, user_change, user_summary
+from personalgen.catalogue.rollup_schema import (
+    asset_rating,
+    daily_stat,
+    data_health,
+    rating,
+    user_change,
+    user_summary,
+)
 
 __all__ = [
-    "METADATA", "asset", "asset_rating", "comparison", "daily_stat", "erasure", "forgotten", "is_silent", "item",
-    "item_neighbour", "live_release", "model_promotion", "model_version", "night", "night_deletion", "quarantine",
-    "rating", "recommendation", "refused", "removal", "shard", "user", "user_change", "user_current", "user_neighbour",
-    "user_summary", "user_variant",
+    "METADATA", "asset", "asset_rating", "comparison", "daily_stat", "data_health", "erasure", "forgotten", "is_silent",
+    "item", "item_neighbour", "live_release", "model_promotion", "model_version", "night", "night_deletion",
+    "quarantine", "rating", "recommendation", "refused", "removal", "shard", "user", "user_change", "user_current",
+    "user_neighbour", "user_summary", "user_variant",
 ]  # fmt: skip
 
 night = Table(

@@ -153,6 +153,13 @@ LEFT JOIN model_version m ON m.model_version_id = a.model_version_id
 """
 
 
+_HEALTH = """
+SELECT h.night_id, n.day, n.as_of, n.source, h.source_table, h.check_name, h.value, h.expected, h.low, h.high, h.status
+FROM data_health h
+LEFT JOIN night n ON n.night_id = h.night_id
+"""
+
+
 def _figure(name: str) -> str:
     """Return SQL for one figure of a model's evaluation, as both databases read JSON."""
     return f"CAST(m.verdict -> 'evaluation' ->> '{name}' AS DOUBLE PRECISION)"
@@ -197,6 +204,7 @@ VIEWS: Final = {
     "v_daily": _DAILY,
     "v_ratings": _RATINGS,
     "v_model_quality": _MODEL_QUALITY,
+    "v_health": _HEALTH,
 }
 """Name -> SELECT.
 
@@ -223,6 +231,7 @@ v_refused: one row an image that a safety filter refused, with its score; `rule`
     threshold. There is no picture of it anywhere.
 v_changed: one row a user, model and night in which the user's picture became another one.
 v_daily: one row a night, model and segment: what was made; from the roll-up, so that it is never a count of assets.
+v_health: one row a night, table and figure of it, with its median, the range that is not odd, and the verdict.
 v_ratings: one row an opinion of an asset. v_model_quality: one row a model version, with the figures of its evaluation.
 
 docs/catalogue.md describes every column, with questions and their SQL.

@@ -8,6 +8,7 @@ from personalgen.cli.catalogue import catalogue
 from personalgen.cli.doctor import doctor
 from personalgen.cli.evaluation import evaluate
 from personalgen.cli.forgetting import forget, forgotten
+from personalgen.cli.health import health
 from personalgen.cli.models import models
 from personalgen.cli.night import add_steps, nightly
 from personalgen.cli.nights import nights
@@ -46,3 +47,4 @@ app.command()(forget)
 app.command()(forgotten)
 app.add_typer(world, name="world", help="The simulated history of a demo.")
 app.command()(doctor)
+app.command()(health)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from personalgen.cli.terminal import (
+    AcceptOption,
     AsOfOption,
     ConfigOption,
     JsonOption,
     SetOption,
+    accepting,
     counted,
     options_text,
     parse_instant,
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 
 
 def nightly(
-    config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_of: AsOfOption = None,
+    accept: AcceptOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the whole night: from history tables to an image for every user."""
-    with workspace_of_flows(config, overrides) as opened:
+    with workspace_of_flows(config, accepting(overrides, accept)) as opened:
         from flows.nightly import run_night
 
         summary = run_night(opened, as_of=parse_instant(as_of))
@@ -65,11 +71,15 @@ def add_steps(app: typer.Typer) -> None:
 
 def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
     def command(
-        config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
+        config: ConfigOption = None,
+        overrides: SetOption = None,
+        as_of: AsOfOption = None,
+        accept: AcceptOption = None,
+        as_json: JsonOption = False,
     ) -> None:
         from personalgen import steps
 
-        with workspace(config, overrides) as opened, opened.only_night():
+        with workspace(config, accepting(overrides, accept)) as opened, opened.only_night():
             night = steps.prepare(opened, as_of=parse_instant(as_of))
             facts = asdict(run(opened, night))
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))

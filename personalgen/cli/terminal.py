@@ -27,6 +27,10 @@ SetOption = Annotated[
 AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Read events before this instant (ISO 8601, UTC).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="A failing check of the data that you looked at.", show_default=False),
+]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")]
 
 _LINE_EVERY_SEC = 10.0
@@ -58,6 +62,11 @@ def workspace(
     finally:
         display.close()
         opened.close()
+
+
+def accepting(overrides: Sequence[str] | None, names: Sequence[str] | None) -> list[str]:
+    """Return the overrides with one that accepts failing checks of the data, where some are named."""
+    return [*(overrides or ()), *([f"health.accept={json.dumps(list(names))}"] if names else [])]
 
 
 def parse_instant(text: str | None) -> datetime | None:

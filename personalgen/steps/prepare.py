@@ -18,6 +18,7 @@ from personalgen.registry.run import Run
 from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
+from personalgen.steps.health import check_source, record_checks
 from personalgen.steps.night import Night, from_json
 from personalgen.steps.restore import restore_versions, with_known_run
 from personalgen.steps.workspace import Workspace
@@ -42,6 +43,7 @@ def prepare(
     Raises:
         SourceError: the source cannot be opened, or lacks a table or column.
         DataError: too many rows are unusable.
+        HealthError: the tables do not look like those of earlier nights.
         ConfigError: the home serves another source already, a later night than this is done there, or nothing is live
             that could only generate. Nothing is changed in any of these cases.
     """
@@ -68,10 +70,16 @@ def prepare(
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
         return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
     _require_newest(workspace, tables, newest)
+    checks = check_source(workspace, tables, key, newest)
     restore_versions(workspace)
     workspace.follow_live()
+
+    def catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
+        _catalogue(workspace, prepared, night_id)
+        record_checks(workspace, night_id, checks)
+
     return begin_night(
-        workspace, tables, _catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
+        workspace, tables, catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from personalgen.artifacts import write_json
-from personalgen.catalogue import read, write
+from personalgen.catalogue import health, read, write
 from personalgen.evaluation import (
     Figure,
     Interval,
@@ -23,6 +23,7 @@ from personalgen.evaluation import (
     write_png,
     write_report,
 )
+from personalgen.evaluation.series_plot import series_svg
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import FOLDER
 from personalgen.histories import History
@@ -33,6 +34,7 @@ from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.extremes import EXTREMES
 from personalgen.steps.generate import Generated, operating_point
+from personalgen.steps.health import series_of
 from personalgen.steps.night import Night, run_stage, stage_result
 from personalgen.steps.operating_points import CURVE, read_curve
 from personalgen.steps.promote import Decided
@@ -122,7 +124,7 @@ def _report(
         title=f"Night of {night.day}",
         subtitle=f"{night.source} · events before {night.as_of}",
         figures=[*_figures(Path(evaluated.table)), *recommendation_figures(recommended)],
-        plots=_plots(night, evaluated),
+        plots=[*_plots(night, evaluated), *_health_plots(workspace)],
         pictures=pictures,
         counts={name.replace("_", " "): value for name, value in summary.items() if not name.startswith(_FIGURES)},
         card=_card_facts(workspace, decided, evaluated),
@@ -142,6 +144,13 @@ def _plots(night: Night, evaluated: Evaluated) -> list[ReportPlot]:
     svg = curve_svg(curve, (point["guidance"], point["truncation_psi"]))
     caption = f"Guidance · truncation of each point; lines are intervals. Chosen: {evaluated.point_because}."
     return [ReportPlot("Fit against fidelity over the knobs of sampling", svg, caption)]
+
+
+def _health_plots(workspace: Workspace) -> list[ReportPlot]:
+    """Return what the source's tables looked like over the last nights."""
+    svg = series_svg(series_of(health.health(workspace.engine)))
+    caption = "One picture a check, the newest night at the right; dashed lines bound what is not odd."
+    return [ReportPlot("What the source looked like, night by night", svg, caption)] if svg else []
 
 
 def _card_facts(workspace: Workspace, decided: Decided, evaluated: Evaluated) -> dict[str, Any]:

@@ -42,8 +42,14 @@ WITHOUT_EFFECT = {
     "store.shard_root",
     "store.model_name",
     "store.time_zone",
+    *(name for name in KEYS if name.startswith("health.")),
 }
 OTHER = {
+    "health.accept": ["users.volume"],
+    "health.low_warn": 0.8,
+    "health.low_fail": 0.2,
+    **{f"health.{kind}_fail": 100.0 for kind in ("age_hours", "quarantined", "unknown_items")},
+    **{f"health.{kind}_warn": 0.01 for kind in ("nulls", "quarantined", "unknown_items", "new", "weights", "taste")},
     "safety.filter": "opennsfw",
     "safety.threshold": 0.5,
     "world.name": "shapes",

@@ -14,7 +14,7 @@ FINAL_NAMES = {
     "night", "model_version", "user", "item", "shard", "asset", "user_current", "live_release", "model_promotion",
     "quarantine", "recommendation", "item_neighbour", "user_neighbour", "forgotten", "comparison", "user_variant",
     "refused", "daily_stat", "user_change", "user_summary", "rating", "asset_rating", "erasure", "removal",
-    "night_deletion",
+    "night_deletion", "data_health",
 }  # fmt: skip
 VIEWS_OF_CORE = [
     "v_recommendations", "v_item_neighbours", "v_user_neighbours", "v_forgotten", "v_comparisons", "v_changed",
