@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import date, time
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
-from flows.nightly import RETRIED, as_task
+from flows.nightly import RETRIED, as_task, one_night
 from personalgen import steps
 from personalgen.steps import MIDNIGHT, PastDay, Workspace
 
@@ -38,8 +38,8 @@ def run_backfill(
 
 def run_day(workspace: Workspace, past: PastDay) -> dict[str, Any]:
     """Draw one past day, unless that was done; another night may begin between two days."""
-    with workspace.only_night():
-        night = prepare_past(workspace, past, flow_run_id=str(runtime.flow_run.id))
+    with one_night(workspace) as flow_run_id:
+        night = prepare_past(workspace, past, flow_run_id=flow_run_id)
         done = steps.is_done(workspace, night)
         if not done:
             with steps.attempt(workspace, night):

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
 from flows.nightly import (
     RETRIED,
     as_task,
     embed,
     generate,
+    one_night,
     prepare,
     recommend,
     run_once,
@@ -26,10 +27,8 @@ report_live = as_task(steps.report_live, RETRIED)
 @flow(name="generate-only", validate_parameters=False, persist_result=False)
 def generate_only(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
     """Draw for new and changed users with what is live; return the night's summary."""
-    with workspace.only_night():
-        night = prepare(
-            workspace, as_of=as_of or scheduled_time(), flow_run_id=str(runtime.flow_run.id), kind="generate"
-        )
+    with one_night(workspace) as flow_run_id:
+        night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=flow_run_id, kind="generate")
         return run_once(workspace, night, run_generating_stages)
 
 

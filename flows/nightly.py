@@ -1,6 +1,7 @@
 """The night, in order. Each task calls one step and hands on references."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar
@@ -51,9 +52,17 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
 
     A scheduled run takes its scheduled time as `as_of`, never the clock's.
     """
-    with server_on_leash(), workspace.only_night():
-        night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=str(runtime.flow_run.id))
+    with one_night(workspace) as flow_run_id:
+        night = prepare(workspace, as_of=as_of or scheduled_time(), flow_run_id=flow_run_id)
         return run_once(workspace, night, run_stages)
+
+
+@contextmanager
+def one_night(workspace: Workspace) -> Iterator[str]:
+    """Hold the home and watch over the night in it; yield the id of the flow's run."""
+    flow_run_id = str(runtime.flow_run.id)
+    with server_on_leash(), steps.watched(workspace, flow_run_id=flow_run_id), workspace.only_night():
+        yield flow_run_id
 
 
 def run_once(workspace: Workspace, night: Night, stages: Callable[[Workspace, Night], None]) -> dict[str, Any]:

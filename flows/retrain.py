@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
-from flows.nightly import prepare, run_once, run_stages, run_there, scheduled_time
+from flows.nightly import one_night, prepare, run_once, run_stages, run_there, scheduled_time
 from personalgen.steps import Workspace
 
 
@@ -15,11 +15,11 @@ def retrain(workspace: Workspace, as_of: datetime | None = None, *, warm: bool =
 
     From scratch on a new basis, or `warm` from what is live. The gate decides as in every night.
     """
-    with workspace.only_night():
+    with one_night(workspace) as flow_run_id:
         night = prepare(
             workspace,
             as_of=as_of or scheduled_time(),
-            flow_run_id=str(runtime.flow_run.id),
+            flow_run_id=flow_run_id,
             kind="retrain",
             from_scratch=not warm,
         )

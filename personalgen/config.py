@@ -27,13 +27,15 @@ from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.generation.safety import SafetyOptions
+from personalgen.journal.notices import PASSWORD
+from personalgen.journal.options import LogOptions, NotifyOptions
 from personalgen.models.options import ModelOptions
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.health import HealthOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
-from personalgen.urls import without_secrets
+from personalgen.urls import origin, without_secrets
 from personalgen.worlds import WORLDS, HistoryOptions
 
 ENV_PREFIX = "PERSONALGEN_"
@@ -148,6 +150,8 @@ class Settings:
     buckets: BucketOptions = field(default_factory=BucketOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)
+    logs: LogOptions = field(default_factory=LogOptions)
+    notify: NotifyOptions = field(default_factory=NotifyOptions)
 
     def __post_init__(self) -> None:
         """Refuse sections that do not fit each other."""
@@ -193,6 +197,7 @@ class Settings:
             ("store", "tracking_uri"),
         ):
             value[section][name] = without_secrets(value[section][name] or "") or value[section][name]
+        value["notify"]["webhook_url"] = origin(self.notify.webhook_url)
         return value
 
     def digest(self) -> str:
@@ -205,7 +210,7 @@ class Settings:
 
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "": ("home", "store", "buckets", "retention", "health"),
+    "": ("home", "store", "buckets", "retention", "health", "logs", "notify"),
     "world": ("folder",),
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),
@@ -225,7 +230,7 @@ def load_settings(
     merged: dict[str, Any] = _read_toml(path) if path else {}
     environment = os.environ if environment is None else environment
     for key, text in sorted(environment.items()):
-        if key.startswith(ENV_PREFIX):
+        if key.startswith(ENV_PREFIX) and key != PASSWORD:
             _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(text), where=key)
     for override in overrides:
         key, equals, text = override.partition("=")

@@ -79,7 +79,7 @@ def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
     ) -> None:
         from personalgen import steps
 
-        with workspace(config, accepting(overrides, accept)) as opened, opened.only_night():
+        with workspace(config, accepting(overrides, accept)) as opened, opened.journal.opened(), opened.only_night():
             night = steps.prepare(opened, as_of=parse_instant(as_of))
             facts = asdict(run(opened, night))
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))

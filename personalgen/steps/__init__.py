@@ -31,6 +31,7 @@ from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, write_job
 from personalgen.steps.vote import pairs_of_table, prepare_pairs
+from personalgen.steps.watch import tell_night, watched
 from personalgen.steps.workspace import Workspace
 
 __all__ = [
@@ -95,6 +96,8 @@ __all__ = [
     "store_choices",
     "summary",
     "sweep",
+    "tell_night",
     "train",
+    "watched",
     "write_job",
 ]

@@ -52,6 +52,7 @@ from personalgen.steps.prepare import (
 )
 from personalgen.steps.restore import with_known_run
 from personalgen.steps.told import Told, told_by
+from personalgen.steps.watch import tell_night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import prepare_tables
 
@@ -86,6 +87,13 @@ def prepare_past(workspace: Workspace, past: PastDay, *, flow_run_id: str | None
         SourceError, DataError: as `prepare`.
         ConfigError: the home serves another source.
     """
+    with workspace.journal.stage(Night.stage):
+        night = _prepare_past(workspace, past, flow_run_id)
+    tell_night(workspace, night)
+    return night
+
+
+def _prepare_past(workspace: Workspace, past: PastDay, flow_run_id: str | None) -> Night:
     finish_erasures(workspace)
     finish_deletions(workspace)
     settings, model = workspace.settings, read.model_by_id(workspace.engine, past.model_version_id)

@@ -84,7 +84,8 @@ def run_stage(workspace: Workspace, night: Night, kind: type[T], body: Callable[
     path = night.path / f"{name}.json"
     if path.is_file():
         return from_json(kind, read_json(path))
-    with workspace.tracking.stage_run(name, night.parent_run_id) as run:
+    with workspace.journal.stage(name), workspace.tracking.stage_run(name, night.parent_run_id) as run:
+        workspace.journal.tell(mlflow_run_id=run.run_id)
         result = body(run)
         facts = asdict(result)
         run.log_dict(facts, name=f"{name}.json")

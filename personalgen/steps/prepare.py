@@ -21,6 +21,7 @@ from personalgen.steps.forget import finish_erasures
 from personalgen.steps.health import check_source, record_checks
 from personalgen.steps.night import Night, from_json
 from personalgen.steps.restore import restore_versions, with_known_run
+from personalgen.steps.watch import tell_night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import Prepared, PreparedTables, SourceOptions, load_prepared, prepare_tables, split_of
 from personalgen.worlds import find_world, write_history
@@ -47,6 +48,15 @@ def prepare(
         ConfigError: the home serves another source already, a later night than this is done there, or nothing is live
             that could only generate. Nothing is changed in any of these cases.
     """
+    with workspace.journal.stage(Night.stage):
+        night = _prepare(workspace, as_of, flow_run_id, kind, from_scratch=from_scratch)
+    tell_night(workspace, night)
+    return night
+
+
+def _prepare(
+    workspace: Workspace, as_of: datetime | None, flow_run_id: str | None, kind: NightKind, *, from_scratch: bool
+) -> Night:
     settings = workspace.settings
     if workspace.has_catalogue:
         finish_erasures(workspace)

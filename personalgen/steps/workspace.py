@@ -16,6 +16,7 @@ from personalgen.catalogue.rows import LiveRelease
 from personalgen.config import Settings
 from personalgen.errors import CatalogueError
 from personalgen.generation.roots import ShardRoot, open_root
+from personalgen.journal.lines import Journal
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
 from personalgen.steps.lock import HeldError, hold, is_held
@@ -79,6 +80,11 @@ class Workspace:
         """Whether there is a catalogue already: asking `engine` makes one."""
         path = sqlite_path(parse_url(self.settings.catalogue_url))
         return path is None or path.exists()
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The home's log: writes while it is open (`watch.watched`)."""
+        return Journal(self.data / "logs", self.settings.logs, now=self.now)
 
     @cached_property
     def tracking(self) -> Tracking:

@@ -42,9 +42,12 @@ WITHOUT_EFFECT = {
     "store.shard_root",
     "store.model_name",
     "store.time_zone",
-    *(name for name in KEYS if name.startswith("health.")),
+    *(name for name in KEYS if name.startswith(("health.", "logs.", "notify."))),
 }
 OTHER = {
+    "notify.webhook_url": "https://hooks.example.org/s3cret",
+    "notify.smtp_security": "tls",
+    "notify.mail_to": ["a@example.org"],
     "health.accept": ["users.volume"],
     "health.low_warn": 0.8,
     "health.low_fail": 0.2,
@@ -184,6 +187,11 @@ def test_environment_variables_of_others_are_not_settings():
     assert load(None, (), PERSONALGEN_HOME="/x", PERSONALGEN_SNAPSHOT="y") == Settings(home="/x", snapshot="y")
 
 
+def test_the_mail_password_is_no_setting():
+    """It is read from the environment where a mail is sent, and stands in no settings."""
+    assert load(None, (), PERSONALGEN_SMTP_PASSWORD="s3cret") == Settings()
+
+
 def test_the_real_environment_is_read_when_none_is_given(monkeypatch):
     """A variable of the process reaches the settings."""
     monkeypatch.setenv("PERSONALGEN_TRAIN__SEED", "41")
@@ -262,11 +270,13 @@ def test_stored_settings_hold_no_secret():
     secret = {
         "source": {"url": "postgresql+psycopg://me:s3cret@db/shop?password=s3cret", "image_root": "x"},
         "store": {"catalogue_url": "postgresql+psycopg://me:s3cret@db/c", "tracking_uri": "http://me:s3cret@host"},
+        "notify": {"webhook_url": "https://me:s3cret@hooks.example.org/s3cret?x=s3cret"},
     }
     settings = build_settings(secret)
     public = settings.public()
     assert "s3cret" not in str(public)
     assert public["source"]["url"] == "postgresql+psycopg://me:***@db/shop"
+    assert public["notify"]["webhook_url"] == "https://hooks.example.org"
     assert public["train"] == dataclasses.asdict(settings.train)
     assert build_settings({}).public() == dataclasses.asdict(Settings())
 
