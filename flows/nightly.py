@@ -9,6 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from prefect import Flow, State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.artifacts import show_night, with_progress
 from flows.leash import server_on_leash
 from flows.runners import by_tasks, task_runner
 from personalgen import steps
@@ -72,7 +73,9 @@ def run_once(workspace: Workspace, night: Night, stages: Callable[[Workspace, Ni
         with steps.attempt(workspace, night):
             stages(workspace, night)
         steps.prune(workspace)
-    return steps.summary(workspace, night, already_done=done)
+    summary = steps.summary(workspace, night, already_done=done)
+    show_night(summary)
+    return summary
 
 
 def run_night(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
@@ -83,11 +86,17 @@ def run_night(workspace: Workspace, as_of: datetime | None = None) -> dict[str, 
 def run_there(whole: Flow[..., Any], workspace: Workspace, **parameters: Any) -> dict[str, Any]:
     """Run the flow of a night where the settings say that buckets of users are worked on; return its summary."""
     options = workspace.settings.buckets
-    if options.runner == "here":
-        summary: dict[str, Any] = whole(workspace, **parameters)
-    else:
-        flow_there = whole.with_options(task_runner=task_runner(options))
-        summary = flow_there(replace(workspace, over_buckets=by_tasks), **parameters)
+    is_here = options.runner == "here"
+    run = whole if is_here else whole.with_options(task_runner=task_runner(options))
+    there = replace(
+        workspace,
+        progress=with_progress(workspace.progress),
+        over_buckets=workspace.over_buckets if is_here else by_tasks,
+    )
+    try:
+        summary: dict[str, Any] = run(there, **parameters)
+    finally:
+        there.close()
     return summary
 
 

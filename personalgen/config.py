@@ -113,6 +113,9 @@ class StoreOptions:
     `s3`), whose credentials come from the environment; empty means home/data."""
     model_name: str = "personalgen-gan"
     """Name of the registered model."""
+    system_metrics_sec: float = 0.0
+    """How often the machine's figures (CPU, memory, GPU …) go to the night's MLflow run; 0 is never (extra
+    `metrics`)."""
     time_zone: str = "UTC"
     """Zone in which `as_of` becomes the night's day."""
 
@@ -120,7 +123,8 @@ class StoreOptions:
         """Refuse a zone that nobody knows, and a query that has no time."""
         fault = f"time_zone must be an IANA name such as Europe/Berlin, found {self.time_zone!r}"
         known = self.time_zone in available_timezones()
-        check_options("store", self, above={"sql_timeout_sec": 0}, more=[] if known else [fault])
+        least = {"system_metrics_sec": 0}
+        check_options("store", self, least=least, above={"sql_timeout_sec": 0}, more=[] if known else [fault])
 
 
 @dataclass(frozen=True)

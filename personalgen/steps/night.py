@@ -15,6 +15,7 @@ from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import NightKind
 from personalgen.errors import NotFoundError
 from personalgen.registry.run import Run
+from personalgen.registry.system_metrics import system_metrics
 from personalgen.steps.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -113,9 +114,11 @@ def stage_result(night: Night, kind: type[T]) -> T:
 @contextmanager
 def attempt(workspace: Workspace, night: Night) -> Iterator[Run]:
     """Keep the night's parent run open, and record how the attempt ended; the counts are recorded by the report."""
-    with workspace.tracking.parent_run(night.key, run_id=night.parent_run_id) as run:
+    store, tracking = workspace.settings.store, workspace.tracking
+    with tracking.parent_run(night.key, run_id=night.parent_run_id) as run:
         try:
-            yield run
+            with system_metrics(tracking.uri, run.run_id, every_sec=store.system_metrics_sec):
+                yield run
         except BaseException:
             write.finish_night(workspace.engine, night.night_id, status="failed", at=workspace.now())
             raise

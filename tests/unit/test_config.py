@@ -40,6 +40,7 @@ WITHOUT_EFFECT = {
     "store.sql_timeout_sec",
     "store.tracking_uri",
     "store.shard_root",
+    "store.system_metrics_sec",
     "store.model_name",
     "store.time_zone",
     *(name for name in KEYS if name.startswith(("health.", "logs.", "notify."))),
