@@ -5,8 +5,6 @@ user of pydantic. `PERSONALGEN_TRAIN__BATCH_SIZE=16` sets train.batch_size, `PER
 """
 
 import difflib
-import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -27,9 +25,9 @@ from personalgen.errors import ConfigError, OptionsError
 from personalgen.evaluation.options import EvaluationOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.generation.safety import SafetyOptions
-from personalgen.journal.notices import PASSWORD
 from personalgen.journal.options import LogOptions, NotifyOptions
 from personalgen.models.options import ModelOptions
+from personalgen.option_values import put_value, read_values
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.health import HealthOptions
@@ -37,8 +35,6 @@ from personalgen.tables.options import LimitsOptions, SourceOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
 from personalgen.urls import origin, without_secrets
 from personalgen.worlds import WORLDS, HistoryOptions
-
-ENV_PREFIX = "PERSONALGEN_"
 
 
 @dataclass(frozen=True)
@@ -231,20 +227,7 @@ def load_settings(
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong; all faults in one message.
     """
-    merged: dict[str, Any] = _read_toml(path) if path else {}
-    environment = os.environ if environment is None else environment
-    for key, text in sorted(environment.items()):
-        if key.startswith(ENV_PREFIX) and key != PASSWORD:
-            _put(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(text), where=key)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"--set {override!r} is not of the form key=value, for example --set train.max_kimg=5. "
-                "Nothing was started."
-            )
-        _put(merged, key.strip().split("."), parse_value(text), where=f"--set {key}")
-    return build_settings(merged)
+    return build_settings(read_values(path, overrides, environment=environment))
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -255,7 +238,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """
     merged = asdict(settings)
     for key, value in values.items():
-        _put(merged, key.split("."), value, where=key)
+        put_value(merged, key.split("."), value, where=key)
     return build_settings(merged)
 
 
@@ -284,34 +267,6 @@ def describe(kind: type = Settings, prefix: str = "") -> Iterator[tuple[str, str
         else:
             default = entry.default if entry.default_factory is MISSING else entry.default_factory()
             yield name, getattr(hint, "__name__", str(hint)), default
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"the config file {path} does not exist. Nothing was started.") from None
-    except OSError as error:
-        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}. Nothing was started.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config file {path} is not valid TOML: {error}. Nothing was started.") from None
-
-
-def parse_value(text: str) -> Any:
-    """Return a TOML value where `text` is one, else the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _put(target: dict[str, Any], keys: Sequence[str], value: Any, *, where: str) -> None:
-    """Set a nested key."""
-    for key in keys[:-1]:
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"{where} sets a key below {key!r}, which is a plain value. Nothing was started.")
-    target[keys[-1]] = value
 
 
 def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:

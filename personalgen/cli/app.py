@@ -16,6 +16,7 @@ from personalgen.cli.other_nights import backfill, generate_only, retrain
 from personalgen.cli.recommendations import recommendations
 from personalgen.cli.repair import repair
 from personalgen.cli.state import state
+from personalgen.cli.status import status
 from personalgen.cli.training import sweep, train
 from personalgen.cli.world import world
 
@@ -47,4 +48,5 @@ app.command()(forget)
 app.command()(forgotten)
 app.add_typer(world, name="world", help="The simulated history of a demo.")
 app.command()(doctor)
+app.command()(status)
 app.command()(health)

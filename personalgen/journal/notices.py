@@ -12,9 +12,9 @@ from email.message import EmailMessage
 from functools import partial
 
 from personalgen.journal.options import NotifyOptions
+from personalgen.option_values import SMTP_PASSWORD
 from personalgen.urls import origin
 
-PASSWORD = "PERSONALGEN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 _log = logging.getLogger(__name__)
 
 
@@ -105,5 +105,5 @@ def _mail(notice: Notice, options: NotifyOptions) -> None:
         if options.smtp_security == "starttls":
             server.starttls()
         if options.smtp_user:
-            server.login(options.smtp_user, os.environ.get(PASSWORD, ""))
+            server.login(options.smtp_user, os.environ.get(SMTP_PASSWORD, ""))
         server.send_message(message)

@@ -11,6 +11,7 @@ from personalgen.catalogue import health
 from personalgen.catalogue.health import HealthFacts, HealthRow
 from personalgen.errors import HealthError
 from personalgen.evaluation.series_plot import Series
+from personalgen.status.places import refused_path
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import PreparedTables, load_prepared
 from personalgen.tables.health import Check, Past, check_tables, failing
@@ -54,11 +55,6 @@ def record_checks(workspace: Workspace, night_id: int, checks: Sequence[Check]) 
         for one in checks
     ]
     health.record_health(workspace.engine, night_id, facts)
-
-
-def refused_path(data: Path) -> Path:
-    """Return where the newest night stands that a failing check stopped; there is none after a night went on."""
-    return data / "health" / "refused.json"
 
 
 @dataclass(frozen=True)

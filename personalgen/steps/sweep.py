@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from personalgen.artifacts import canonical_json, digest_of, read_json, write_json
-from personalgen.config import Settings, parse_value, with_values
+from personalgen.config import Settings, with_values
 from personalgen.errors import ConfigError, DataError, LostProcessError, TrainingError
 from personalgen.evaluation import Yardstick, measure
+from personalgen.option_values import parse_value
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded

@@ -12,8 +12,9 @@ from threading import Thread
 import pytest
 
 from personalgen.errors import OptionsError
-from personalgen.journal.notices import PASSWORD, Notice, send
+from personalgen.journal.notices import Notice, send
 from personalgen.journal.options import NotifyOptions
+from personalgen.option_values import SMTP_PASSWORD
 
 NOTICE = Notice(
     outcome="failed", day="2026-03-01", stage="train", error="TrainingError", message="diverged ü", night_key="ab",
@@ -136,7 +137,7 @@ def test_a_server_that_says_nothing_is_given_up():
 
 def test_a_mail_is_sent_with_a_password_of_the_environment(monkeypatch):
     """Sender, receivers, a subject that says it all, and the fields as lines."""
-    monkeypatch.setenv(PASSWORD, "s3cret")
+    monkeypatch.setenv(SMTP_PASSWORD, "s3cret")
     with mail_server() as (port, got):
         options = NotifyOptions(
             smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_user="me", mail_from="night@example.org",

@@ -1,0 +1,161 @@
+"""Gathers the facts of a home: rows of the catalogue, a lock, a few files. Changes nothing, and makes nothing."""
+
+import fcntl
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from personalgen.artifacts import read_json
+from personalgen.catalogue import health, read
+from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqlite_path
+from personalgen.catalogue.health import HealthRow
+from personalgen.catalogue.rows import LiveRelease, Night, Promotion
+from personalgen.status.needs import OVERDUE, Facts, Need, NightLine, needs
+from personalgen.status.places import Places, next_night, refused_path
+
+_WORST_FIRST = ("fail", "accepted", "warn", "ok", "unknown")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a home stands."""
+
+    home: str
+    is_running: bool
+    live: str
+    """Model, version and since when; empty before the first release."""
+    next_night: str
+    """Instant in the schedule's zone; empty where none is scheduled."""
+    nights: Sequence[NightLine]
+    needs: Sequence[Need]
+
+
+def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") -> Status:
+    """Return how a home stands; `alias` is what somebody found wrong with the registry's.
+
+    Raises:
+        CatalogueError: the catalogue cannot be read.
+        ConfigError: the catalogue's URL or the schedule is none.
+    """
+    path = sqlite_path(parse_url(places.catalogue_url))
+    engine = open_catalogue(places.catalogue_url, read_only=True) if path is None or path.exists() else None
+    try:
+        lines = _nights(engine, nights) if engine else []
+        live = read.live_release(engine) if engine else None
+        facts = _facts(places, engine, lines, now, alias)
+    finally:
+        if engine:
+            engine.dispose()
+    coming = next_night(places, now)
+    return Status(
+        home=str(places.root),
+        is_running=facts.is_running,
+        live=_live(live),
+        next_night=coming.isoformat() if coming else "",
+        nights=lines,
+        needs=needs(facts),
+    )
+
+
+def _facts(places: Places, engine: Engine | None, lines: list[NightLine], now: datetime, alias: str) -> Facts:
+    disk = shutil.disk_usage(next(path for path in (places.root, *places.root.parents) if path.exists()))
+    rows = health.health(engine, nights=1) if engine else ()
+    return Facts(
+        nights=lines,
+        is_running=is_running(places.data),
+        refused=_refused(places.data),
+        damaged_shards=_damaged(engine, places.shards) if engine else 0,
+        near_quarantine=_near(rows, places.max_quarantine_share / 2),
+        free_bytes=disk.free,
+        total_bytes=disk.total,
+        overdue_since=_overdue(places, lines, now),
+        alias=alias,
+    )
+
+
+def is_running(data: Path) -> bool:
+    """Return whether a night holds the lock of a home (a shared lock is tried, and given back at once)."""
+    try:
+        with (data / ".night.lock").open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _nights(engine: Engine, limit: int) -> list[NightLine]:
+    worst = _worst(health.health(engine, nights=limit))
+    decided = {one.night_id: one for one in reversed(read.promotions(engine, limit=limit * 4)) if one.night_id}
+    return [
+        _line(row, decided.get(row.night_id), worst.get(row.night_id, "")) for row in read.nights(engine, limit=limit)
+    ]
+
+
+def _line(row: Night, decision: Promotion | None, verdict: str) -> NightLine:
+    counts: dict[str, Any] = dict(row.counts or {})
+    ended = row.finished_at
+    return NightLine(
+        night_id=row.night_id,
+        day=row.day.isoformat(),
+        status=row.status,
+        attempts=row.attempts,
+        began=row.created_at,
+        sec=None if ended is None else (ended - row.created_at).total_seconds(),
+        n_images=counts.get("images_made"),
+        outcome=""
+        if decision is None
+        else {"promote": "promoted", "hold": "held"}.get(decision.action, decision.action),
+        is_evaluated=counts.get("kid") is not None,
+        health=verdict,
+    )
+
+
+def _worst(rows: Sequence[HealthRow]) -> dict[int, str]:
+    """Return the worst verdict of each night."""
+    found: dict[int, str] = {}
+    for row in rows:
+        known = found.get(row.night_id, _WORST_FIRST[-1])
+        found[row.night_id] = min(known, row.status, key=_WORST_FIRST.index)
+    return found
+
+
+def _near(rows: Sequence[HealthRow], limit: float) -> list[str]:
+    near = [row for row in rows if row.check_name == "quarantined" and limit and (row.value or 0.0) >= limit]
+    return [f"{row.source_table}: {row.value:.1%} set aside" for row in near]
+
+
+def _refused(data: Path) -> list[str]:
+    path = refused_path(data)
+    return [f"{one['table']}.{one['name']}" for one in read_json(path)["checks"]] if path.is_file() else []
+
+
+def _damaged(engine: Engine, root: Path | None) -> int:
+    """Return how many catalogued shards are missing or of another size; behind a URL nobody looks."""
+    if root is None:
+        return 0
+    known = read.shard_digests(engine)
+    return sum(1 for name, (n_bytes, _) in known.items() if _size(root / name) != n_bytes)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _overdue(places: Places, lines: Sequence[NightLine], now: datetime) -> datetime | None:
+    """Return the scheduled instant after the newest night that lies too far back, or None."""
+    if not lines:
+        return None
+    due = next_night(places, lines[0].began)
+    return due if due is not None and now - due > OVERDUE else None
+
+
+def _live(live: LiveRelease | None) -> str:
+    return "" if live is None else f"{live.model_name} v{live.version} since {live.moved_at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,93 @@
+"""What needs a person, and the command that shows or mends it: facts in, sentences out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+LEAST_FREE_BYTES = 2 << 30
+LEAST_FREE_SHARE = 0.05
+OVERDUE = timedelta(hours=36)
+"""A night that is scheduled and has not ended for so long is missed."""
+
+
+@dataclass(frozen=True)
+class NightLine:
+    """A night as status shows it."""
+
+    night_id: int
+    day: str
+    status: str
+    attempts: int
+    began: datetime
+    sec: float | None
+    """How long the last attempt's end is after the first one's beginning; None while it runs."""
+    n_images: int | None
+    outcome: str
+    """promoted, held, or empty where the night decided nothing."""
+    is_evaluated: bool
+    health: str
+    """The worst verdict on its data: ok, warn, accepted or unknown."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found in a home."""
+
+    nights: Sequence[NightLine]
+    """The newest first."""
+    is_running: bool
+    """Whether a process holds the home's lock."""
+    refused: Sequence[str]
+    """Checks that stopped the newest night."""
+    damaged_shards: int
+    near_quarantine: Sequence[str]
+    """Tables of the newest night near the limit, with their share."""
+    free_bytes: int
+    total_bytes: int
+    overdue_since: datetime | None = None
+    """The scheduled instant that no night followed."""
+    alias: str = ""
+    """What is wrong with the registry's alias; empty where nothing is, or nobody asked."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that needs a person."""
+
+    what: str
+    found: str
+    command: str
+    """What shows it, or mends it."""
+
+
+def needs(facts: Facts) -> tuple[Need, ...]:
+    """Return what needs a person, the most urgent first."""
+    return tuple(_needs(facts))
+
+
+def _needs(facts: Facts) -> Iterator[Need]:
+    if facts.refused:
+        found = f"the newest night was stopped by {', '.join(facts.refused)}"
+        accepted = " ".join(f"--accept {name}" for name in facts.refused)
+        yield Need("data", found, f"personalgen health, then personalgen nightly {accepted} where the data are right")
+    newest = facts.nights[0] if facts.nights else None
+    if newest is not None and newest.status == "failed":
+        yield Need("night", f"night {newest.night_id} of {newest.day} failed", "personalgen nightly goes on with it")
+    if newest is not None and newest.status == "running" and not facts.is_running:
+        found = f"night {newest.night_id} of {newest.day} was cut off: no process works on it"
+        yield Need("night", found, "personalgen nightly goes on with it")
+    if facts.overdue_since is not None:
+        yield Need(
+            "schedule", f"no night since {facts.overdue_since.isoformat()}, which is overdue", "personalgen serve"
+        )
+    if newest is not None and newest.status == "done" and newest.outcome == "held" and not newest.is_evaluated:
+        found = f"night {newest.night_id} held its model back without an evaluation"
+        yield Need("evaluation", found, "personalgen evaluate, and the night's report")
+    if facts.damaged_shards:
+        yield Need("shards", f"{facts.damaged_shards} are missing or of another size", "personalgen doctor")
+    for table in facts.near_quarantine:
+        yield Need("quarantine", f"{table}, near limits.max_quarantine_share", "personalgen health")
+    if facts.alias:
+        yield Need("registry", facts.alias, "personalgen nightly puts it right, or personalgen models list shows it")
+    if facts.free_bytes < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * facts.total_bytes):
+        yield Need("disk", f"{facts.free_bytes / 2**30:.1f} GiB free", "personalgen nights delete, or a larger disk")

@@ -1,0 +1,69 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from personalgen.status.needs import Facts, NightLine, needs
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DONE = NightLine(
+    night_id=7, day="2026-03-01", status="done", attempts=1, began=NOON, sec=60.0, n_images=10, outcome="promoted",
+    is_evaluated=True, health="ok",
+)  # fmt: skip
+FINE = Facts(
+    nights=(DONE,), is_running=False, refused=(), damaged_shards=0, near_quarantine=(), free_bytes=50 << 30,
+    total_bytes=100 << 30,
+)  # fmt: skip
+
+
+def asked(**changes):
+    """Return (what, found, command) of what a home with these changes needs."""
+    return [(need.what, need.found, need.command) for need in needs(replace(FINE, **changes))]
+
+
+def test_a_home_that_is_fine_needs_nobody():
+    """Also one without a night, one whose night runs now, and one that held a challenger with good reason."""
+    assert asked() == []
+    assert asked(nights=()) == []
+    assert asked(nights=(replace(DONE, status="running"),), is_running=True) == []
+    assert asked(nights=(replace(DONE, outcome="held"),)) == []
+    assert asked(nights=(replace(DONE, status="failed"),)) != []
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "found", "command"),
+    [
+        ({"refused": ("users.volume",)}, "data", "stopped by users.volume", "--accept users.volume"),
+        ({"nights": (replace(DONE, status="failed"),)}, "night", "night 7 of 2026-03-01 failed", "personalgen nightly"),
+        ({"nights": (replace(DONE, status="running"),)}, "night", "cut off", "personalgen nightly"),
+        ({"overdue_since": NOON}, "schedule", "2026-03-01T12:00", "personalgen serve"),
+        (
+            {"nights": (replace(DONE, outcome="held", is_evaluated=False),)},
+            "evaluation",
+            "held",
+            "personalgen evaluate",
+        ),
+        ({"damaged_shards": 2}, "shards", "2 are missing", "personalgen doctor"),
+        ({"near_quarantine": ("items: 4.0% set aside",)}, "quarantine", "items: 4.0%", "personalgen health"),
+        ({"alias": "champion is 1, and 2 is live"}, "registry", "champion is 1", "personalgen models list"),
+        ({"free_bytes": 1 << 30}, "disk", "1.0 GiB free", "nights delete"),
+        ({"free_bytes": 4 << 30}, "disk", "4.0 GiB free", "nights delete"),
+    ],
+)
+def test_each_thing_is_told_with_its_command(changes, what, found, command):
+    """One line each: what it is, what was found, what to run."""
+    ((its_what, its_found, its_command),) = asked(**changes)
+    assert its_what == what
+    assert found in its_found
+    assert command in its_command
+
+
+def test_only_the_newest_night_matters():
+    """A failed night that a later one followed is over."""
+    assert asked(nights=(DONE, replace(DONE, night_id=6, status="failed"))) == []
+
+
+def test_the_most_urgent_comes_first():
+    """What stops nights before what will."""
+    found = asked(refused=("users.volume",), free_bytes=0, nights=(replace(DONE, status="failed"),))
+    assert [what for what, _, _ in found] == ["data", "night", "disk"]
