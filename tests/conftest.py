@@ -193,7 +193,8 @@ class Home:
 
     def state(self):
         """Return all that is there now."""
-        kept = [p for p in self.path.rglob("*") if p.is_file() and ".prefect" not in p.parts and ".db" not in p.name]
+        kept = [p for p in self.path.rglob("*") if p.is_file() and not {".prefect", "logs"} & {*p.parts}]
+        kept = [p for p in kept if ".db" not in p.name]
         return State(
             catalogue=all_rows(self.path / "data" / "catalogue.db"),
             tracking=all_rows(self.path / "mlflow.db"),
