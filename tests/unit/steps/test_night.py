@@ -1,5 +1,6 @@
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -7,6 +8,8 @@ import pytest
 
 from personalgen.artifacts import read_json
 from personalgen.errors import NotFoundError
+from personalgen.journal.lines import Journal
+from personalgen.journal.options import LogOptions
 from personalgen.steps.night import STAGES, Night, from_json, run_stage, stage_result
 
 
@@ -23,7 +26,7 @@ class Run:
     """An MLflow run that remembers what it was told."""
 
     def __init__(self):
-        self.metrics, self.files = {}, {}
+        self.run_id, self.metrics, self.files = "r", {}, {}
 
     def log_metrics(self, metrics):
         self.metrics |= metrics
@@ -43,8 +46,9 @@ class Tracking:
 
 
 @pytest.fixture
-def workspace():
-    return SimpleNamespace(tracking=Tracking())
+def workspace(tmp_path):
+    journal = Journal(tmp_path / "logs", LogOptions(), now=lambda: datetime.now(UTC))
+    return SimpleNamespace(tracking=Tracking(), journal=journal)
 
 
 @pytest.fixture
