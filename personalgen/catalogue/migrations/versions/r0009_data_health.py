@@ -1,12 +1,12 @@
-"""The tenth revision: what the tables of each night looked like, beside what was expected of them."""
+"""The ninth revision: what the tables of each night looked like, beside what was expected of them."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from personalgen.catalogue.column_types import Json
 
-revision = "0010"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
