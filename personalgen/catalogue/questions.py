@@ -11,13 +11,13 @@ from functools import partial
 from math import ceil
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, Integer, Select, bindparam, select, tuple_
+from sqlalchemy import Connection, Engine, Select
 
+from personalgen.catalogue import question_queries as queries
 from personalgen.catalogue.bulk import chunks
-from personalgen.catalogue.prepared import ask, listed, padded, places_in
+from personalgen.catalogue.prepared import ask, listed, padded
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import AssetSummary, ChangedUser, RatedAsset
-from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
 from personalgen.catalogue.scopes import (
     EVERYTHING,
     MOST,
@@ -33,21 +33,13 @@ from personalgen.catalogue.scopes import (
     steps,
     windows,
 )
-from personalgen.catalogue.views import v_assets
 from personalgen.errors import NotFoundError
 
-_LOWEST = -1e308
 _GROWTH = 4
 _SPARE = 1.5
 """How many more rows are looked at than a segment's share of them makes likely to be enough."""
 
 T = TypeVar("T")
-Order = tuple[ColumnElement[Any], ...]
-_shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rating.c
-_BY_SCORE: Order = (_shown.score, _shown.asset_id)
-_BY_OWN_SCORE: Order = (_asset.score, _asset.asset_id)
-_BY_RATING: Order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
-_BY_SHIFT: Order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
 
 
 def latest(
@@ -66,7 +58,7 @@ def latest(
             )
         else:
             shape, values = _of_people(connection, asked, keys, nights)
-            query = partial(ask, connection, _newest_of_people, *shape, **values)
+            query = partial(ask, connection, queries.newest_of_people, *shape, **values)
 
         def page(size: int, last: Any) -> Page:
             stop = end if last is None else last.asset_id - 1
@@ -90,13 +82,18 @@ def top(
     """
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked)
-        start = _start(connection, _place_by_score, after_asset_id)
+        start = _start(connection, queries.place_by_score, after_asset_id)
         if keys is None:
-            best = partial(_best, connection, _candidates, (asked.shape,), _nights(nights), _BY_SCORE, asked)
+            best = partial(
+                _best, connection, queries.candidates, (asked.shape,), _nights(nights), queries.BY_SCORE, asked
+            )
             first = _first_page(connection, asked, nights, limit)
         else:
             shape, values = _of_people(connection, asked, keys, nights)
-            best, first = partial(_best, connection, _best_of_people, shape, [values], _BY_OWN_SCORE, EVERYTHING), limit
+            best, first = (
+                partial(_best, connection, queries.best_of_people, shape, [values], queries.BY_OWN_SCORE, EVERYTHING),
+                limit,
+            )
         return _summaries_of(connection, asked, limit, lambda size, last: best(last or start, size), first=first)
 
 
@@ -112,14 +109,14 @@ def top_rated(
     """
     with reading(engine) as connection:
         keys, nights = people(connection, asked), nights_of(connection, asked)
-        start = _start(connection, _place_by_rating, after_asset_id)
+        start = _start(connection, queries.place_by_rating, after_asset_id)
         places, shape = _nights(nights), (0, 0)
         if keys is not None:
             places, shape = [listed("keys", keys) | listed("nights", nights)], (padded(len(keys)), padded(len(nights)))
         first = limit if keys is not None else _first_page(connection, asked, nights, limit)
 
         def page(size: int, last: Any) -> Page:
-            return _best(connection, _ratings, shape, places, _BY_RATING, asked, last or start, size)
+            return _best(connection, queries.ratings, shape, places, queries.BY_RATING, asked, last or start, size)
 
         def kept(rows: Sequence[Any]) -> list[RatedAsset]:
             live = _live(connection, [row.asset_id for row in rows]) if asked.live_only else ()
@@ -152,7 +149,7 @@ def changed(
         first = limit if keys is not None else _first_page(connection, asked, nights, limit, changed=True)
 
         def page(size: int, last: Any) -> Page:
-            return _best(connection, _changes, shape, places, _BY_SHIFT, asked, last or start, size)
+            return _best(connection, queries.changes, shape, places, queries.BY_SHIFT, asked, last or start, size)
 
         def kept(rows: Sequence[Any]) -> list[ChangedUser]:
             return [_as(ChangedUser, row) for row in rows if not asked.live_only or row.generator_digest == live]
@@ -227,7 +224,7 @@ def _best(
     build: Callable[..., Select[Any]],
     shape: tuple[Any, ...],
     places: Sequence[dict[str, Any]],
-    order: Order,
+    order: queries.Order,
     asked: AssetFilter,
     after: Any,
     limit: int,
@@ -243,7 +240,7 @@ def _best(
     rows: list[Any] = []
     ends: list[Any] = []
     for values in places:
-        found = ask(connection, _falling, build, shape, order, tuple(told), **values, **told, limit=limit)
+        found = ask(connection, queries.falling, build, shape, order, tuple(told), **values, **told, limit=limit)
         rows += found
         ends += found[-1:] if len(found) == limit else []
 
@@ -256,73 +253,9 @@ def _best(
     return Page([row for row in seen if fits(row, asked)], last)
 
 
-def _falling(
-    build: Callable[..., Select[Any]], shape: tuple[Any, ...], order: Order, after: tuple[str, ...]
-) -> Select[Any]:
-    """Return the query that `build` makes, from the highest `order` down, after a row where it goes on from one."""
-    query = build(*shape)
-    if after:
-        place = (bindparam(name, type_=column.type) for name, column in zip(after, order, strict=True))
-        query = query.where(tuple_(*order) < tuple_(*place))
-    return query.order_by(*(column.desc() for column in order)).limit(bindparam("limit", type_=Integer))
-
-
 def _nights(nights: Sequence[int]) -> list[dict[str, Any]]:
     """Return where to look: at one night after the other."""
     return [{"night": one} for one in nights]
-
-
-def _candidates(shape: frozenset[str]) -> Select[Any]:
-    """Return the query of a night's scored images, with what tells whether they fit a filter of this shape."""
-    told = [_shown[name] for name in ("model_version", "segment") if name in shape]
-    query = select(*_BY_SCORE, *told)
-    return query.where(_shown.night_id == bindparam("night", type_=BigInteger), _shown.score > _LOWEST)
-
-
-def _own(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
-    """Return the query of some users' images by the natural key's index, of these models and nights."""
-    query = select(*_BY_OWN_SCORE).where(
-        places_in(_asset.generator_digest, "generators", n_generators), places_in(_asset.user_key, "keys", n_keys)
-    )
-    return query if n_nights is None else query.where(places_in(_asset.night_id + 0, "nights", n_nights))
-
-
-def _best_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
-    return _own(n_keys, n_generators, n_nights).where(_asset.score > _LOWEST)
-
-
-def _newest_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
-    within_ids = (_asset.asset_id + 0).between(bindparam("first"), bindparam("last"))
-    newest = _own(n_keys, n_generators, n_nights).where(within_ids).order_by((_asset.asset_id + 0).desc())
-    return newest.limit(bindparam("limit", type_=Integer))
-
-
-def _ratings(n_keys: int, n_nights: int) -> Select[Any]:
-    """Return the query of a night's rated images, or of those of some users in some nights."""
-    own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
-    query = select(*own).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
-    if not n_keys:
-        return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
-    return query.where(places_in(_rated.user_key, "keys", n_keys), places_in(_rated.night_id + 0, "nights", n_nights))
-
-
-def _changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
-    """Return the query of who changed in a night, or of some users in some nights; those who came back are left out."""
-    joined = (
-        user_change.outerjoin(night, night.c.night_id == _change.night_id)
-        .outerjoin(user, user.c.user_key == _change.user_key)
-        .outerjoin(model_version, model_version.c.generator_digest == _change.generator_digest)
-    )
-    names = (night.c.day, user.c.user_id, user.c.segment, model_version.c.model_name)
-    version = model_version.c.version.label("model_version")
-    query = select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
-    if not n_keys:
-        return query.where(_change.night_id == bindparam("night", type_=BigInteger))
-    return query.where(
-        places_in(_change.user_key, "keys", n_keys),
-        places_in(_change.generator_digest, "generators", n_generators),
-        places_in(_change.night_id, "nights", n_nights),
-    )
 
 
 def _as(row_type: type[T], row: Any) -> T:
@@ -331,29 +264,22 @@ def _as(row_type: type[T], row: Any) -> T:
     return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
 
 
-def _by_ids(count: int) -> Select[Any]:
-    """Return the query of images by their ids; its columns are in the order of `AssetSummary`."""
-    return select(v_assets).where(places_in(_shown.asset_id, "ids", count))
-
-
 def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
     """Return these assets in this order."""
     found = {
         row.asset_id: AssetSummary(*row)
         for part in chunks(ids)
-        for row in ask(connection, _by_ids, padded(len(part)), **listed("ids", part))
+        for row in ask(connection, queries.by_ids, padded(len(part)), **listed("ids", part))
     }
     return tuple(found[asset_id] for asset_id in ids)
-
-
-def _live_ids(count: int) -> Select[Any]:
-    return select(_shown.asset_id, _shown.is_live).where(places_in(_shown.asset_id, "ids", count))
 
 
 def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
     """Return which of these assets users see now."""
     parts = chunks(ids)
-    found = (row for part in parts for row in ask(connection, _live_ids, padded(len(part)), **listed("ids", part)))
+    found = (
+        row for part in parts for row in ask(connection, queries.live_ids, padded(len(part)), **listed("ids", part))
+    )
     return frozenset(row.asset_id for row in found if row.is_live)
 
 
@@ -376,27 +302,8 @@ def _place_of_change(connection: Connection, nights: Sequence[int], night_id: in
     """
     values = {"night": night_id, "asset": asset_id} | listed("nights", nights)
     count = padded(len(nights))
-    kept = ask(connection, _changed_to_own, count, **values)
-    return _only(kept or ask(connection, _changed_to, count, **values), asset_id)
-
-
-def _changed_to(n_nights: int) -> Select[Any]:
-    here = (_change.night_id == bindparam("night")) & (_change.new_asset_id == bindparam("asset"))
-    return select(*_BY_SHIFT).where(here, places_in(_change.night_id, "nights", n_nights))
-
-
-def _changed_to_own(n_nights: int) -> Select[Any]:
-    place = _changed_to(n_nights)
-    same = (_change.generator_digest == _asset.generator_digest) & (_change.user_key == _asset.user_key)
-    return place.select_from(asset).join(user_change, same).where(_asset.asset_id == bindparam("asset"))
-
-
-def _place_by_score() -> Select[Any]:
-    return select(*_BY_OWN_SCORE).where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
-
-
-def _place_by_rating() -> Select[Any]:
-    return select(*_BY_RATING).where(_rated.asset_id == bindparam("asset"))
+    kept = ask(connection, queries.changed_to_own, count, **values)
+    return _only(kept or ask(connection, queries.changed_to, count, **values), asset_id)
 
 
 def _start(connection: Connection, build: Callable[[], Select[Any]], asset_id: int | None) -> Any:

@@ -1,0 +1,119 @@
+"""The queries behind the standing questions: each of one shape, its values bound by name (`prepared.ask`)."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, bindparam, select, tuple_
+
+from personalgen.catalogue.prepared import places_in
+from personalgen.catalogue.rows import RatedAsset
+from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
+from personalgen.catalogue.views import v_assets
+
+_LOWEST = -1e308
+Order = tuple[ColumnElement[Any], ...]
+_shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rating.c
+BY_SCORE: Order = (_shown.score, _shown.asset_id)
+BY_OWN_SCORE: Order = (_asset.score, _asset.asset_id)
+BY_RATING: Order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
+BY_SHIFT: Order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
+
+
+def candidates(shape: frozenset[str]) -> Select[Any]:
+    """Return the query of a night's scored images, with what tells whether they fit a filter of this shape."""
+    told = [_shown[name] for name in ("model_version", "segment") if name in shape]
+    query = select(*BY_SCORE, *told)
+    return query.where(_shown.night_id == bindparam("night", type_=BigInteger), _shown.score > _LOWEST)
+
+
+def _own(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    """Return the query of some users' images by the natural key's index, of these models and nights."""
+    query = select(*BY_OWN_SCORE).where(
+        places_in(_asset.generator_digest, "generators", n_generators), places_in(_asset.user_key, "keys", n_keys)
+    )
+    return query if n_nights is None else query.where(places_in(_asset.night_id + 0, "nights", n_nights))
+
+
+def best_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    """Return the query of some users' scored images."""
+    return _own(n_keys, n_generators, n_nights).where(_asset.score > _LOWEST)
+
+
+def newest_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+    """Return the query of some users' images with ids between `first` and `last`, the newest first."""
+    within_ids = (_asset.asset_id + 0).between(bindparam("first"), bindparam("last"))
+    newest = _own(n_keys, n_generators, n_nights).where(within_ids).order_by((_asset.asset_id + 0).desc())
+    return newest.limit(bindparam("limit", type_=Integer))
+
+
+def ratings(n_keys: int, n_nights: int) -> Select[Any]:
+    """Return the query of a night's rated images, or of those of some users in some nights."""
+    own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
+    query = select(*own).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
+    if not n_keys:
+        return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
+    return query.where(places_in(_rated.user_key, "keys", n_keys), places_in(_rated.night_id + 0, "nights", n_nights))
+
+
+def changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
+    """Return the query of who changed in a night, or of some users in some nights; those who came back are left out."""
+    joined = (
+        user_change.outerjoin(night, night.c.night_id == _change.night_id)
+        .outerjoin(user, user.c.user_key == _change.user_key)
+        .outerjoin(model_version, model_version.c.generator_digest == _change.generator_digest)
+    )
+    names = (night.c.day, user.c.user_id, user.c.segment, model_version.c.model_name)
+    version = model_version.c.version.label("model_version")
+    query = select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
+    if not n_keys:
+        return query.where(_change.night_id == bindparam("night", type_=BigInteger))
+    return query.where(
+        places_in(_change.user_key, "keys", n_keys),
+        places_in(_change.generator_digest, "generators", n_generators),
+        places_in(_change.night_id, "nights", n_nights),
+    )
+
+
+def by_ids(count: int) -> Select[Any]:
+    """Return the query of images by their ids; its columns are in the order of `AssetSummary`."""
+    return select(v_assets).where(places_in(_shown.asset_id, "ids", count))
+
+
+def live_ids(count: int) -> Select[Any]:
+    """Return the query of whether images are what users see."""
+    return select(_shown.asset_id, _shown.is_live).where(places_in(_shown.asset_id, "ids", count))
+
+
+def changed_to(n_nights: int) -> Select[Any]:
+    """Return the query of the place, in the order of `changed`, of who changed to an asset in a night."""
+    here = (_change.night_id == bindparam("night")) & (_change.new_asset_id == bindparam("asset"))
+    return select(*BY_SHIFT).where(here, places_in(_change.night_id, "nights", n_nights))
+
+
+def changed_to_own(n_nights: int) -> Select[Any]:
+    """Return what `changed_to` does, by the asset's owner: a key, where the asset is still there."""
+    place = changed_to(n_nights)
+    same = (_change.generator_digest == _asset.generator_digest) & (_change.user_key == _asset.user_key)
+    return place.select_from(asset).join(user_change, same).where(_asset.asset_id == bindparam("asset"))
+
+
+def place_by_score() -> Select[Any]:
+    """Return the query of an asset's place by the judge's score."""
+    return select(*BY_OWN_SCORE).where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
+
+
+def place_by_rating() -> Select[Any]:
+    """Return the query of an asset's place by people's ratings."""
+    return select(*BY_RATING).where(_rated.asset_id == bindparam("asset"))
+
+
+def falling(
+    build: Callable[..., Select[Any]], shape: tuple[Any, ...], order: Order, after: tuple[str, ...]
+) -> Select[Any]:
+    """Return the query that `build` makes, from the highest `order` down, after a row where it goes on from one."""
+    query = build(*shape)
+    if after:
+        place = (bindparam(name, type_=column.type) for name, column in zip(after, order, strict=True))
+        query = query.where(tuple_(*order) < tuple_(*place))
+    return query.order_by(*(column.desc() for column in order)).limit(bindparam("limit", type_=Integer))
