@@ -32,6 +32,7 @@ from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.health import HealthOptions
 from personalgen.tables.options import LimitsOptions, SourceOptions
+from personalgen.training.due import RetrainOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
 from personalgen.urls import origin, without_secrets
 from personalgen.worlds import WORLDS, HistoryOptions
@@ -141,6 +142,7 @@ class Settings:
     recommend: RecommendOptions = field(default_factory=RecommendOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     train: TrainingOptions = field(default_factory=TrainingOptions)
+    retrain: RetrainOptions = field(default_factory=RetrainOptions)
     snapshot: str = ""
     """Folder of a trained generator to start from where there is no champion yet; empty means from scratch."""
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)

@@ -112,6 +112,14 @@ def promotions(engine: Engine, *, limit: int = 100) -> tuple[Promotion, ...]:
     return _all(engine, Promotion, query.order_by(_decisions.promotion_id.desc()).limit(limit))
 
 
+def n_training_items_since(engine: Engine, night_id: int) -> int:
+    """Return how many items of the training split came with later nights than this one."""
+    items = schema.item.c
+    query = select(func.count()).where(items.split == "train", items.first_night_id > night_id)
+    with reading(engine) as connection:
+        return int(connection.scalar(query) or 0)
+
+
 def nights(engine: Engine, *, limit: int = 100) -> tuple[Night, ...]:
     """Return the nights, the newest first."""
     return _all(engine, Night, select(schema.night).order_by(_nights.night_id.desc()).limit(limit))

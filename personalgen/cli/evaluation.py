@@ -57,12 +57,12 @@ def evaluate(
         return
     with workspace(config, overrides) as opened, opened.only_night():
         night = steps.prepare(opened, as_of=parse_instant(as_of))
-        embedded, trained = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
+        embedded = steps.stage_result(night, steps.Embedded)
         if not table:
-            facts = asdict(steps.evaluate(opened, night, embedded, trained))
+            facts = asdict(steps.evaluate(opened, night, embedded, steps.stage_result(night, steps.Trained)))
             typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))
             return
-        rows = steps.standings(opened, night, embedded, trained)
+        rows = steps.standings(opened, night, embedded, steps.trained_tonight(night))
         sheet = night.path / "table" / "sheet.png"
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))

@@ -196,6 +196,7 @@ def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tupl
     yield "", "{users_unchanged} kept theirs; in {shards}".format(**shown)
     yield "safety", _safety(summary)
     yield "champion", _champion(summary)
+    yield "training", _training(summary)
     yield "gate", shown["gate"]
     if summary["kid"] is None:
         yield "evaluation", "missing: see the gate"
@@ -250,6 +251,13 @@ def _champion(summary: dict[str, Any]) -> str:
         return "none yet: nothing was generated"
     what = "promoted tonight" if summary["promoted"] else "kept"
     return f"{summary['model_name']} v{summary['live_version']}, {what}"
+
+
+def _training(summary: dict[str, Any]) -> str:
+    """Return why the night trained, or did not; nights of earlier versions always did."""
+    if "training" not in summary:
+        return "done"
+    return f"{'done' if summary['trained'] else 'skipped'}: {summary['training']}"
 
 
 def _before(summary: dict[str, Any], name: str) -> str:

@@ -35,6 +35,9 @@ SliceOption = Annotated[
 JobOption = Annotated[
     bool, typer.Option("--job-only", help="Write the training's job and start, for python -m personalgen.training.")
 ]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Train whatever the rule of `retrain` says, also where the night skipped it.")
+]
 OverOption = Annotated[
     list[str] | None, typer.Option("--over", help="key=value,value: what is combined.", show_default=False)
 ]
@@ -52,6 +55,7 @@ def train(
     max_minutes: MinutesOption = None,
     max_kimg: SliceOption = None,
     job_only: JobOption = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train tonight's challenger. Runs one stage of the night, on the stored results of those before it.
@@ -73,7 +77,7 @@ def train(
             if job_only:
                 facts = {"folder": str(steps.write_job(opened, night, embedded))}
             else:
-                facts = asdict(steps.train(opened, night, embedded))
+                facts = asdict(steps.train(opened, night, embedded, asked=force))
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
     else:

@@ -73,7 +73,7 @@ class _Asked:
         with opened.only_night():
             night = steps.prepare(opened, as_of=parse_instant(as_of))
             evaluated = steps.stage_result(night, steps.Evaluated)
-            embedded, trained = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Trained)
+            embedded, trained = steps.stage_result(night, steps.Embedded), steps.trained_tonight(night)
             pairs = steps.prepare_pairs(opened, night, embedded, trained, evaluated, n_pairs=n_pairs, voter=voter)
         return cls(opened, night, evaluated, trained, pairs)
 
@@ -83,7 +83,7 @@ class _Asked:
         from personalgen import steps
 
         night, pairs = steps.pairs_of_table(opened, table)
-        evaluated, trained = steps.stage_result(night, steps.Evaluated), steps.stage_result(night, steps.Trained)
+        evaluated, trained = steps.stage_result(night, steps.Evaluated), steps.trained_tonight(night)
         return cls(opened, night, evaluated, trained, pairs)
 
     def facts(self) -> dict[str, Any]:

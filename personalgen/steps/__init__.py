@@ -29,7 +29,7 @@ from personalgen.steps.repair import Repaired, repair
 from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
-from personalgen.steps.train import Trained, train, write_job
+from personalgen.steps.train import Trained, train, trained_tonight, write_job
 from personalgen.steps.vote import pairs_of_table, prepare_pairs
 from personalgen.steps.watch import tell_night, watched
 from personalgen.steps.workspace import Workspace
@@ -98,6 +98,7 @@ __all__ = [
     "sweep",
     "tell_night",
     "train",
+    "trained_tonight",
     "watched",
     "write_job",
 ]

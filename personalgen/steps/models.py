@@ -18,7 +18,7 @@ from personalgen.steps.evaluate import Evaluated
 from personalgen.steps.generate import generate_missing
 from personalgen.steps.night import Night, from_json, stage_result
 from personalgen.steps.register import exportable
-from personalgen.steps.train import Trained
+from personalgen.steps.train import trained_tonight
 from personalgen.steps.workspace import Workspace
 from personalgen.training import save_companions
 from personalgen.worlds import find_world
@@ -155,7 +155,7 @@ def write_snapshot(workspace: Workspace, night: Night, out: Path, *, commands: S
     Raises:
         NotFoundError: nothing was trained tonight.
     """
-    trained = stage_result(night, Trained)
+    trained = trained_tonight(night)
     folder = Path(trained.folder)
     generator, card = load_generator(folder)
     measured, world = (night.path / "evaluate.json").is_file(), workspace.settings.world.name

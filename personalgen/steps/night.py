@@ -95,6 +95,17 @@ def run_stage(workspace: Workspace, night: Night, kind: type[T], body: Callable[
     return result
 
 
+def has_result(night: Night, kind: type[Any]) -> bool:
+    """Return whether the stage has run for this night."""
+    return (night.path / f"{stage_name(kind)}.json").is_file()
+
+
+def drop_results(night: Night, *, since: type[Any]) -> None:
+    """Forget what this stage and all later ones found, the last one first, so that they run again."""
+    for name in reversed(STAGES[STAGES.index(stage_name(since)) :]):
+        (night.path / f"{name}.json").unlink(missing_ok=True)
+
+
 def stage_result(night: Night, kind: type[T]) -> T:
     """Return what an earlier stage stored.
 
@@ -102,13 +113,12 @@ def stage_result(night: Night, kind: type[T]) -> T:
         NotFoundError: that stage has not run for this night.
     """
     name = stage_name(kind)
-    path = night.path / f"{name}.json"
-    if not path.is_file():
+    if not has_result(night, kind):
         raise NotFoundError(
             f"{name} has not run yet for the night of {night.day} ({night.key[:12]}). "
             f"Run `personalgen {name}` with the same config first. Nothing was changed."
         )
-    return from_json(kind, read_json(path))
+    return from_json(kind, read_json(night.path / f"{name}.json"))
 
 
 @contextmanager

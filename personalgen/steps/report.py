@@ -42,6 +42,7 @@ from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
 from personalgen.steps.told import told_of
+from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
 from personalgen.steps.yardstick import draw
 from personalgen.tables.prepared import QUARANTINE
@@ -240,6 +241,8 @@ def _summary(
         "users_changed": generated.n_changed,
         "users_unchanged": generated.n_unchanged,
         "live_version": released.live_version,
+        "training": stage_result(night, Trained).because,
+        "trained": not stage_result(night, Trained).skipped,
         "promoted": decided.promote,
         "gate": "; ".join(decided.reasons),
         "events": night.n_interactions,

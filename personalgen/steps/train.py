@@ -18,16 +18,17 @@ from personalgen.embeddings import (
 )
 from personalgen.embeddings.fields import COLLABORATIVE, EXPECTED
 from personalgen.embeddings.preference import PreferenceTable
-from personalgen.errors import LostProcessError, TrainingError, UnfinishedError
+from personalgen.errors import LostProcessError, NotFoundError, TrainingError, UnfinishedError
 from personalgen.evaluation.sheet import grid
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, ModelCard, load_card, save_generator
 from personalgen.registry.run import Run
 from personalgen.seeding import derive_seed
 from personalgen.steps.data import NightData
+from personalgen.steps.due import due_facts, training_due
 from personalgen.steps.embed import NOBODY, Embedded, preferences
 from personalgen.steps.fields import behaviour_before, known_before, picture_fields, spec_to_train
-from personalgen.steps.night import Night, run_stage
+from personalgen.steps.night import Night, drop_results, has_result, run_stage, stage_result
 from personalgen.steps.workspace import Workspace
 from personalgen.training import (
     Job,
@@ -66,26 +67,62 @@ class Trained:
     img_per_sec: float | None
     """None where the training was over before its speed could be told."""
     skipped: bool = False
-    """Whether there is no generator, and so no challenger, of tonight."""
+    """Whether there is no generator, and so no challenger, of tonight: too little is new, or the training diverged."""
     because: str = ""
-    """Why there is none."""
+    """Why tonight trained, or did not."""
 
 
-def train(workspace: Workspace, night: Night, embedded: Embedded) -> Trained:
-    """Return tonight's challenger. A killed training goes on from its last checkpoint.
+def train(workspace: Workspace, night: Night, embedded: Embedded, *, asked: bool = False) -> Trained:
+    """Return tonight's challenger, or that nothing was trained: the rule of `retrain` decides (training/due.py).
 
-    One that diverges for good ends no night: there is no challenger, and what is live draws tonight's images.
+    A killed training goes on from its last checkpoint. `asked` trains whatever the rule says; where the night skipped
+    training before, its later stages are forgotten, and may be run again. One that diverges for good ends no night:
+    there is no challenger, and what is live draws tonight's images.
 
     Raises:
         TrainingError: it diverged, and nothing is live that could draw.
         UnfinishedError: the time limit of the settings ended first.
     """
-    return run_stage(workspace, night, Trained, lambda run: _train_or_keep(workspace, night, embedded, run))
+    if asked and has_result(night, Trained) and stage_result(night, Trained).skipped:
+        drop_results(night, since=Trained)
+    return run_stage(workspace, night, Trained, lambda run: _by_rule(workspace, night, embedded, run, asked=asked))
 
 
-def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
+def trained_tonight(night: Night) -> Trained:
+    """Return what tonight trained.
+
+    Raises:
+        NotFoundError: train has not run, or nothing was to be trained.
+    """
+    found = stage_result(night, Trained)
+    if found.skipped:
+        raise NotFoundError(
+            f"the night of {night.day} ({night.key[:12]}) trained nothing: {found.because}. "
+            "`personalgen train --force` trains whatever the rule says. Nothing was changed."
+        )
+    return found
+
+
+def _by_rule(workspace: Workspace, night: Night, embedded: Embedded, run: Run, *, asked: bool) -> Trained:
+    """Train where it was asked for or begun, or is due."""
+    if asked:
+        because = "it was asked for"
+    elif (night.path / "train").is_dir():
+        because = "it was begun"
+    else:
+        due = training_due(workspace, night, embedded)
+        because = due.because
+        if not due.train:
+            run.set_tags({"training": "skipped", "because": because})
+            return _skipped(embedded, run, because)
+    run.set_tags({"training": "done", "because": because})
+    return _train_or_keep(workspace, night, embedded, run, because)
+
+
+def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: Run, because: str) -> Trained:
+    """Train, or keep what is live where the training diverges for good."""
     try:
-        return _train(workspace, night, embedded, run)
+        return replace(_train(workspace, night, embedded, run), because=because)
     except LostProcessError:
         raise
     except TrainingError as error:
@@ -93,7 +130,13 @@ def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: 
             raise
         logging.getLogger(__name__).warning("tonight has no challenger, what is live stays: %s", error)
         run.set_tags({"training": "diverged", "because": str(error)})
-        return Trained("", "", embedded.train_basis, run.run_id, 0, 0, 0.0, 0.0, None, skipped=True, because=str(error))
+        return _skipped(embedded, run, str(error))
+
+
+def _skipped(embedded: Embedded, run: Run, because: str) -> Trained:
+    """Return that nothing was trained."""
+    basis = embedded.train_basis
+    return Trained("", "", basis, run.run_id, 0, 0, 0.0, 0.0, None, skipped=True, because=because)
 
 
 def training_pairs(
@@ -174,7 +217,7 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
             "command again to go on, without --max-minutes and --max-kimg to go on to the end."
         )
     facts = training_facts(night, data, embedded, start) | {"field_dropout": job.options.field_dropout}
-    facts |= recommender_facts(workspace, job.spec)
+    facts |= recommender_facts(workspace, job.spec) | due_facts(workspace, data, job.spec)
     card = save_model(folder, result, basis_folder, basis_version=embedded.train_basis, facts=facts)
     return Trained(
         folder=str(folder / "model"),

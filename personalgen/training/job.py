@@ -37,11 +37,14 @@ class Job:
     @cached_property
     def identity(self) -> dict[str, str]:
         """Return what the training's result depends on, by name: settings as JSON, pairs and fields as digests."""
-        model, train = asdict(self.model), asdict(self.options)
-        settings = {f"model.{name}": value for name, value in model.items()}
-        settings |= {f"train.{name}": value for name, value in train.items() if name not in WITHOUT_EFFECT}
-        told = {name: canonical_json(value) for name, value in settings.items()}
-        return told | {"fields": digest_of(self.spec.to_dict()), "pairs": self.pairs.digest()}
+        return settings_identity(self.spec, self.model, self.options) | {"pairs": self.pairs.digest()}
+
+
+def settings_identity(spec: ConditionSpec, model: ModelOptions, options: TrainingOptions) -> dict[str, str]:
+    """Return what a training's result depends on beside its pairs, by name: settings as JSON, fields as a digest."""
+    settings = {f"model.{name}": value for name, value in asdict(model).items()}
+    settings |= {f"train.{name}": value for name, value in asdict(options).items() if name not in WITHOUT_EFFECT}
+    return {name: canonical_json(value) for name, value in settings.items()} | {"fields": digest_of(spec.to_dict())}
 
 
 def save_job(folder: Path, job: Job) -> Path:
