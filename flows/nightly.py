@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.artifacts import show_night, with_progress
 from flows.leash import server_on_leash
 from flows.runners import by_tasks, task_runner
+from flows.verdict import tell_verdict
 from personalgen import steps
 from personalgen.errors import UserError
 from personalgen.steps import Night, Workspace
@@ -42,6 +43,7 @@ train = as_task(steps.train, ONCE)
 evaluate = as_task(steps.evaluate, RETRIED)
 register = as_task(steps.register, RETRIED)
 promote = as_task(steps.promote, RETRIED)
+canary = as_task(steps.canary, RETRIED)
 generate = as_task(steps.generate, RETRIED)
 release = as_task(steps.release, RETRIED)
 report = as_task(steps.report, RETRIED)
@@ -104,10 +106,12 @@ def run_stages(workspace: Workspace, night: Night) -> None:
     """Run every stage after prepare."""
     recommended = recommend(workspace, night)
     embedded = embed(workspace, night, recommended)
-    trained = train(workspace, night, embedded)
+    trained = train(workspace, night, embedded, asked=night.kind == "retrain")
     evaluated = evaluate(workspace, night, embedded, trained)
     registered = register(workspace, night, trained, evaluated)
     decided = promote(workspace, night, evaluated, registered)
+    decided = canary(workspace, night, embedded, decided)
+    tell_verdict(steps.verdict_markdown(night, registered, evaluated, decided), day=night.day)
     generated = generate(workspace, night, embedded, decided)
     released = release(workspace, night, registered, decided, generated)
     report(workspace, night, embedded, evaluated, decided, generated, released)

@@ -116,10 +116,17 @@ def _promote(opened: "Workspace", night: "Night") -> Any:
     )
 
 
-def _generate(opened: "Workspace", night: "Night") -> Any:
+def _canary(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
     embedded, decided = steps.stage_result(night, steps.Embedded), steps.stage_result(night, steps.Decided)
+    return steps.canary(opened, night, embedded, decided)
+
+
+def _generate(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    embedded, decided = steps.stage_result(night, steps.Embedded), _canary(opened, night)
     generated = steps.generate(opened, night, embedded, decided)
     released = steps.release(opened, night, steps.stage_result(night, steps.Registered), decided, generated)
     steps.report(opened, night, embedded, steps.stage_result(night, steps.Evaluated), decided, generated, released)
@@ -131,6 +138,7 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "recommend": (_recommend, "Bring what is known of users up to tonight; say what each may like next."),
     "embed": (_embed, "Turn histories into preference vectors."),
     "promote": (_promote, "Register the challenger and ask the gate."),
+    "canary": (_canary, "Draw a share of the users with a challenger that passed, and compare (gate.canary_share)."),
     "generate": (_generate, "Generate missing images, catalogue them, release and report."),
 }
 

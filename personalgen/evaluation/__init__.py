@@ -15,19 +15,19 @@ from personalgen.evaluation.attributes import (
 from personalgen.evaluation.blind import pair_picture
 from personalgen.evaluation.curve_plot import curve_svg
 from personalgen.evaluation.descriptor_judge import DescriptorJudge
-from personalgen.evaluation.diversity import Diversity, Spread, diversity
+from personalgen.evaluation.diversity import Diversity, Spread, between_difference, diversity
 from personalgen.evaluation.features import FEATURE_DIM, JUDGE_NET, JudgeFeatures, content_and_style, judge_features
 from personalgen.evaluation.fidelity import FrechetDistance, frechet_distance, frechet_with_floor, kid, kid_floor
 from personalgen.evaluation.figures import Figure, comparison_figures, evaluation_figures, segment_rows
 from personalgen.evaluation.identification import Identification, identify
-from personalgen.evaluation.interval import Interval
+from personalgen.evaluation.interval import Interval, mean_interval
 from personalgen.evaluation.judge import ContentJudge, Judge, Pictures
 from personalgen.evaluation.manifold import Manifold, ManifoldWithControl, manifold, manifold_with_control
 from personalgen.evaluation.measure import Evaluation, SecondOpinion, measure
 from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisation, mifid_with_control
 from personalgen.evaluation.operating_curve import CurvePoint, choose_point
 from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
-from personalgen.evaluation.paired import Comparison, compare
+from personalgen.evaluation.paired import Comparison, compare, fit_difference
 from personalgen.evaluation.pairwise import (
     Choice,
     PositionBias,
@@ -122,6 +122,7 @@ __all__ = [
     "VoterAgreement",
     "Yardstick",
     "agreement",
+    "between_difference",
     "bradley_terry",
     "build_yardstick",
     "cached_estimator",
@@ -133,6 +134,7 @@ __all__ = [
     "curve_svg",
     "diversity",
     "evaluation_figures",
+    "fit_difference",
     "fit_estimator",
     "frechet_distance",
     "frechet_with_floor",
@@ -144,6 +146,7 @@ __all__ = [
     "kid_floor",
     "manifold",
     "manifold_with_control",
+    "mean_interval",
     "measure",
     "memorisation",
     "mifid_with_control",

@@ -108,15 +108,34 @@ def diversity_difference(
     """
     _, (first, second, real) = _resampled([features, other_features], items, user_items, n_resamples, seed)
     within = _ratio(np.minimum(first.intra, real.intra) - np.minimum(second.intra, real.intra), real.intra, confidence)
-    between = np.minimum(first.inter, real.inter) - np.minimum(second.inter, real.inter)
-    return within, _ratio(between, real.inter, confidence)
+    return within, _between(first, second, real, confidence)
+
+
+def between_difference(
+    features: NDArray[Any],
+    other_features: NDArray[Any],
+    items: NDArray[Any],
+    user_items: csr_array,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval | None:
+    """Return how much more diverse the first pictures are than the second between users, as `diversity_difference`.
+
+    One picture a user, and one like of each, are enough. None where all real likes are one picture.
+    """
+    counts = resample_counts(len(features), n_resamples, np.random.default_rng(seed))
+    rows = (_by_user(features), _by_user(other_features), (items, csr_array(user_items > 0, dtype=np.float64)))
+    first, second, real = (_Resampled(pair_distances(*each), counts) for each in rows)
+    return _between(first, second, real, confidence)
 
 
 def pair_distances(rows: NDArray[Any], users_rows: csr_array) -> FloatArray:
     """Return (n_users, n_users) mean squared distances between pictures of two users, on the diagonal of one user.
 
-    `users_rows` (n_users, n) has a one where a row is a picture of a user, at least two in each row. A picture is not
-    paired with itself on the diagonal.
+    `users_rows` (n_users, n) has a one where a row is a picture of a user, at least one in each row. A picture is not
+    paired with itself on the diagonal, which is 0 where a user has but one.
     """
     centred = np.asarray(rows, np.float64) - np.mean(rows, axis=0, dtype=np.float64)
     sizes = np.diff(users_rows.indptr).astype(np.float64)
@@ -124,7 +143,7 @@ def pair_distances(rows: NDArray[Any], users_rows: csr_array) -> FloatArray:
     means, lengths = mean_of @ centred, mean_of @ np.square(centred).sum(axis=1)
     squared = np.maximum(lengths[:, None] + lengths[None, :] - 2 * means @ means.T, 0.0)
     within = np.maximum(lengths - np.square(means).sum(axis=1), 0.0)
-    np.fill_diagonal(squared, 2 * within * sizes / (sizes - 1))
+    np.fill_diagonal(squared, 2 * within * sizes / np.maximum(sizes - 1, 1))
     return np.asarray(squared)
 
 
@@ -156,6 +175,12 @@ class _Resampled:
         share = np.where(self.inter > 0, share, 0.0)
         intra, inter, between = (_interval(values, confidence) for values in (self.intra, self.inter, share))
         return Spread(intra=intra, inter=inter, between_share=between, per_user=self.per_user)
+
+
+def _between(first: _Resampled, second: _Resampled, real: _Resampled, confidence: float) -> Interval | None:
+    """Return the difference of both spreads between users as a share of that of real likes, up to which they count."""
+    between = np.minimum(first.inter, real.inter) - np.minimum(second.inter, real.inter)
+    return _ratio(between, real.inter, confidence)
 
 
 def _interval(values: FloatArray, confidence: float) -> Interval:

@@ -139,6 +139,15 @@ def make_plan(
     )
 
 
+def sampled(user_ids: Sequence[str], *, share: float, version: int) -> NDArray[np.bool_]:
+    """Return (n,) True for about this share of the users, by a hash of the id and a model version.
+
+    The same users for the same version, whoever stands beside; other users for the next one.
+    """
+    digests = [short_digest(f"canary\x1f{version}\x1f{user_id}".encode()) for user_id in user_ids]
+    return np.array([digest < share * 2.0**63 for digest in digests], dtype=np.bool_)
+
+
 def condition_digest(vector: Floats) -> int:
     """Return 63 bits that name what a model is told of a user: blake2b of the row's little-endian float32 bytes."""
     return short_digest(condition_bytes(vector))

@@ -28,11 +28,14 @@ class GateOptions:
     """Fewest held-out users an evaluation may stand on."""
     min_votes: int = 0
     """Fewest blind choices between challenger and champion that a promotion needs; 0 asks for none."""
+    canary_share: float = 0.0
+    """Share of the users who get images that a challenger which passed is drawn for first, and compared with the
+    champion on (registry/canary.py); 0 draws for all at once."""
 
     def __post_init__(self) -> None:
         """Refuse thresholds that are not numbers."""
         faults = [f"{name} must be a number, found nan" for name, value in asdict(self).items() if math.isnan(value)]
-        check_options("gate", self, least={"min_users": 1, "min_votes": 0}, more=faults)
+        check_options("gate", self, least={"min_users": 1, "min_votes": 0}, shares=("canary_share",), more=faults)
 
 
 @dataclass(frozen=True)
@@ -168,11 +171,11 @@ def _against_champion(paired: PairedDifference, votes: Votes | None) -> Verdict:
 
     Something must be better beyond its interval, and nothing worse.
     """
-    judged = [_judge("personal fit", paired.fit, better=1), _judge("KID", paired.kid, better=-1)]
+    judged = [judge("personal fit", paired.fit, better=1), judge("KID", paired.kid, better=-1)]
     if votes is not None:
         judged.append(_judge_votes(votes))
     guarded = [
-        _judge(name, difference, better=better)
+        judge(name, difference, better=better)
         for name, difference, better in (
             ("diversity between users", paired.between, 1),
             ("diversity within users", paired.within, 1),
@@ -188,7 +191,7 @@ def _against_champion(paired: PairedDifference, votes: Votes | None) -> Verdict:
     return Verdict(promote=True, reasons=reasons)
 
 
-def _judge(name: str, difference: Difference, *, better: int) -> tuple[int, str]:
+def judge(name: str, difference: Difference, *, better: int) -> tuple[int, str]:
     """Return 1, 0 or -1 for improved, undecided or regressed beyond the interval, and the words."""
     sign = (difference.low > 0) - (difference.high < 0)
     outcome = sign * better

@@ -9,6 +9,7 @@ from personalgen.steps.backfill import (
     past_summary,
     prepare_past,
 )
+from personalgen.steps.canary import Canaried, canary
 from personalgen.steps.choices import Outcome, Pairs, outcome, read_choices, store_choices
 from personalgen.steps.delete_night import DeletedNight, delete_night
 from personalgen.steps.embed import Embedded, embed
@@ -30,6 +31,7 @@ from personalgen.steps.report import Reported, report, summary
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, trained_tonight, write_job
+from personalgen.steps.verdict import verdict_markdown
 from personalgen.steps.vote import pairs_of_table, prepare_pairs
 from personalgen.steps.watch import tell_night, watched
 from personalgen.steps.workspace import Workspace
@@ -37,6 +39,7 @@ from personalgen.steps.workspace import Workspace
 __all__ = [
     "MIDNIGHT",
     "Backfilled",
+    "Canaried",
     "Combination",
     "Decided",
     "DeletedNight",
@@ -60,6 +63,7 @@ __all__ = [
     "Trained",
     "Workspace",
     "attempt",
+    "canary",
     "combinations",
     "conclude_past",
     "days_to_backfill",
@@ -99,6 +103,7 @@ __all__ = [
     "tell_night",
     "train",
     "trained_tonight",
+    "verdict_markdown",
     "watched",
     "write_job",
 ]

@@ -37,7 +37,7 @@ from personalgen.steps.delete_night import finish_deletions, tables_needed
 from personalgen.steps.embed import recommender_of
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
-from personalgen.steps.generate import Generated, draw_plan, existing_images, plan_path
+from personalgen.steps.generate import PLAN, Generated, draw_plan, existing_images, plan_path
 from personalgen.steps.night import Night, from_json, run_stage, stage_result
 from personalgen.steps.past_days import PastDay
 from personalgen.steps.preferences import TONIGHT, basis_folder
@@ -189,7 +189,7 @@ def _draw_past(workspace: Workspace, night: Night, past: PastDay, looked_back: L
     folder = workspace.model_folder(past.model_version_id)
     card, screen = load_card(folder), load_screen(workspace.settings.safety)
     told = told_by(workspace, night, load_preferences(Path(looked_back.folder) / TONIGHT), folder)
-    path = plan_path(night, card, point, by_hand=False)
+    path = plan_path(night, card, point, PLAN)
     plan = read_plan(path)
     if plan is None:
         plan = _plan_past(workspace, told, card, point, rule=None if screen is None else screen.rule)

@@ -38,6 +38,8 @@ _CHUNK_USERS = 4096
 _REFUSED = -2
 """Stands beside `planning.MISSING` for an image that the safety filter refused."""
 _NONE = (planning.MISSING, _REFUSED)
+PLAN = "plan"
+"""How the plan of a night is named."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def generate_missing(
     key = (live.model_version_id, live.operating_point_digest) if live else (0, 0)
     moves = key[0] != model.model_version_id or key[1] == point.digest()
     _repaired(workspace)
-    n_new = _draw(workspace, night, embedded, model, point, run_id=None, move=moves)[2]
+    n_new = draw_missing(workspace, night, embedded, model, point, kind=BY_HAND, run_id=None, move=moves)[2]
     return n_new, None if moves else _repointing(workspace, night, embedded, model, point)
 
 
@@ -124,7 +126,7 @@ def _generate(workspace: Workspace, night: Night, embedded: Embedded, decided: D
         return Generated(0, 0, 0, 0, 0, 0, 0, 0, "", point.digest())
     repaired = _repaired(workspace)
     model = read.model_by_id(workspace.engine, decided.model_version_id)
-    plan, summary, _ = _draw(workspace, night, embedded, model, point, run_id=run.run_id)
+    plan, summary, _ = draw_missing(workspace, night, embedded, model, point, run_id=run.run_id)
     return Generated(
         version=decided.version,
         n_assets=summary.n_assets,
@@ -152,7 +154,7 @@ def _repaired(workspace: Workspace) -> Repaired:
     return repaired
 
 
-def _draw(
+def draw_missing(
     workspace: Workspace,
     night: Night,
     embedded: Embedded,
@@ -160,20 +162,24 @@ def _draw(
     point: OperatingPoint,
     *,
     run_id: str | None,
+    kind: str = PLAN,
+    users: frozenset[str] | None = None,
     move: bool = True,
 ) -> tuple[Plan, GenerationSummary, int]:
     """Plan, draw, seal and catalogue; a plan that an interrupted attempt left is taken up again.
 
-    The third result counts the images that the catalogue did not know yet.
+    With `users`, for these alone; `kind` is how the plan's file is named. The third result counts the images that the
+    catalogue did not know yet.
     """
-    folder, by_hand = workspace.model_folder(model.model_version_id), run_id is None
+    folder = workspace.model_folder(model.model_version_id)
     card, told = load_card(folder), told_of(workspace, night, embedded, folder)
     screen = load_screen(workspace.settings.safety)
     rule = None if screen is None else screen.rule
-    plan = _plan(workspace, night, told, card, point, move=move, by_hand=by_hand, rule=rule)
+    path = plan_path(night, card, point, kind)
+    plan = _plan(workspace, night, told, card, point, path, move=move, users=users, rule=rule)
     summary, n_new = draw_plan(workspace, night, model, point, told, plan, screen, run_id=run_id, move=move)
-    if by_hand:
-        plan_path(night, card, point, by_hand=True).unlink()  # the next promotion looks anew at who lacks an image
+    if kind == BY_HAND:
+        path.unlink()  # the next promotion looks anew at who lacks an image
     return plan, summary, n_new
 
 
@@ -234,13 +240,13 @@ def _plan(
     told: Told,
     card: ModelCard,
     point: OperatingPoint,
+    path: Path,
     *,
     move: bool,
-    by_hand: bool,
+    users: frozenset[str] | None,
     rule: str | None,
 ) -> Plan:
     """Return who needs an image; an interrupted attempt's plan is read back, as its boundaries name the shards."""
-    path = plan_path(night, card, point, by_hand=by_hand)
     found = read_plan(path)
     if found is not None:
         return found
@@ -269,7 +275,11 @@ def _plan(
         regenerate_all=options.regenerate_all,
     )
     silent = read.silent_users(workspace.engine)
-    plan = plan.keep(np.array([key not in silent for key in plan.user_keys.tolist()], dtype=np.bool_))
+    wanted = [
+        key not in silent and (users is None or user_id in users)
+        for key, user_id in zip(plan.user_keys.tolist(), plan.user_ids, strict=True)
+    ]
+    plan = plan.keep(np.array(wanted, dtype=np.bool_))
     existing, settled = existing_images(workspace, told, card, point, plan.user_keys, plan.rows, rule)
     if move:
         pointers = [pointer for pointer, done in zip(existing, settled, strict=True) if pointer and done]
@@ -281,9 +291,8 @@ def _plan(
     return plan
 
 
-def plan_path(night: Night, card: ModelCard, point: OperatingPoint, *, by_hand: bool) -> Path:
+def plan_path(night: Night, card: ModelCard, point: OperatingPoint, kind: str) -> Path:
     """Return where a night keeps whom it draws for."""
-    kind = BY_HAND if by_hand else "plan"
     return night.path / f"{kind}-{card.generator_sha256[:12]}-{point.digest():016x}.parquet"
 
 

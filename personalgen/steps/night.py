@@ -33,6 +33,7 @@ STAGES = (
     "evaluate",
     "register",
     "promote",
+    "canary",
     "generate",
     "release",
     "report",

@@ -29,6 +29,8 @@ class Decided:
     """Version that was live before the verdict; 0 where none was."""
     operating_point: dict[str, Any] = field(default_factory=dict)
     """Where the challenger was measured, and is released if it is promoted; empty where it was not measured."""
+    canary: dict[str, float] = field(default_factory=dict)
+    """Figures of the canary, challenger less champion; empty where there was none."""
 
 
 def promote(workspace: Workspace, night: Night, evaluated: Evaluated, registered: Registered) -> Decided:

@@ -63,6 +63,16 @@ def forced(skipped):
     return told
 
 
+@pytest.fixture(scope="module")
+def still_skipped(new_home, plain_nightly):
+    """Another home after a skipped night, which nobody forces."""
+    home = new_home(own_world=True)
+    plain_nightly(home.workspace(RULE))
+    let_days_pass(home)
+    plain_nightly(home.workspace(RULE))
+    return home
+
+
 def test_a_skipped_night_tells_why(skipped):
     """The reason, with the figure and the value it did not reach, is in the summary and among the stage's results."""
     assert skipped.told["trained"] is False
@@ -121,17 +131,13 @@ def test_other_settings_train_at_once(skipped, forced, plain_nightly):
     assert told["training"].endswith("was trained with other settings")
 
 
-def test_what_needs_tonights_generator_says_that_there_is_none(new_home, plain_nightly):
+def test_what_needs_tonights_generator_says_that_there_is_none(still_skipped):
     """A snapshot of a skipped night is refused in one line that names the way out; nothing is written."""
-    home = new_home(own_world=True)
-    plain_nightly(home.workspace(RULE))
-    let_days_pass(home)
-    plain_nightly(home.workspace(RULE))
-    night, _ = newest_night(home.workspace(RULE))
+    night, _ = newest_night(still_skipped.workspace(RULE))
     assert stage_result(night, Trained).skipped
     with pytest.raises(NotFoundError, match="train --force"):
         trained_tonight(night)
-    out = home.path / "snapshot"
-    told = home.tell("models", "snapshot", str(out), overrides=(RULE,))
+    out = still_skipped.path / "snapshot"
+    told = still_skipped.tell("models", "snapshot", str(out), overrides=(RULE,))
     assert (told.code, out.exists()) == (2, False)
     assert "trained nothing" in told.err

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from personalgen.errors import DataError
-from personalgen.evaluation.diversity import diversity, pair_distances
+from personalgen.evaluation.diversity import between_difference, diversity, diversity_difference, pair_distances
 
 N_USERS, WIDTH = 60, 10
 
@@ -134,3 +134,26 @@ def test_what_cannot_be_measured_is_refused(features, real, message):
     """One picture a user, users without two likes, other users and other widths are named."""
     with pytest.raises(DataError, match=message):
         _measured(features, real)
+
+
+def test_a_single_picture_has_no_distance_to_itself():
+    """With one picture a user the diagonal is zero, and the rest are the distances of the pictures."""
+    rows = np.array([[0.0], [3.0]])
+    found = pair_distances(rows, csr_array((np.ones(2), ([0, 1], [0, 1]))))
+    assert found == pytest.approx(np.array([[0.0, 9.0], [9.0, 0.0]]))
+
+
+def test_the_difference_between_users_is_the_same_from_one_function():
+    """With enough pictures and likes both functions say the same, to the bit."""
+    one, other, real = (_pictures(4, between=size, seed=k) for k, size in enumerate((0.3, 0.6, 1.0)))
+    assert between_difference(one, other, *_likes(real)) == diversity_difference(one, other, *_likes(real))[1]
+
+
+def test_a_loss_between_users_is_seen_with_one_picture_each():
+    """Half the variance between users is less beyond the interval; the same pictures differ by nothing."""
+    real, good = _pictures(1, seed=1), _pictures(1, between=0.9, within=0.1, seed=2)
+    bad = 3 + (good - 3) * 0.5
+    lost = between_difference(bad, good, *_likes(real))
+    assert lost.high < 0
+    same = between_difference(good, good, *_likes(real))
+    assert (same.value, same.low, same.high) == (0, 0, 0)

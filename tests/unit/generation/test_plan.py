@@ -11,6 +11,7 @@ from personalgen.generation.plan import (
     condition_vector,
     make_plan,
     read_plan,
+    sampled,
     write_plan,
 )
 
@@ -174,3 +175,21 @@ def test_condition_digest_is_of_the_float32_value():
 def test_condition_digest_is_fixed_for_ever():
     """The digest is part of stored keys: it must never change with the code."""
     assert condition_digest(np.array([1.0, -2.0], dtype=np.float32)) == 8888732964905189352
+
+
+def test_a_canary_takes_about_its_share_of_the_users():
+    """A tenth of 20,000 within five standard errors; nobody at 0, everybody at 1. A false alarm is 1 in 1.7 million."""
+    ids = [f"user-{k}" for k in range(20_000)]
+    assert abs(sampled(ids, share=0.1, version=3).mean() - 0.1) < 5 * np.sqrt(0.1 * 0.9 / 20_000)
+    assert not sampled(ids, share=0.0, version=3).any()
+    assert sampled(ids, share=1.0, version=3).all()
+
+
+def test_each_version_has_a_canary_of_its_own():
+    """The same users for one version, in whatever order they come; for another one, others."""
+    ids = [f"user-{k}" for k in range(2_000)]
+    taken = {name for name, here in zip(ids, sampled(ids, share=0.5, version=3), strict=True) if here}
+    turned = ids[::-1]
+    assert taken == {name for name, here in zip(turned, sampled(turned, share=0.5, version=3), strict=True) if here}
+    other = {name for name, here in zip(ids, sampled(ids, share=0.5, version=4), strict=True) if here}
+    assert 0.4 < len(taken & other) / len(taken) < 0.6
