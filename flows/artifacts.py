@@ -12,6 +12,7 @@ from typing import Any
 from prefect import runtime
 from prefect.artifacts import (
     create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -19,7 +20,7 @@ from prefect.artifacts import (
 
 from personalgen.steps.workspace import Progress
 
-SUMMARY, REPORT, SHEET = "night-summary", "night-report", "contact-sheet"
+SUMMARY, REPORT, SHEET, VERDICT = "night-summary", "night-report", "contact-sheet", "promotion"
 _EVERY_SEC = 30.0
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ def show_night(summary: Mapping[str, Any]) -> None:
         if summary.get(name):
             link = Path(summary[name]).as_uri()
             written(create_link_artifact, key=key, link=link, link_text=f"{text}, {day}", description=summary[name])
+
+
+def show_verdict(markdown: str, *, day: str) -> None:
+    """Show what became of the night's challenger, and why; catalogue and MLflow hold it whatever happens here."""
+    written(create_markdown_artifact, markdown, key=VERDICT, description=f"What became of the challenger of {day}")
 
 
 def with_progress(shown: Progress) -> Progress:

@@ -9,10 +9,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 from prefect import Flow, State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.artifacts import show_night, with_progress
+from flows.artifacts import show_night, show_verdict, with_progress
 from flows.leash import server_on_leash
 from flows.runners import by_tasks, task_runner
-from flows.verdict import tell_verdict
 from personalgen import steps
 from personalgen.errors import UserError
 from personalgen.steps import Night, Workspace
@@ -111,7 +110,7 @@ def run_stages(workspace: Workspace, night: Night) -> None:
     registered = register(workspace, night, trained, evaluated)
     decided = promote(workspace, night, evaluated, registered)
     decided = canary(workspace, night, embedded, decided)
-    tell_verdict(steps.verdict_markdown(night, registered, evaluated, decided), day=night.day)
+    show_verdict(steps.verdict_markdown(night, registered, evaluated, decided), day=night.day)
     generated = generate(workspace, night, embedded, decided)
     released = release(workspace, night, registered, decided, generated)
     report(workspace, night, embedded, evaluated, decided, generated, released)

@@ -7,7 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.verdict import KEY, tell_verdict
+from flows.artifacts import VERDICT, show_verdict
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the night runs once, while a test is set up
 
@@ -16,7 +16,7 @@ def test_the_verdict_of_a_night_is_an_artifact_of_its_flow_run(first_night):
     """The page names the version and says what became of it, with the reasons of the summary."""
     flow_run_id = first_night.home.ask("select prefect_flow_run_id as id from night where night_id = 1")[0]["id"]
     with get_client(sync_client=True) as client:
-        asked = ArtifactFilter(key=ArtifactFilterKey(any_=[KEY]))
+        asked = ArtifactFilter(key=ArtifactFilterKey(any_=[VERDICT]))
         found = [one for one in client.read_artifacts(artifact_filter=asked) if str(one.flow_run_id) == flow_run_id]
     (verdict,) = found
     assert verdict.data.startswith("# v1: promoted")
@@ -25,14 +25,14 @@ def test_the_verdict_of_a_night_is_an_artifact_of_its_flow_run(first_night):
 
 def test_outside_of_a_flow_run_nothing_is_kept(caplog):
     """A step that is called by itself needs no server."""
-    with caplog.at_level(logging.WARNING):
-        tell_verdict("# v1: held", day="2026-01-01")
+    with caplog.at_level(logging.INFO):
+        show_verdict("# v1: held", day="2026-01-01")
     assert not caplog.records
 
 
 def test_a_server_that_does_not_answer_fails_no_night(monkeypatch, caplog):
-    """The warning names the places where the verdict stands all the same."""
+    """A line says which artifact is missing; the verdict stands elsewhere."""
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", "5f9c2b52-0000-4000-8000-000000000000")
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), caplog.at_level(logging.WARNING):
-        tell_verdict("# v1: held", day="2026-01-01")
-    assert "models history" in caplog.text
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), caplog.at_level(logging.INFO):
+        show_verdict("# v1: held", day="2026-01-01")
+    assert "artifact promotion not written" in caplog.text
