@@ -116,6 +116,9 @@ def _record(connection: Connection, decision: Mapping[str, Any]) -> bool:
     to = decision["to_model_version_id"]
     if connection.scalar(select(model_version.c.version).where(model_version.c.model_version_id == to)) is None:
         raise NotFoundError(f"There is no model version {to} in the catalogue. Nothing was changed.")
+    same = [model_promotion.c[name] == decision[name] for name in ("night_id", "action", "to_model_version_id")]
+    if decision["night_id"] is not None and connection.scalar(select(model_promotion.c.promotion_id).where(*same)):
+        return False  # asked first, as a refused insert takes a number on both databases
     row = {**decision, "from_model_version_id": _live_model(connection)}
     return (
         connection.execute(insert_into(connection, model_promotion).values(**row).on_conflict_do_nothing()).rowcount > 0

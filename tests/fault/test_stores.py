@@ -165,10 +165,12 @@ def test_postgresql_restarts_in_the_middle_of_a_night(
 ):
     """Connections break while a stage works: the night goes on or fails with one line, and a rerun ends it."""
     home, restarted = new_home(), []
-    url = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg', 1)}/restart_{when}"
+    names = [f"restart_{when}_{kind}" for kind in ("catalogue", "mlflow")]
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"create database restart_{when}")
-    stores = (f"store.catalogue_url={url}", f"store.tracking_uri={url}")
+        for name in names:
+            connection.execute(f"create database {name}")
+    catalogue, tracking = (f"{postgresql_server.replace(':', '+psycopg:', 1)}/{name}" for name in names)
+    stores = (f"store.catalogue_url={catalogue}", f"store.tracking_uri={tracking}")
 
     def progress(stage, _done, _total, _note=""):
         if stage == when and not restarted:
@@ -179,12 +181,15 @@ def test_postgresql_restarts_in_the_middle_of_a_night(
     try:
         told = plain_nightly(workspace)
     except PersonalgenError:  # nothing else: what a driver raises would be a trace on the terminal
-        told = plain_nightly(home.workspace(*stores))
+        told = plain_nightly(workspace)
+    finally:
+        workspace.close()
     assert restarted == [when]
     assert told["promoted"]
-    with psycopg.connect(f"{postgresql_server}/restart_{when}") as connection:
+    with psycopg.connect(f"{postgresql_server}/{names[0]}") as connection:
         counts = "select count(*), count(distinct user_key) from asset"
         assert connection.execute(counts).fetchone() == (told["images_made"], told["images_made"])
         assert connection.execute("select status from night").fetchall() == [("done",)]
+    with psycopg.connect(f"{postgresql_server}/{names[1]}") as connection:
         assert connection.execute("select count(*) from model_versions").fetchone() == (1,)
         assert connection.execute("select distinct status from runs").fetchall() == [("FINISHED",)]
