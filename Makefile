@@ -2,6 +2,7 @@
 #
 #   make demo     set up, then run the nightly job on the embedded demo
 #   make test     set up, then run the tests
+#   make test-postgresql  the tests, with catalogues on a throw-away PostgreSQL server (as long as make test)
 #   make check    what CI runs: format, lint, types, layers, tests
 #   make fault    a thousand kills of the writer of images, and two hundred of whole nights, at random moments
 #   make setup    .venv with the locked packages and the project itself
@@ -19,7 +20,7 @@ STAMP := $(VENV)/.installed
 TEXTS := $(VENV)/.texts-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup texts demo test fault check lint format lock clean
+.PHONY: help setup texts demo test test-postgresql fault check lint format lock clean
 
 help:
 	@sed -n 's/^#  *make/  make/p' Makefile
@@ -48,6 +49,9 @@ demo: setup
 # A process per core, each with whole files: what a file sets up is set up once.
 test: setup texts
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+test-postgresql: setup texts
+	$(BIN)/python -m pytest --catalogue postgresql --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # The tests kill the writer 50 times (PERSONALGEN_TEST_KILLS) and nights 8 times (PERSONALGEN_TEST_NIGHT_KILLS). Cut short,
 # the second one goes on where its log ends; remove build/nights_killed to begin anew.

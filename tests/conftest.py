@@ -41,6 +41,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
 
 from benchmarks.agreement import all_rows, read_only  # noqa: E402 - likewise
 from personalgen.artifacts import sha256_file  # noqa: E402 - likewise
+from tests.catalogues import Catalogue, fresh_database  # noqa: E402 - likewise
 
 torch.set_num_threads(1)  # on two cores shared with anything else, more threads are slower and change the last bits
 
@@ -51,6 +52,43 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+
+# --- which database keeps the catalogue ------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    """Let a run say where homes keep their catalogues."""
+    parser.addoption("--catalogue", choices=("sqlite", "postgresql"), default="sqlite", help="where homes keep theirs")
+
+
+def pytest_configure(config):
+    """Let workspaces that tests drop be closed by the collector: for files it says nothing, for connections it does."""
+    if config.getoption("--catalogue") == "postgresql":
+        dropped = (
+            r"ignore:Exception ignored in. <function BaseConnection.__del__:pytest.PytestUnraisableExceptionWarning"
+        )
+        config.addinivalue_line("filterwarnings", dropped)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip the tests of SQLite's own ways where the catalogue is not one of it."""
+    skip = pytest.mark.skip(reason="about SQLite's own ways; --catalogue postgresql was asked for")
+    for item in items:
+        if config.getoption("--catalogue") != "sqlite" and item.get_closest_marker("sqlite_only"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def new_catalogue(request):
+    """Return a function that gives a home an empty catalogue: a file that the first use makes, or a database."""
+
+    def make(home):
+        if request.config.getoption("--catalogue") == "sqlite":
+            return Catalogue(f"sqlite:///{home}/data/catalogue.db")
+        return Catalogue(fresh_database(request.getfixturevalue("postgresql_server")))
+
+    return make
 
 
 # --- a PostgreSQL server ---------------------------------------------------------------------------------------------
@@ -165,10 +203,16 @@ class Home:
 
     path: Path
     world: Path
+    catalogue: Catalogue
+
+    @property
+    def kept_in(self):
+        """The setting that names the catalogue; SQLite's is the default."""
+        return f"store.catalogue_url={'' if self.catalogue.is_sqlite else self.catalogue.url}"
 
     def options(self, *overrides):
         """Return the options of a command that works in this home."""
-        pairs = (f"home={self.path}", f"world.folder={self.world}", *overrides)
+        pairs = (f"home={self.path}", f"world.folder={self.world}", self.kept_in, *overrides)
         return ["--config", str(TINY), *(part for pair in pairs for part in ("--set", pair))]
 
     def workspace(self, *overrides, **display):
@@ -182,22 +226,23 @@ class Home:
         """Run the command line in this home."""
         from personalgen.cli import main
 
+        if arguments[:2] == ("assets", "sql"):
+            overrides = (*overrides, *self.catalogue.as_analyst())
         with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
             code = main([*arguments, *self.options(*overrides)])
         return Told(code, out.getvalue(), err.getvalue())
 
     def ask(self, statement):
         """Return rows of the catalogue as dicts, past every layer of ours."""
-        with read_only(self.path / "data" / "catalogue.db") as connection:
-            return [dict(row) for row in connection.execute(statement)]
+        return self.catalogue.ask(statement)
 
     def state(self):
         """Return all that is there now."""
         kept = [p for p in self.path.rglob("*") if p.is_file() and not {".prefect", "logs"} & {*p.parts}]
         kept = [p for p in kept if ".db" not in p.name]
         return State(
-            catalogue=all_rows(self.path / "data" / "catalogue.db"),
-            tracking=all_rows(self.path / "mlflow.db"),
+            catalogue=self.catalogue.tables(),
+            tracking=Catalogue(f"sqlite:///{self.path}/mlflow.db").tables(),
             files={str(p.relative_to(self.path)): sha256_file(p) for p in kept if not p.name.endswith(".lock")},
         )
 
@@ -242,14 +287,14 @@ def write_huge_png(path, *, edge):
 
 
 @pytest.fixture(scope="session")
-def new_home(tmp_path_factory, tiny_world):
+def new_home(tmp_path_factory, tiny_world, new_catalogue):
     """Return a function that makes an empty home, on the shared history or on a copy of its own."""
 
     def make(*, own_world=False):
         path = tmp_path_factory.mktemp("home")
         if own_world:
             shutil.copytree(tiny_world, path / "world")
-        return Home(path, path / "world" if own_world else tiny_world)
+        return Home(path, path / "world" if own_world else tiny_world, new_catalogue(path))
 
     return make
 

@@ -32,7 +32,9 @@ FIELDS = ["current", "behaviour", "dislikes", "expected", "collaborative", "inte
 TOLD = (f"condition.fields={FIELDS}", "condition.behaviour_events=3", "condition.interests=2")
 AT_STRENGTH = (*TOLD, "generation.strengths.behaviour=1.5")
 UNCONDITIONAL = ("condition.fields=[]",)
-CURRENT = "select user_key, user_id, asset_id, condition, generator_digest from user_current join user using (user_key)"
+CURRENT = (
+    'select user_key, user_id, asset_id, condition, generator_digest from user_current join "user" using (user_key)'
+)
 CHANGED = ("generation.min_shift=0.0",)
 
 

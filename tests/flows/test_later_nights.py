@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves r
 MIN_SHIFT = 0.15
 HELD = ("gate.min_users=1000000", f"generation.min_shift={MIN_SHIFT}", "generation.truncation_psi=0.9")
 CURRENT = """select user_id, asset_id, previous_asset_id, condition, changed_night_id, generator_digest, version
-             from user_current join user using (user_key) join model_version using (generator_digest)"""
+             from user_current join "user" using (user_key) join model_version using (generator_digest)"""
 NEW, NEW_AND_SILENT, LEAVER = "new-00001", "new-00002", "sim0-00004"
 
 

@@ -107,7 +107,7 @@ def test_a_person_is_erased_from_the_bucket(night, monkeypatch, cut):
     before = images(workspace)
     person = min({user for user, _ in before.values()})
     theirs = [data for user, data in before.values() if user == person]
-    own = "select path from shard join asset using (shard_id) join user using (user_key) where user_id"
+    own = 'select path from shard join asset using (shard_id) join "user" using (user_key) where user_id'
     old = {row["path"] for row in home.ask(f"{own} = '{person}'")}
     with monkeypatch.context() as patch, workspace.only_night(), suppress(CutError):
         if cut != "nowhere":

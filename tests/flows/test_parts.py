@@ -16,7 +16,7 @@ from personalgen.steps.told import told_of
 pytestmark = pytest.mark.timeout(200, func_only=True)
 
 PARTS = ("generation.variants=3", "generation.likes_per_image=2")
-KEYS = """select user_id, variant, condition_digest, n_events, asset_id from asset join user using (user_key)
+KEYS = """select user_id, variant, condition_digest, n_events, asset_id from asset join "user" using (user_key)
           order by user_id, variant"""
 LIVE = "select user_id, variant from v_assets where is_live order by user_id, variant"
 

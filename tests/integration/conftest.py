@@ -15,17 +15,18 @@ def kept_home(new_home, plain_nightly, tmp_path_factory):
     plain_nightly(home.workspace())
     copy = tmp_path_factory.mktemp("copy") / "data"
     shutil.copytree(home.path / "data", copy)
-    return home, copy
+    return home, copy, home.catalogue.kept(copy.parent)
 
 
 @pytest.fixture
 def restore(kept_home):
     """Return a function that puts the home back, but for the tracker's database, which MLflow keeps open."""
-    home, copy = kept_home
+    home, copy, put_catalogue_back = kept_home
 
     def put_back():
         shutil.rmtree(home.path / "data", ignore_errors=True)
         shutil.copytree(copy, home.path / "data")
+        put_catalogue_back()
 
     return put_back
 

@@ -64,7 +64,7 @@ def test_top_by_rating_and_show_tell_what_people_said(home):
     """An opinion that is recorded is listed, best first, and counted in the lineage."""
     (one,) = home.ask("select asset_id, night_id from v_assets limit 1")
     assert home.tell("assets", "top", "--by", "rating").out == "no asset that anybody rated\n"
-    engine = open_catalogue(f"sqlite:///{home.path}/data/catalogue.db")
+    engine = open_catalogue(home.catalogue.url)
     (at,) = home.ask("select created_at from v_runs limit 1")
     fact = RatingFacts(
         asset_id=one["asset_id"], value=0.5, rater="self", source="gallery",

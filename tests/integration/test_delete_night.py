@@ -1,8 +1,6 @@
 """A night is deleted whole, or not at all: refused while its images stand for users, gone on with where it was cut."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 
 import pytest
 
@@ -22,9 +20,7 @@ def home(restored):
 def unused(home):
     """A home whose night nobody needs any more, as later nights would leave it."""
     shutil.rmtree(home.path / "data" / "state")
-    with closing(sqlite3.connect(home.path / "data" / "catalogue.db")) as connection, connection:
-        connection.execute("delete from user_variant")
-        connection.execute("delete from user_current")
+    home.catalogue.change("delete from user_variant", "delete from user_current")
     return home
 
 
@@ -84,17 +80,18 @@ def test_rows_and_files_go_with_a_line_in_the_ledger(unused):
 
 def test_a_previous_image_in_the_night_does_not_keep_it(home):
     """Where the image before the current one was of the night, there is none before it any more."""
-    with closing(sqlite3.connect(home.path / "data" / "catalogue.db")) as connection, connection:
-        same = "source, source_digest, config_digest, status, attempts, day, as_of, created_at"
-        connection.execute(f"insert into night (night_key, {same}) select 'k', {same} from night")
-        names = [row[1] for row in connection.execute("pragma table_info(asset)") if row[1] != "asset_id"]
-        fresh = ", ".join({"night_id": "2", "condition_digest": "7"}.get(name, name) for name in names)
-        connection.execute(f"insert into asset ({', '.join(names)}) select {fresh} from asset where variant = 0")
-        connection.execute("""
+    same = "source, source_digest, config_digest, status, attempts, day, as_of, created_at"
+    names = [name for name in home.catalogue.columns("asset") if name != "asset_id"]
+    fresh = ", ".join({"night_id": "2", "condition_digest": "7"}.get(name, name) for name in names)
+    home.catalogue.change(
+        f"insert into night (night_key, {same}) select 'k', {same} from night",
+        f"insert into asset ({', '.join(names)}) select {fresh} from asset where variant = 0",
+        """
             update user_current set previous_asset_id = asset_id, asset_id = (
                 select n.asset_id from asset n join asset o on o.asset_id = user_current.asset_id
                 where n.night_id = 2 and n.user_key = o.user_key)
-        """)
+        """,
+    )
     shutil.rmtree(home.path / "data" / "state")
     done = delete_night(home.workspace(), 1, reason="too old", actor="test")
     assert done.removed["previous images"] == len(home.ask("select 1 from user_current")) > 0
@@ -106,6 +103,7 @@ def test_a_cut_anywhere_is_gone_on_with_by_repair(unused, restore, cut):
     n_images = len(unused.ask("select 1 from asset"))
     spoilt = unused.path.with_name("spoilt")
     shutil.copytree(unused.path / "data", spoilt, dirs_exist_ok=True)
+    put_catalogue_back = unused.catalogue.kept(spoilt)
 
     def act(workspace):
         delete_night(workspace, 1, reason="too old", actor="test")
@@ -115,6 +113,7 @@ def test_a_cut_anywhere_is_gone_on_with_by_repair(unused, restore, cut):
     for last in range(1, n_calls + 1, 2):
         shutil.rmtree(unused.path / "data")
         shutil.copytree(spoilt, unused.path / "data")
+        put_catalogue_back()
         cut(unused.workspace(), last, act)
         workspace = unused.workspace()
         if deletions.night_deletions(workspace.engine):

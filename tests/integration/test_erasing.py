@@ -72,7 +72,7 @@ def assert_erased(home, people, images, others):
             names = [name for name in archive.getnames() if not name.startswith("erased-")]
         assert names == sidecar.rows["member"].to_pylist()
     assert home.ask("select * from erasure") == home.ask("select * from removal") == []
-    assert {row["user_id"].partition(":")[0] for row in home.ask("select user_id from user where forgotten")} == {
+    assert {row["user_id"].partition(":")[0] for row in home.ask('select user_id from "user" where forgotten')} == {
         "erased"
     }
 
@@ -94,13 +94,13 @@ def test_nothing_of_a_person_is_left(home):
     everyone = {one.asset_id: one for one in placed.placed_assets(workspace.engine, live_only=False)}
     kept = {key: bytes_of(workspace, one) for key, one in everyone.items() if one.user_id != PERSON}
     assert len(where_is(home, PERSON.encode(), image)) > 5
-    (key,) = (row["user_key"] for row in home.ask(f"select user_key from user where user_id = '{PERSON}'"))
+    (key,) = (row["user_key"] for row in home.ask(f"select user_key from \"user\" where user_id = '{PERSON}'"))
     with workspace.only_night():
         done = forget(workspace, PERSON, reason="asked", actor="test")
     workspace.engine.dispose()
     assert_erased(home, [PERSON], [image], kept)
     assert (done.removed["images"], len(done.receipt.shards), done.receipt.user_key) == (1, 1, key)
-    assert home.ask(f"select count(*) as n from user where user_key = {key}") == [{"n": 1}]
+    assert home.ask(f'select count(*) as n from "user" where user_key = {key}') == [{"n": 1}]
 
 
 def test_an_image_that_was_drawn_twice_is_erased_twice(home, cut):
@@ -171,7 +171,7 @@ def test_a_contact_sheet_without_the_person_stays(home):
     workspace = home.workspace()
     (sheet,) = (home.path / "data" / "reports").glob("*/contact_sheet.png")
     shown = json.loads(sheet.with_suffix(".json").read_text())
-    user = next(row["user_id"] for row in home.ask("select user_id from user") if row["user_id"] not in shown)
+    user = next(row["user_id"] for row in home.ask('select user_id from "user"') if row["user_id"] not in shown)
     with workspace.only_night():
         forget(workspace, user, reason="asked", actor="test")
     assert sheet.is_file()
@@ -208,7 +208,7 @@ def test_no_source_brings_the_erased_back(home, plain_nightly):
         assert connection.execute("select count(*) from interactions where user_id = ?", (PERSON,)).fetchone()[0] > 0
     plain_nightly(home.workspace("train.max_kimg=0.2"))
     assert where_is(home, PERSON.encode()) == []
-    assert len(home.ask("select 1 from user where forgotten")) == 1
+    assert len(home.ask('select 1 from "user" where forgotten')) == 1
 
 
 def test_without_the_key_no_night_reads(home):
@@ -242,7 +242,7 @@ def test_a_shard_that_the_catalogue_does_not_know_is_looked_into(home):
     root = workspace.shard_root
     known = next(path for path in root.files(FOLDER) if path.endswith(".tar"))
     rows = read_sidecar(root, known).rows
-    (key,) = (row["user_key"] for row in home.ask(f"select user_key from user where user_id = '{PERSON}'"))
+    (key,) = (row["user_key"] for row in home.ask(f"select user_key from \"user\" where user_id = '{PERSON}'"))
     own = pq.ParquetFile(root.folder / known.replace(".tar", ".parquet")).read().slice(0, 1)
     own = own.set_column(0, "user_key", [[key]]).cast(rows.schema)
     seal(root, f"{FOLDER}/night=000001/999998.tar", pack([Member("a", b"orphan")]), sidecar=own)
@@ -270,7 +270,7 @@ def test_a_cut_anywhere_is_gone_on_with(home, restore, cut, others):
         restore()
         cut(home.workspace(), last, erase)
         workspace = home.workspace()
-        if not home.ask("select 1 from user where forgotten"):
+        if not home.ask('select 1 from "user" where forgotten'):
             assert others[1] == [data for user in (PERSON, OTHER) for data in images_of(workspace, user)]
             continue
         with workspace.only_night():

@@ -1,8 +1,6 @@
 """Shard root and catalogue are brought in step: what is whole is adopted, what is not is told, nobody's image moves."""
 
 import json
-import sqlite3
-from contextlib import closing
 
 import pytest
 
@@ -20,18 +18,10 @@ def home(restored):
     return restored
 
 
-def sql(home, *statements):
-    """Change the catalogue past every layer of ours."""
-    with closing(sqlite3.connect(home.path / "data" / "catalogue.db")) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 def forget_shard(home):
     """Take a shard out of the catalogue, as if the night had been killed between sealing and cataloguing it."""
     own = f"(select shard_id from shard where path = '{LAST}')"
-    sql(
-        home,
+    home.catalogue.change(
         f"delete from user_current where asset_id in (select asset_id from asset where shard_id = {own})",
         f"delete from asset where shard_id = {own}",
         f"delete from shard where path = '{LAST}'",
@@ -96,7 +86,7 @@ def test_a_shard_of_what_may_go_on_waits(home, why):
     """Who goes on knows whose current images they are to be; adopting them here would keep these from being moved."""
     forget_shard(home)
     if why == "the night is not done":
-        sql(home, "update night set status = 'failed'")
+        home.catalogue.change("update night set status = 'failed'")
     else:
         (folder,) = (home.path / "data" / "nights").iterdir()
         (folder / "manual-x-y.parquet").touch()
@@ -109,8 +99,7 @@ def test_a_cut_night_that_a_later_one_has_passed_is_adopted(home):
     """It is not run again, so its shards wait for nobody."""
     forget_shard(home)
     names = "source, source_digest, config_digest, attempts, day, created_at"
-    sql(
-        home,
+    home.catalogue.change(
         "update night set status = 'failed'",
         f"insert into night (night_key, as_of, status, {names}) select 'k', '2030-01-01', 'done', {names} from night",
     )
@@ -131,23 +120,23 @@ def without_facts(home, root):
 
 
 def of_no_night(home, root):
-    sql(home, "update night set night_key = 'another'")
+    home.catalogue.change("update night set night_key = 'another'")
 
 
 def of_a_deleted_night(home, root):
-    sql(home, "update night set status = 'deleted'")
+    home.catalogue.change("update night set status = 'deleted'")
 
 
 def of_other_people(home, root):
-    sql(home, "update user set user_id = 'x' || user_id")
+    home.catalogue.change("update user set user_id = 'x' || user_id")
 
 
 def of_the_forgotten(home, root):
-    sql(home, "update user set forgotten = 1")
+    home.catalogue.change("update user set forgotten = 1")
 
 
 def drawn_by_nobody(home, root):
-    sql(home, "update model_version set generator_digest = 1")
+    home.catalogue.change("update model_version set generator_digest = 1")
 
 
 def known_elsewhere(home, root):

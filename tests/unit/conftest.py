@@ -11,7 +11,7 @@ from personalgen.catalogue import write
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.facts import ModelFacts, NightFacts
 from personalgen.catalogue.migrations import upgrade
-from personalgen.config import load_settings
+from personalgen.config import load_settings, with_values
 from personalgen.steps.choices import Pair, Pairs
 from personalgen.steps.workspace import Workspace
 
@@ -30,14 +30,14 @@ class Voting:
 
     def asking(self, **gate):
         """Return the workspace with other settings of the gate."""
-        overrides = [f"home={self.workspace.settings.root}", *(f"gate.{name}={value}" for name, value in gate.items())]
-        return Workspace(load_settings(None, overrides), now=lambda: AT)
+        changed = {f"gate.{name}": value for name, value in gate.items()}
+        return Workspace(with_values(self.workspace.settings, changed), now=lambda: AT)
 
 
 @pytest.fixture
-def voting(tmp_path):
+def voting(tmp_path, new_catalogue):
     """Return a night with a champion (catalogue id 1), people ada, bob and cid, and a pair for each."""
-    settings = load_settings(None, [f"home={tmp_path}"])
+    settings = load_settings(None, [f"home={tmp_path}", f"store.catalogue_url={new_catalogue(tmp_path).url}"])
     engine = open_catalogue(settings.catalogue_url)
     upgrade(engine)
     facts = NightFacts(

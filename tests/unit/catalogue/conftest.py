@@ -1,6 +1,4 @@
-"""A migrated catalogue on SQLite for each test, copied from one that is made once."""
-
-import shutil
+"""A migrated catalogue for each test, copied from one that is made once."""
 
 import pytest
 
@@ -9,21 +7,19 @@ from personalgen.catalogue.migrations import upgrade
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory):
-    """Return a SQLite file at the newest revision, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "catalogue.db"
-    engine = open_catalogue(f"sqlite:///{path}")
+def migrated(tmp_path_factory, new_catalogue):
+    """Return a catalogue at the newest revision, to be copied."""
+    catalogue = new_catalogue(tmp_path_factory.mktemp("migrated"))
+    engine = open_catalogue(catalogue.url)
     upgrade(engine)
     engine.dispose()  # the last connection folds the write-ahead log into the file
-    return path
+    return catalogue
 
 
 @pytest.fixture
-def url(tmp_path, migrated_file):
+def url(tmp_path, migrated):
     """Return the URL of a migrated, empty catalogue."""
-    path = tmp_path / "catalogue.db"
-    shutil.copyfile(migrated_file, path)
-    return f"sqlite:///{path}"
+    return migrated.copied(tmp_path / "catalogue.db").url
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_an_upsert_is_built_once_and_bound_each_time(engine):
     def build(dialect):
         built.append(dialect.name)
         key = bindparam("key", type_=BigInteger)
-        row = select(key, key.op("||")(""), literal(0))
+        row = select(key, key.op("||")(""), literal(False))
         return (
             dialect_insert(dialect, user)
             .from_select(["user_key", "user_id", "opted_out"], row)
@@ -42,7 +42,7 @@ def test_an_upsert_is_built_once_and_bound_each_time(engine):
     with transaction(engine) as connection:
         assert [execute_upsert(connection, build, key=key) for key in (7, 8, 7)] == [1, 1, 0]
         assert connection.scalars(select(user.c.user_id).order_by(user.c.user_key)).all() == ["7", "8"]
-    assert built == ["sqlite"]
+    assert built == [engine.dialect.name]
 
 
 def test_no_rows_are_no_statement(engine):

@@ -14,6 +14,7 @@ def count_users(engine):
         return connection.scalar(text('SELECT COUNT(*) FROM "user"'))
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("pragma", "value"),
     [
@@ -77,7 +78,7 @@ def test_a_read_only_engine_cannot_write(engine, url):
         insert_user(connection)
     reader = open_catalogue(url, read_only=True)
     assert count_users(reader) == 1
-    with pytest.raises(CatalogueError, match="readonly"), transaction(reader) as connection:
+    with pytest.raises(CatalogueError, match=r"read-?only"), transaction(reader) as connection:
         insert_user(connection, "bob")
     reader.dispose()
     assert count_users(engine) == 1
@@ -91,7 +92,7 @@ def insert_users(engine, *user_ids):
 
 def test_a_transaction_is_all_or_nothing(engine):
     """A row that breaks a constraint is a CatalogueError, and what came before it is taken back."""
-    with pytest.raises(CatalogueError, match="UNIQUE"):
+    with pytest.raises(CatalogueError, match=r"UNIQUE|unique"):
         insert_users(engine, "ada", "bob", "ada")
     assert count_users(engine) == 0
 
@@ -103,6 +104,7 @@ def test_an_error_of_the_caller_takes_everything_back(engine):
     assert count_users(engine) == 0
 
 
+@pytest.mark.sqlite_only
 def test_a_writer_takes_the_lock_at_once(engine, url):
     """While one transaction is open another cannot begin, so that none fails half-way through."""
     impatient = open_catalogue(url)
@@ -116,6 +118,7 @@ def test_a_writer_takes_the_lock_at_once(engine, url):
     impatient.dispose()
 
 
+@pytest.mark.sqlite_only
 def test_analyze_leaves_statistics_of_small_tables(engine):
     """After `analyze` the planner knows a table of one row."""
     with transaction(engine) as connection:

@@ -10,6 +10,8 @@ from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS, create_views
 from personalgen.errors import CatalogueError
 
+pytestmark = pytest.mark.sqlite_only  # PostgreSQL: tests/integration/catalogue/test_revisions.py
+
 UPGRADE = """
 import sys
 from personalgen.catalogue.engine import open_catalogue

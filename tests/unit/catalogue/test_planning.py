@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 from sqlalchemy import text
@@ -6,15 +8,16 @@ from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.planning import current_conditions
 from personalgen.errors import CatalogueError
 
-NO_ASSETS_NEEDED = "PRAGMA foreign_keys=OFF"
+NO_ASSETS_NEEDED = {"sqlite": "PRAGMA foreign_keys=OFF", "postgresql": "SET session_replication_role = replica"}
 COLUMNS = "generator_digest, user_key, asset_id, condition, changed_night_id"
 INSERT = f"INSERT INTO user_current ({COLUMNS}) VALUES (1, :k, :k, :c, 1)"
 
 
 def store(engine, conditions):
     """Store one current condition per user, without the assets behind them."""
-    with engine.connect() as connection:
-        connection.connection.driver_connection.execute(NO_ASSETS_NEEDED)
+    with closing(engine.raw_connection()) as connection:
+        connection.driver_connection.execute(NO_ASSETS_NEEDED[engine.dialect.name])
+        connection.driver_connection.commit()
     with transaction(engine) as connection:
         for key, values in conditions.items():
             connection.execute(text(INSERT), {"k": key, "c": np.array(values, dtype="<f4").tobytes()})

@@ -12,15 +12,17 @@ from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.facts import ForgottenFacts, ItemFacts, NightFacts, Ranked
 from personalgen.catalogue.migrations import upgrade
 from personalgen.cli import main
+from tests.catalogues import Catalogue
 
 AT = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, new_catalogue):
     """Return a home whose catalogue has ranks for ada and none for bob; eve was forgotten, and a night solved anew."""
     path = tmp_path_factory.mktemp("home")
-    engine = open_catalogue(f"sqlite:///{path}/data/catalogue.db")
+    catalogue = new_catalogue(path)
+    engine = open_catalogue(catalogue.url)
     upgrade(engine)
     facts = NightFacts(
         night_key="k", source="demo", as_of=AT, day=date(2026, 3, 1), source_digest="s", config_digest="c"
@@ -39,15 +41,16 @@ def home(tmp_path_factory):
         write.record_forgotten(engine, forgotten, at=AT)
         write.complete_forgotten(engine, night_id, at=AT)
     engine.dispose()
-    return path
+    return path, catalogue
 
 
 @pytest.fixture
 def tell(home, capsys):
     """Return a function that runs the command line in the home and gives code, output and errors."""
 
-    def run(*arguments, folder=home):
-        code = main([*arguments, "--set", f"home={folder}"])
+    def run(*arguments, kept=home):
+        folder, catalogue = kept
+        code = main([*arguments, "--set", f"home={folder}", "--set", f"store.catalogue_url={catalogue.url}"])
         told = capsys.readouterr()
         return code, told.out, told.err
 
@@ -139,19 +142,21 @@ def test_the_ledger_is_listed_without_names(tell):
     assert len(list(csv.DictReader(io.StringIO(forms[2])))) == 2
 
 
-def test_an_empty_ledger_says_so(tell, tmp_path):
+def test_an_empty_ledger_says_so(tell, tmp_path, new_catalogue):
     """Nobody was forgotten: a sentence, an empty list, a header."""
-    engine = open_catalogue(f"sqlite:///{tmp_path}/data/catalogue.db")
+    kept = tmp_path, new_catalogue(tmp_path)
+    engine = open_catalogue(kept[1].url)
     upgrade(engine)
     engine.dispose()
-    assert tell("forgotten", folder=tmp_path)[:2] == (0, "nobody was forgotten yet\n")
-    assert json.loads(tell("forgotten", "--json", folder=tmp_path)[1]) == []
-    assert tell("forgotten", "--csv", folder=tmp_path)[1].startswith("forgotten_id,user_key,requested_at,")
+    assert tell("forgotten", kept=kept)[:2] == (0, "nobody was forgotten yet\n")
+    assert json.loads(tell("forgotten", "--json", kept=kept)[1]) == []
+    assert tell("forgotten", "--csv", kept=kept)[1].startswith("forgotten_id,user_key,requested_at,")
 
 
 @pytest.mark.parametrize("command", [("recommendations", "for", "ada"), ("forgotten",)])
+@pytest.mark.sqlite_only
 def test_reading_makes_no_home(tell, tmp_path, command):
     """A misspelt home is told, and is not there afterwards."""
-    code, out, err = tell(*command, folder=tmp_path / "none")
+    code, out, err = tell(*command, kept=(tmp_path / "none", Catalogue(f"sqlite:///{tmp_path}/none/data/catalogue.db")))
     assert (code, out, "no catalogue" in err) == (2, "", True)
     assert list(tmp_path.iterdir()) == []

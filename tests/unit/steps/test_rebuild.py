@@ -18,7 +18,13 @@ T0 = 1_760_000_000
 
 
 @pytest.fixture
-def build(tmp_path, capsys):
+def catalogue(tmp_path, new_catalogue):
+    """The catalogue of the home below tmp_path."""
+    return new_catalogue(tmp_path / "home")
+
+
+@pytest.fixture
+def build(tmp_path, capsys, catalogue):
     """Return a function that builds a state of ten users with 300 events each, or of further rows too."""
     path = tmp_path / "shop.db"
     rows = [(f"u{k % 10}", k % 7, T0 + k * 600, -1.0 if k % 11 == 0 else 1.5) for k in range(3000)]
@@ -32,6 +38,7 @@ def build(tmp_path, capsys):
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.executemany("insert into interactions values(?, ?, ?, ?)", further)
         source = {"source.url": f"sqlite:///{path}", "source.image_root": tmp_path, "home": tmp_path / "home"}
+        source["store.catalogue_url"] = catalogue.url
         options = [word for name, value in source.items() for word in ("--set", f"{name}={value}")]
         code = main(["state", "build", str(folder), *options, *arguments])
         told = capsys.readouterr()
@@ -87,9 +94,9 @@ def test_the_database_or_nobody(build, tmp_path):
     assert AffinityState.open(tmp_path / "state") == before
 
 
-def test_who_was_forgotten_is_in_no_state(build, tmp_path):
+def test_who_was_forgotten_is_in_no_state(build, tmp_path, catalogue):
     """Whether the database sums or not."""
-    engine = open_catalogue(f"sqlite:///{tmp_path}/home/data/catalogue.db")
+    engine = open_catalogue(catalogue.url)
     upgrade(engine)
     at = datetime(2026, 3, 1, tzinfo=UTC)
     night = NightFacts(night_key="k", source="shop", as_of=at, day=at.date(), source_digest="s", config_digest="c")
