@@ -31,7 +31,7 @@ from personalgen.option_values import put_value, read_values
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
 from personalgen.tables.health import HealthOptions
-from personalgen.tables.options import LimitsOptions, SourceOptions
+from personalgen.tables.options import LimitsOptions, PrivacyOptions, SourceOptions
 from personalgen.training.due import RetrainOptions
 from personalgen.training.options import WITHOUT_EFFECT, TrainingOptions, batch_fault
 from personalgen.urls import origin, without_secrets
@@ -132,6 +132,7 @@ class Settings:
     """Root of everything that is written: mlflow.db and data/. Relative to the working directory."""
     world: WorldOptions = field(default_factory=WorldOptions)
     source: SourceOptions = field(default_factory=SourceOptions)
+    privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
     limits: LimitsOptions = field(default_factory=LimitsOptions)
     health: HealthOptions = field(default_factory=HealthOptions)
     split: SplitOptions = field(default_factory=SplitOptions)
@@ -192,12 +193,7 @@ class Settings:
     def public(self) -> dict[str, Any]:
         """Return the resolved settings as they may be stored and shown: URLs without passwords and queries."""
         value = asdict(self)
-        for section, name in (
-            ("source", "url"),
-            ("store", "catalogue_url"),
-            ("store", "catalogue_analyst_url"),
-            ("store", "tracking_uri"),
-        ):
+        for section, name in _URLS:
             value[section][name] = without_secrets(value[section][name] or "") or value[section][name]
         value["notify"]["webhook_url"] = origin(self.notify.webhook_url)
         return value
@@ -211,6 +207,16 @@ class Settings:
         return digest_of(value)
 
 
+_URLS = (
+    ("source", "url"),
+    ("store", "catalogue_url"),
+    ("store", "catalogue_analyst_url"),
+    ("store", "tracking_uri"),
+    ("store", "shard_root"),
+    ("buckets", "ray_address"),
+)
+"""Settings that may hold a password."""
+
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "": ("home", "store", "buckets", "retention", "health", "logs", "notify"),
     "world": ("folder",),
@@ -218,6 +224,7 @@ _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "evaluation": ("threads",),
     "limits": ("chunk_rows",),
     "source": ("url", "path", "image_root"),
+    "privacy": ("key_file",),
 }
 
 
@@ -282,7 +289,7 @@ def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> It
             if isinstance(value, Mapping):
                 yield from _unknown_keys(value, hints[key], f"{prefix}{key}.")
             else:
-                yield f"{prefix}{key} is a section, found the value {value!r}"
+                yield f"{prefix}{key} is a section, found the value {without_secrets(repr(value))}"
 
 
 def _fault(detail: ErrorDetails) -> str:
@@ -291,7 +298,7 @@ def _fault(detail: ErrorDetails) -> str:
     if isinstance(refused, OptionsError):
         return f"{refused.section}: {', '.join(refused.faults)}"
     asked = 'expected a list such as ["one", "other"]' if detail["type"] == "tuple_type" else detail["msg"]
-    return f"{'.'.join(map(str, detail['loc']))}: {asked}, found {detail['input']!r}"
+    return f"{'.'.join(map(str, detail['loc']))}: {asked}, found {without_secrets(repr(detail['input']))}"
 
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:

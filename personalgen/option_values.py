@@ -10,7 +10,10 @@ from personalgen.errors import ConfigError
 
 ENV_PREFIX = "PERSONALGEN_"
 SMTP_PASSWORD = "PERSONALGEN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
-"""No setting: it is read where a mail is sent, and stored nowhere."""
+SALT_VARIABLE = "PERSONALGEN_PRIVACY_SALT"
+_SECRETS = {SMTP_PASSWORD, SALT_VARIABLE}
+"""No settings: the password is read where a mail is sent, the salt of `privacy.hash_ids` where ids are, and neither is
+stored."""
 
 
 def read_values(
@@ -24,7 +27,7 @@ def read_values(
     merged: dict[str, Any] = _read_toml(path) if path else {}
     environment = os.environ if environment is None else environment
     for key, text in sorted(environment.items()):
-        if key.startswith(ENV_PREFIX) and key != SMTP_PASSWORD:
+        if key.startswith(ENV_PREFIX) and key not in _SECRETS:
             put_value(merged, key.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(text), where=key)
     for override in overrides:
         key, equals, text = override.partition("=")

@@ -39,7 +39,6 @@ import pytest  # noqa: E402 - after the environment is set
 import torch  # noqa: E402 - likewise
 from hypothesis import HealthCheck, settings  # noqa: E402 - likewise
 
-from benchmarks.agreement import all_rows, read_only  # noqa: E402 - likewise
 from personalgen.artifacts import sha256_file  # noqa: E402 - likewise
 from tests.catalogues import Catalogue, fresh_database  # noqa: E402 - likewise
 

@@ -33,21 +33,30 @@ def grant_statements(role: str, *, database: str, schema: str = "public", exists
     Raises:
         ConfigError: the name is not plain: lower-case letters, digits and _, at most 63 of them.
     """
+    require_plain(role)
+    where, views = quoted(schema), ", ".join(f"{quoted(schema)}.{name}" for name in sorted(VIEWS))
+    create = f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT 8"
+    return [
+        *([] if exists else [create]),
+        *(f"ALTER ROLE {role} SET {name} = {value}" for name, value in _SETTINGS.items()),
+        f"GRANT CONNECT ON DATABASE {quoted(database)} TO {role}",
+        f"GRANT USAGE ON SCHEMA {where} TO {role}",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {role}",
+        f"GRANT SELECT ON {views} TO {role}",
+    ]
+
+
+def require_plain(role: str) -> None:
+    """Return if the name needs no quotes.
+
+    Raises:
+        ConfigError: it has other characters than lower-case letters, digits and _.
+    """
     if not _NAME.fullmatch(role):
         raise ConfigError(
             f"the role {role!r} is not a plain name: lower-case letters, digits and _, at most 63, no digit first. "
             "Nothing was changed."
         )
-    where, views = _quoted(schema), ", ".join(f"{_quoted(schema)}.{name}" for name in sorted(VIEWS))
-    create = f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT 8"
-    return [
-        *([] if exists else [create]),
-        *(f"ALTER ROLE {role} SET {name} = {value}" for name, value in _SETTINGS.items()),
-        f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {role}",
-        f"GRANT USAGE ON SCHEMA {where} TO {role}",
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {role}",
-        f"GRANT SELECT ON {views} TO {role}",
-    ]
 
 
 def statements_for(engine: Engine, role: str) -> list[str]:
@@ -96,9 +105,9 @@ def readers(connection: Connection) -> list[str]:
 def grant_views(connection: Connection, roles: Sequence[str]) -> None:
     """Let these roles read every view."""
     for role in roles:
-        connection.execute(text(f"GRANT SELECT ON {', '.join(sorted(VIEWS))} TO {_quoted(role)}"))
+        connection.execute(text(f"GRANT SELECT ON {', '.join(sorted(VIEWS))} TO {quoted(role)}"))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return an identifier as SQL; `:` would be a parameter of SQLAlchemy's text()."""
     return '"' + name.replace('"', '""').replace(":", "\\:") + '"'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from personalgen.catalogue.engine import sqlite_path
+from personalgen.catalogue.engine import shown, sqlite_path
 from personalgen.errors import CatalogueError
 
 _MOST_TEXTS = 50
@@ -52,8 +52,8 @@ def _run(engine: Engine, *statements: str) -> None:
         for statement in statements:
             told = cursor.execute(statement).fetchone()
             if told and told[0]:  # a checkpoint says in its first column whether somebody kept it from ending
-                raise CatalogueError(_REFUSED.format(engine.url.render_as_string(), "another program reads it"))
+                raise CatalogueError(_REFUSED.format(shown(engine.url), "another program reads it"))
     except sqlite3.OperationalError as error:
-        raise CatalogueError(_REFUSED.format(engine.url.render_as_string(), error)) from error
+        raise CatalogueError(_REFUSED.format(shown(engine.url), error)) from error
     finally:
         connection.close()

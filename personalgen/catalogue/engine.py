@@ -12,8 +12,9 @@ from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from personalgen.errors import CatalogueError, ConfigError, NotFoundError
+from personalgen.urls import without_secrets
 
-__all__ = ["Engine", "analyze", "open_catalogue", "parse_url", "sqlite_path", "transaction"]
+__all__ = ["Engine", "analyze", "open_catalogue", "parse_url", "reason_of", "shown", "sqlite_path", "transaction"]
 """`Engine` is here for those above the catalogue, who may not import sqlalchemy."""
 
 _BUSY_SEC = 30
@@ -67,15 +68,29 @@ def open_catalogue(url: str, *, read_only: bool = False) -> Engine:
         return _open_sqlite(parsed, read_only=read_only)
     options: dict[str, Any] = {"postgresql_readonly": True} if read_only else {}
     try:
-        engine = create_engine(parsed, execution_options=options)
+        engine = create_engine(parsed, execution_options=options, hide_parameters=True)
     except ModuleNotFoundError:
         raise ConfigError(
-            f"{parsed.render_as_string()} needs the driver psycopg: pip install 'personalgen[postgres]'. "
-            "Nothing was opened."
+            f"{shown(parsed)} needs the driver psycopg: pip install 'personalgen[postgres]'. Nothing was opened."
         ) from None
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
     return engine
+
+
+def shown(url: URL) -> str:
+    """Return the URL as messages may show it."""
+    return without_secrets(url.render_as_string())
+
+
+def reason_of(error: DBAPIError) -> str:
+    """Return what the database said, in one line that quotes no row: PostgreSQL's DETAIL names people.
+
+    Errors are raised from this line alone, `from None`: a trace would print the rest.
+    """
+    diagnosis = getattr(error.orig, "diag", None)
+    told = getattr(diagnosis, "message_primary", None) or str(error.orig)
+    return " ".join(told.split())
 
 
 @contextmanager
@@ -91,10 +106,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except DBAPIError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} refused a write: {error.orig}. "
+            f"The catalogue {shown(engine.url)} refused a write: {reason_of(error)}. "
             "Nothing was changed: the transaction was rolled back. If another process holds a lock or the disk is "
             "full, mend that and run again."
-        ) from error
+        ) from None
 
 
 def analyze(engine: Engine) -> None:
@@ -134,7 +149,7 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
         url = url.set(database=f"file:{quote(str(path.resolve()))}", query={"mode": "ro", "uri": "true"})
     elif path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SEC})
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SEC}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_readonly if read_only else _prepare)
     event.listen(engine, "begin", _begin)
     return engine

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from personalgen.catalogue import schema
 from personalgen.catalogue.bulk import chunks
+from personalgen.catalogue.engine import reason_of, shown
 from personalgen.catalogue.rows import (
     AssetLineage,
     AssetSummary,
@@ -58,9 +59,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
     except DBAPIError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} could not be read: {error.orig}. Check that it is "
+            f"The catalogue {shown(engine.url)} could not be read: {reason_of(error)}. Check that it is "
             "reachable and that `personalgen nightly` has made its tables."
-        ) from error
+        ) from None
 
 
 def live_release(engine: Engine) -> LiveRelease | None:
@@ -165,6 +166,14 @@ def forgotten_user_ids(engine: Engine) -> frozenset[str]:
     """Return what the catalogue knows users by who were forgotten: a digest, or the id while they are being erased."""
     with reading(engine) as connection:
         return frozenset(connection.scalars(select(schema.user.c.user_id).where(schema.user.c.forgotten)))
+
+
+def some_user_id(engine: Engine) -> str | None:
+    """Return the id of the first user who was not erased, or None where there is none."""
+    user = schema.user.c
+    asked = select(user.user_id).where(~user.forgotten).order_by(user.user_key).limit(1)
+    with reading(engine) as connection:
+        return connection.scalar(asked)
 
 
 def forgotten(engine: Engine) -> tuple[Forgotten, ...]:

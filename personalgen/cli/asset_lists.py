@@ -1,7 +1,7 @@
 """Lists of assets and users: the newest, the best, who changed, who is alike, and sums."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +22,7 @@ from personalgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from personalgen.catalogue.scopes import AssetFilter
+    from personalgen.steps import Workspace
 
 _SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "n_events", "score", "seed", "path")
 
@@ -63,7 +64,7 @@ def latest(
 
     asked = _filter(user, night, day, model, segment, live=live)
     with workspace(config, overrides, existing=True) as opened:
-        found = questions.latest(opened.engine, asked, limit=limit, before_asset_id=before)
+        found = questions.latest(opened.engine, _of_whom(opened, asked), limit=limit, before_asset_id=before)
     empty = "no asset yet" if user is None else f"no asset of user {user!r}"
     _answer(found, rows.AssetSummary, as_json, as_csv, parquet, empty=empty, short=_SHORT)
 
@@ -92,10 +93,10 @@ def top(
     asked = _filter(user, night, day, model, segment, live=live)
     with workspace(config, overrides, existing=True) as opened:
         if by == "rating":
-            rated = questions.top_rated(opened.engine, asked, limit=limit, after_asset_id=after)
+            rated = questions.top_rated(opened.engine, _of_whom(opened, asked), limit=limit, after_asset_id=after)
             _answer(rated, rows.RatedAsset, as_json, as_csv, parquet, empty="no asset that anybody rated")
             return
-        scored = questions.top(opened.engine, asked, limit=limit, after_asset_id=after)
+        scored = questions.top(opened.engine, _of_whom(opened, asked), limit=limit, after_asset_id=after)
     empty = "no asset with a judge's score: a judge scores none yet, or none fits"
     _answer(scored, rows.AssetSummary, as_json, as_csv, parquet, empty=empty, short=_SHORT)
 
@@ -124,7 +125,7 @@ def changed(
     asked = _filter(user, night, day, model, segment, live=live)
     last = None if after is None else _night_and_asset(after)
     with workspace(config, overrides, existing=True) as opened:
-        found = questions.changed(opened.engine, asked, limit=limit, after=last)
+        found = questions.changed(opened.engine, _of_whom(opened, asked), limit=limit, after=last)
     _answer(found, rows.ChangedUser, as_json, as_csv, parquet, empty="nobody whose picture changed")
 
 
@@ -140,10 +141,12 @@ def similar(
 ) -> None:
     """List the users whose present preference is nearest to a user's or an asset's, with their assets."""
     from personalgen.catalogue import rows
+    from personalgen.steps import user_named
     from personalgen.steps.alike import similar_users
 
     with workspace(config, overrides, existing=True) as opened:
-        found = similar_users(opened, user_id=user, asset_id=asset, limit=limit)
+        named = None if user is None else user_named(opened, user)
+        found = similar_users(opened, user_id=named, asset_id=asset, limit=limit)
     _answer(found, rows.SimilarUser, as_json, as_csv, parquet, empty="nobody else has an asset of this model")
 
 
@@ -185,6 +188,13 @@ def _filter(
     return AssetFilter(
         user_id=user, night_id=night, day=_day("--day", day), model_version=model, segment=segment, live_only=live
     )
+
+
+def _of_whom(opened: "Workspace", asked: "AssetFilter") -> "AssetFilter":
+    """Return the question with the canonical id of the user whom it names."""
+    from personalgen.steps import user_named
+
+    return asked if asked.user_id is None else replace(asked, user_id=user_named(opened, asked.user_id))
 
 
 def _night_and_asset(text: str) -> tuple[int, int]:

@@ -27,9 +27,10 @@ def for_user(
 ) -> None:
     """List what USER may like next, the best first."""
     from personalgen.catalogue import read, rows
+    from personalgen.steps.own_identity import user_named
 
     with workspace(config, overrides, existing=True) as opened:
-        found = read.recommendations(opened.engine, user, limit=limit)
+        found = read.recommendations(opened.engine, user_named(opened, user), limit=limit)
     empty = f"no recommendation for user {user!r}: {_NOBODY}"
     show_rows(found, rows.Recommendation, as_json=as_json, as_csv=as_csv, empty=empty)
 
@@ -45,9 +46,10 @@ def like_user(
 ) -> None:
     """List the users whose taste is like USER's, the nearest first."""
     from personalgen.catalogue import read, rows
+    from personalgen.steps.own_identity import user_named
 
     with workspace(config, overrides, existing=True) as opened:
-        found = read.users_like(opened.engine, user, limit=limit)
+        found = read.users_like(opened.engine, user_named(opened, user), limit=limit)
     empty = f"no neighbour of user {user!r}: {_NOBODY}"
     show_rows(found, rows.UserNeighbour, as_json=as_json, as_csv=as_csv, empty=empty)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from personalgen.artifacts import fsync_folder
 from personalgen.errors import RegistryError
-from personalgen.urls import without_secrets
+from personalgen.urls import cleaned, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +27,8 @@ _DEFAULTS = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRES
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _CONNECT_SEC = 5.0
 _SQLITE = "sqlite:///"
+_ADVISORY_LOCK = 7_306_812_442
+"""Any number that all versions of this program agree on, and another than the catalogue's."""
 
 
 def prepare_environment() -> None:
@@ -39,7 +41,8 @@ def prepare_environment() -> None:
 def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[MlflowClient, str]":
     """Return a client of the store at `uri` and the experiment's id; both are created where they are missing.
 
-    One process at a time: three that open a new mlflow.db at once would leave it broken.
+    One process at a time: three that open a new mlflow.db at once would leave it broken, and so would two machines on a
+    new database of a server.
 
     Raises:
         RegistryError: the store cannot be opened, or the experiment was deleted.
@@ -47,7 +50,7 @@ def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[Mlf
     prepare_environment()
     _check_reachable(uri)
     try:
-        with _locked(artifact_root / ".create.lock"):
+        with _locked(artifact_root / ".create.lock"), _locked_server(uri):
             import mlflow
 
             _create_whole(uri)
@@ -55,8 +58,9 @@ def open_client(uri: str, *, experiment: str, artifact_root: Path) -> "tuple[Mlf
             return client, _experiment_id(client, uri, name=experiment, artifact_root=artifact_root)
     except RegistryError:
         raise
-    except Exception as error:  # the store may be any database: its driver's errors have no common root
-        raise RegistryError(f"MLflow's store {without_secrets(uri)} cannot be opened: {error}. {_ADVICE}") from error
+    except Exception as error:  # noqa: BLE001 - the store may be any database: its driver's errors have no common root
+        told = cleaned(str(error), uri)
+        raise RegistryError(f"MLflow's store {without_secrets(uri)} cannot be opened: {told}. {_ADVICE}") from None
 
 
 @contextmanager
@@ -142,4 +146,17 @@ def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _locked_server(uri: str) -> Iterator[None]:
+    """Hold a lock of the PostgreSQL database that MLflow keeps its tables in; the end of the session ends it."""
+    if not uri.startswith("postgresql"):
+        yield
+        return
+    import psycopg
+
+    with psycopg.connect(f"postgresql:{uri.partition(':')[2]}", autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY_LOCK])
         yield

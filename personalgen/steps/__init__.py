@@ -18,6 +18,7 @@ from personalgen.steps.forget import ForgottenPerson, finish_erasures, forget, f
 from personalgen.steps.generate import Generated, generate
 from personalgen.steps.generate_only import keep_live, report_live
 from personalgen.steps.night import Night, attempt, is_done, stage_result
+from personalgen.steps.own_identity import user_named
 from personalgen.steps.past_days import MIDNIGHT, PastDay, days_to_backfill
 from personalgen.steps.prepare import prepare
 from personalgen.steps.promote import Decided, promote
@@ -103,6 +104,7 @@ __all__ = [
     "tell_night",
     "train",
     "trained_tonight",
+    "user_named",
     "verdict_markdown",
     "watched",
     "write_job",

@@ -39,6 +39,7 @@ from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.generate import PLAN, Generated, draw_plan, existing_images, plan_path
 from personalgen.steps.night import Night, from_json, run_stage, stage_result
+from personalgen.steps.own_identity import own_identity
 from personalgen.steps.past_days import PastDay
 from personalgen.steps.preferences import TONIGHT, basis_folder
 from personalgen.steps.prepare import (
@@ -105,6 +106,7 @@ def _prepare_past(workspace: Workspace, past: PastDay, flow_run_id: str | None) 
         as_of=past.as_of,
         now=workspace.now(),
         forgotten=people_not_read(workspace),
+        identity=own_identity(workspace),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     require_own_source(workspace)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalgen.artifacts import read_json
-from personalgen.catalogue.engine import open_catalogue
-from personalgen.catalogue.migrations import current_revision, head_revision
+from personalgen.catalogue.migrations import head_revision
 from personalgen.embeddings.fields import LABELS, TEXT
 from personalgen.errors import PersonalgenError
 from personalgen.steps.prepare import source_of
 from personalgen.steps.repair import repair
-from personalgen.steps.workspace import Workspace
+from personalgen.steps.workspace import Workspace, revision_at
 from personalgen.tables.source import open_source, read_layout
 from personalgen.urls import without_secrets
 
@@ -140,7 +139,7 @@ def _catalogue(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("catalogue", "ok", "not there yet; the first night makes it")
         return
     try:
-        revision, head = current_revision(open_catalogue(url, read_only=True)), head_revision()
+        revision, head = revision_at(url), head_revision()
     except PersonalgenError as error:
         yield Finding("catalogue", "wrong", str(error), "")
         return

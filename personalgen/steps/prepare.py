@@ -20,6 +20,7 @@ from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.health import check_source, record_checks
 from personalgen.steps.night import Night, from_json
+from personalgen.steps.own_identity import own_identity
 from personalgen.steps.restore import restore_versions, with_known_run
 from personalgen.steps.watch import tell_night
 from personalgen.steps.workspace import Workspace
@@ -45,8 +46,8 @@ def prepare(
         SourceError: the source cannot be opened, or lacks a table or column.
         DataError: too many rows are unusable.
         HealthError: the tables do not look like those of earlier nights.
-        ConfigError: the home serves another source already, a later night than this is done there, or nothing is live
-            that could only generate. Nothing is changed in any of these cases.
+        ConfigError: the home serves another source already, knows people by other ids, a later night than this is done
+            there, or nothing is live that could only generate. Nothing is changed in any of these cases.
     """
     with workspace.journal.stage(Night.stage):
         night = _prepare(workspace, as_of, flow_run_id, kind, from_scratch=from_scratch)
@@ -72,6 +73,7 @@ def _prepare(
         now=workspace.now(),
         not_before=newest,
         forgotten=people_not_read(workspace),
+        identity=own_identity(workspace),
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     )
     require_own_source(workspace)

@@ -15,6 +15,7 @@ from personalgen.affinity import AffinityOptions, AffinityState
 from personalgen.embeddings.fields import KNOWN_EVENTS
 from personalgen.errors import ConfigError, PushDownError
 from personalgen.steps.erased_ids import people_not_read
+from personalgen.steps.own_identity import own_identity
 from personalgen.steps.prepare import source_of
 from personalgen.steps.workspace import Workspace
 from personalgen.tables.all_events import AllEvents, open_all_events
@@ -60,6 +61,7 @@ def rebuild(workspace: Workspace, folder: Path, *, as_of: datetime | None = None
         as_of=as_of,
         now=now,
         forgotten=people_not_read(workspace),
+        identity=own_identity(workspace),
         folder=folder,
         progress=lambda stage, done: workspace.progress(stage, done, 0),
     ) as events:

@@ -60,6 +60,7 @@ from personalgen.steps.contestants import (
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, recommender_of
 from personalgen.steps.night import Night
+from personalgen.steps.own_identity import own_identity
 from personalgen.steps.scorer import preference_score
 from personalgen.steps.told import Parts
 from personalgen.steps.train import Trained
@@ -293,7 +294,9 @@ class Bench:
         world = find_world(settings.world.name)
         if not isinstance(world, AttributeWorld):
             return None
-        everybody = world.sample_users(settings.world.history.n_users, settings.world.history.seed)
+        people = world.sample_users(settings.world.history.n_users, settings.world.history.seed)
+        identity = own_identity(self.workspace)
+        everybody = replace(people, user_ids=tuple(map(identity.user_id, people.user_ids)))
         selection, place = yardstick.selection, np.asarray(self.data.history.user_ids)
         users = everybody.take(place[selection.user_index].tolist())
         estimator = cached_estimator(

@@ -3,15 +3,16 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 from personalgen.artifacts import write_bytes
 from personalgen.catalogue import read
 from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqlite_path
-from personalgen.catalogue.migrations import upgrade
+from personalgen.catalogue.migrations import current_revision, upgrade
 from personalgen.catalogue.rows import LiveRelease
 from personalgen.config import Settings
 from personalgen.errors import CatalogueError
@@ -40,6 +41,29 @@ def _silent(_stage: str, _done: int, _total: int, _note: str = "") -> None:
     """Show nothing."""
 
 
+class _NoData:
+    """Lets nobody turn what holds it into data: Prefect would store a flow's parameters, passwords of URLs among them.
+
+    It stores the type's name instead.
+    """
+
+    def __deepcopy__(self, _memo: object) -> NoReturn:
+        raise TypeError("a workspace is no data: the URLs of its settings may hold passwords")
+
+
+def revision_at(url: str) -> str | None:
+    """Return the revision of the catalogue at a URL, or None where there is none yet; nothing is made.
+
+    Raises:
+        CatalogueError: the database cannot be opened.
+    """
+    engine = open_catalogue(url, read_only=True)
+    try:
+        return current_revision(engine)
+    finally:
+        engine.dispose()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Settings, the places they name, and the outside world: the clock and the progress display."""
@@ -51,6 +75,8 @@ class Workspace:
     """Called with (stage, done, total) during long work, and with a note where a stage has one."""
     over_buckets: Buckets = one_after_another
     """Where the work on buckets of users is done."""
+    no_data: _NoData = field(default_factory=_NoData, repr=False, compare=False)
+    """Keeps settings out of an orchestrator's database."""
 
     @property
     def data(self) -> Path:
@@ -77,9 +103,15 @@ class Workspace:
 
     @property
     def has_catalogue(self) -> bool:
-        """Whether there is a catalogue already: asking `engine` makes one."""
+        """Whether there is a catalogue already: asking `engine` makes one.
+
+        Raises:
+            CatalogueError: the server does not answer.
+        """
         path = sqlite_path(parse_url(self.settings.catalogue_url))
-        return path is None or path.exists()
+        if "engine" in vars(self):
+            return True
+        return path.exists() if path else revision_at(self.settings.catalogue_url) is not None
 
     @cached_property
     def journal(self) -> Journal:

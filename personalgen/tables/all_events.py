@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet
 
+from personalgen.errors import PushDownError
 from personalgen.tables.columns import ceil_seconds
 from personalgen.tables.events import Known, Window, stage_events
 from personalgen.tables.forgotten import NOBODY
+from personalgen.tables.identity import PLAIN, Identity
 from personalgen.tables.ids import canonical_ids
 from personalgen.tables.interactions import write_interactions
 from personalgen.tables.options import LimitsOptions, SourceOptions
@@ -53,6 +55,10 @@ class AllEvents:
         """
         from personalgen.tables.aggregate import aggregate
 
+        if self.reading.identity.hashes:
+            raise PushDownError(
+                "ids are hashed while rows are read (privacy.hash_ids), and the database has plain ones"
+            )
         return aggregate(
             self.reading.source,
             self.layout.interactions,
@@ -89,6 +95,7 @@ def open_all_events(
     as_of: datetime,
     now: datetime,
     forgotten: Container[str] = NOBODY,
+    identity: Identity = PLAIN,
     folder: Path,
     progress: Progress,
 ) -> Iterator[AllEvents]:
@@ -103,7 +110,7 @@ def open_all_events(
     with open_source(source) as opened, tempfile.TemporaryDirectory(prefix=_WAITING, dir=folder) as name:
         layout, place = read_layout(opened, source), Path(name)
         with QuarantineWriter(place / QUARANTINE) as quarantine:
-            reading = Reading(opened, limits, quarantine, progress)
+            reading = Reading(opened, limits, quarantine, progress, identity)
             users = None if layout.users is None else read_users(reading, layout.users, forgotten=forgotten)
             known = Known.listed(_item_places(reading, layout), users, forgotten=forgotten)
             window = Window(ceil_seconds(as_of), ceil_seconds(now) + limits.future_tolerance_sec)

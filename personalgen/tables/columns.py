@@ -33,7 +33,9 @@ class BadRow:
     """A row that the reader itself could not take apart."""
 
     row: int
-    detail: str
+    what: str
+    text: str
+    """Its first characters."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from personalgen.errors import DataError
 from personalgen.tables.columns import Batch, distinct, shown, text_of, to_floats, to_seconds, value_at
 from personalgen.tables.forgotten import NOBODY
+from personalgen.tables.identity import Identity
 from personalgen.tables.ids import IdColumn, canonical_ids
 from personalgen.tables.items import Items
-from personalgen.tables.options import LimitsOptions
 from personalgen.tables.quarantine import Fault
 from personalgen.tables.reading import Reading
 from personalgen.tables.source import Source, TableLayout
@@ -160,7 +160,7 @@ def stage_events(reading: Reading, layout: TableLayout, path: Path, *, window: W
             staged.n_rows += batch.n_rows
             if not len(batch.rows):
                 continue
-            rows = _Rows.of(batch, layout, reading.limits)
+            rows = _Rows.of(batch, layout, reading)
             reasons = rows.judge(window, known)
             reading.quarantine.add("interactions", rows.faults(reasons))
             staged.n_after_as_of += int((reasons == AFTER_AS_OF).sum())
@@ -182,16 +182,18 @@ class _Rows:
     timed: NDArray[np.bool_]
     values: NDArray[np.float32]
     """Weight, else rating, else 1; NaN where it cannot be used."""
+    identity: Identity
 
     @classmethod
-    def of(cls, batch: Batch, layout: TableLayout, limits: LimitsOptions) -> "_Rows":
+    def of(cls, batch: Batch, layout: TableLayout, reading: Reading) -> "_Rows":
         """Return the converted batch."""
         users, items = (
-            canonical_ids(batch.columns[layout.need(name)], max_bytes=limits.max_id_bytes, typed=batch.typed)
+            canonical_ids(batch.columns[layout.need(name)], max_bytes=reading.limits.max_id_bytes, typed=batch.typed)
             for name in ("user_id", "item_id")
         )
         seconds, timed = to_seconds(batch.columns[layout.need("timestamp")])
-        return cls(batch, layout, users, items, seconds, timed, _values(batch, layout))
+        users = reading.identity.users(users)
+        return cls(batch, layout, users, items, seconds, timed, _values(batch, layout), reading.identity)
 
     def judge(self, window: Window, known: Known) -> NDArray[np.int64]:
         """Return the position in REASONS of why each row is refused or not read; 0 for a good one.
@@ -219,7 +221,8 @@ class _Rows:
         for place in np.flatnonzero((reasons != 0) & ~np.isin(reasons, NOT_READ)).tolist():
             reason = REASONS[reasons[place]]
             name = self.layout.one(_BLAMED[reason]) or self.layout.one("rating")
-            detail = f"{name} = {shown(value_at(self.batch.columns[str(name)], place))}"
+            show = self.identity.shown if _BLAMED[reason] == "user_id" else shown
+            detail = f"{name} = {show(value_at(self.batch.columns[str(name)], place))}"
             if reason == "future" and self.seconds[place] > _LATEST_SECONDS:
                 detail += ", which looks like milliseconds or smaller; expected seconds"
             yield Fault(int(self.batch.rows[place]), reason, detail, self.users.at(place), self.items.at(place))

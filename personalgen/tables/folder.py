@@ -104,8 +104,8 @@ class _BadRows:
 
     def skip(self, row: Any) -> str:
         """Note one row; the parser goes on. Its number counts from 1 and includes the header."""
-        detail = f"expected {row.expected_columns} columns, found {row.actual_columns}: {row.text[:60]!r}"
-        self.all.append(BadRow(row.number - 2, detail))
+        what = f"expected {row.expected_columns} columns, found {row.actual_columns}"
+        self.all.append(BadRow(row.number - 2, what, row.text[:60]))
         return "skip"
 
     def untold(self) -> tuple[BadRow, ...]:

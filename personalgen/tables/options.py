@@ -98,6 +98,17 @@ class SourceOptions:
 
 
 @dataclass(frozen=True)
+class PrivacyOptions:
+    """What of a person's identity is kept."""
+
+    hash_ids: bool = False
+    """Whether users are known by a keyed digest of their id from the reader on. The salt is never a setting: it is read
+    from PERSONALGEN_PRIVACY_SALT or from key_file, and a home keeps to its own for ever."""
+    key_file: str = ""
+    """File that holds the salt, readable by its owner alone; relative to home."""
+
+
+@dataclass(frozen=True)
 class LimitsOptions:
     """Which rows and images are refused, and how many refusals stop the run."""
 

@@ -19,6 +19,7 @@ from personalgen.tables.columns import EPOCH, ceil_seconds
 from personalgen.tables.digest import RowSum
 from personalgen.tables.events import Known, Staged, Window, newest_event, stage_events
 from personalgen.tables.forgotten import NOBODY
+from personalgen.tables.identity import PLAIN, Identity
 from personalgen.tables.interactions import write_interactions
 from personalgen.tables.items import Items, read_items
 from personalgen.tables.options import LimitsOptions, SourceOptions
@@ -43,14 +44,15 @@ def prepare_tables(
     now: datetime,
     not_before: datetime | None = None,
     forgotten: Container[str] = NOBODY,
+    identity: Identity = PLAIN,
     progress: Progress | None = None,
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
 
     Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`, and
     `as_of` is one second after that, or `not_before` where that is later. The folder is named by its content: one that
-    is there already is left as it stands. Nothing is read of users who are `forgotten`: their events count as those of
-    users who opted out.
+    is there already is left as it stands. Nothing is read of users who are `forgotten`, by their canonical ids: their
+    events count as those of users who opted out.
 
     Raises:
         ConfigError: an option is out of range, or a time has no zone.
@@ -62,7 +64,7 @@ def prepare_tables(
         layout = read_layout(opened, source)
         with _workspace(out_root) as folder:
             with QuarantineWriter(folder / QUARANTINE) as quarantine:
-                reading = Reading(opened, limits, quarantine, progress or _silent)
+                reading = Reading(opened, limits, quarantine, progress or _silent, identity)
                 tables = _Job(reading, layout, folder, image_px, forgotten).run(as_of, now, not_before)
             return _publish(folder, out_root, tables, image_px, limits)
 

@@ -11,7 +11,6 @@ from personalgen.tables.columns import Batch, Column, shown, to_flags, to_second
 from personalgen.tables.digest import RowSum, record_words
 from personalgen.tables.forgotten import NOBODY
 from personalgen.tables.ids import canonical_ids
-from personalgen.tables.options import LimitsOptions
 from personalgen.tables.quarantine import Fault
 from personalgen.tables.reading import Reading
 from personalgen.tables.source import TableLayout
@@ -58,7 +57,7 @@ def read_users(reading: Reading, layout: TableLayout, *, forgotten: Container[st
     users = Users()
     for batch in reading.batches("users", layout):
         users.n_rows += batch.n_rows
-        reading.quarantine.add("users", _take(users, batch, layout, reading.limits, forgotten))
+        reading.quarantine.add("users", _take(users, batch, layout, reading, forgotten))
     return users
 
 
@@ -78,18 +77,18 @@ def write_users(path: Path, users: list[User]) -> RowSum:
 
 
 def _take(
-    users: Users, batch: Batch, layout: TableLayout, limits: LimitsOptions, forgotten: Container[str]
+    users: Users, batch: Batch, layout: TableLayout, reading: Reading, forgotten: Container[str]
 ) -> Iterator[Fault]:
     """Add a batch's users, yielding the faults of the rows that are refused."""
     raw = batch.columns[layout.need("user_id")]
-    ids = canonical_ids(raw, max_bytes=limits.max_id_bytes, typed=batch.typed)
+    ids = reading.identity.users(canonical_ids(raw, max_bytes=reading.limits.max_id_bytes, typed=batch.typed))
     segments = to_text(_column(batch, layout, "segment"))
     seconds, known = to_seconds(_column(batch, layout, "created_at"))
     opted_out = _column(batch, layout, "opted_out")
     for place, flag in enumerate(to_flags(opted_out)):
         row, user_id = int(batch.rows[place]), ids.at(place)
         if user_id is None:
-            yield Fault(row, "bad_user_id", f"user_id = {shown(value_at(raw, place))}")
+            yield Fault(row, "bad_user_id", f"user_id = {reading.identity.shown(value_at(raw, place))}")
             continue
         if user_id in forgotten:
             continue

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = {
     "source.path",
     "source.image_root",
     "limits.chunk_rows",
+    "privacy.key_file",
     "buckets.users",
     "buckets.runner",
     "buckets.workers",

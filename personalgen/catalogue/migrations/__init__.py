@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from personalgen.catalogue.analysts import grant_views, readers
-from personalgen.catalogue.engine import sqlite_path, transaction
+from personalgen.catalogue.engine import reason_of, shown, sqlite_path, transaction
 from personalgen.catalogue.views import create_views, drop_views
 from personalgen.errors import CatalogueError
 
@@ -41,9 +41,9 @@ def current_revision(engine: Engine) -> str | None:
             return _revision(connection)
     except DBAPIError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} cannot be opened: {error.orig}. "
+            f"The catalogue {shown(engine.url)} cannot be opened: {reason_of(error)}. "
             "Check store.catalogue_url. Nothing was changed."
-        ) from error
+        ) from None
 
 
 def upgrade(engine: Engine) -> str:
@@ -107,7 +107,7 @@ def _refuse_unknown(engine: Engine, revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} is at revision {revision!r}, which this version of "
+            f"The catalogue {shown(engine.url)} is at revision {revision!r}, which this version of "
             f"personalgen does not know (its newest is {head_revision()!r}). A newer version wrote it: install "
             "that one, or point store.catalogue_url at another database. Nothing was changed."
         )
@@ -140,7 +140,7 @@ def _set_wal(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:
         raise CatalogueError(
-            f"The catalogue {engine.url.render_as_string()} cannot be switched to WAL: {error}. Nothing was changed."
+            f"The catalogue {shown(engine.url)} cannot be switched to WAL: {error}. Nothing was changed."
         ) from error
     finally:
         connection.close()

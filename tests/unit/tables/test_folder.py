@@ -71,7 +71,7 @@ def test_csv_rows_of_another_width_are_reported_by_their_number(tmp_path):
     bad = [one for batch in batches for one in batch.bad_rows]
     assert np.concatenate([batch.rows for batch in batches]).tolist() == [0, 2, 5]
     assert [one.row for one in bad] == [1, 3, 4, 6]
-    assert bad[0].detail == "expected 2 columns, found 1: '1'"
+    assert (bad[0].what, bad[0].text) == ("expected 2 columns, found 1", "1")
 
 
 def test_csv_row_numbers_hold_over_block_borders(tmp_path, monkeypatch):
