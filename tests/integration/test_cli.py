@@ -323,7 +323,8 @@ def test_a_command_that_reads_makes_no_home(new_home, command):
     home = new_home()
     home.path.rmdir()
     told = home.tell(*command)
-    assert (told.code, "no catalogue" in told.err) == (2, True)
+    of_a_role = command[:2] == ("assets", "sql") and not home.catalogue.is_sqlite  # it sees views alone, and none yet
+    assert (told.code, ("no night has run" if of_a_role else "no catalogue") in told.err) == (2, True)
     assert not home.path.exists()
 
 

@@ -163,7 +163,7 @@ def test_a_contact_sheet_with_the_person_goes(home):
     assert list(sheet.parent.iterdir()) == []
     assert receipt.contact_sheets == (sheet.parent.name,)
     (run,) = (row["mlflow_run_id"] for row in home.ask("select mlflow_run_id from night"))
-    assert run in receipt.remains[-2] + receipt.remains[-1]
+    assert run in " ".join(receipt.remains)
 
 
 def test_a_contact_sheet_without_the_person_stays(home):

@@ -128,11 +128,11 @@ def of_a_deleted_night(home, root):
 
 
 def of_other_people(home, root):
-    home.catalogue.change("update user set user_id = 'x' || user_id")
+    home.catalogue.change("update \"user\" set user_id = 'x' || user_id")
 
 
 def of_the_forgotten(home, root):
-    home.catalogue.change("update user set forgotten = 1")
+    home.catalogue.change('update "user" set forgotten = true')
 
 
 def drawn_by_nobody(home, root):
