@@ -48,10 +48,11 @@ class Catalogue:
         from personalgen.catalogue.migrations import current_revision
 
         engine = open_catalogue(self.url)
-        if current_revision(engine):
+        has_views = current_revision(engine) is not None
+        if has_views:
             grant_analyst(engine, "asker")
         engine.dispose()
-        return (f"store.catalogue_analyst_url={self.url.replace('pg@', 'asker@')}",)
+        return () if not has_views else (f"store.catalogue_analyst_url={self.url.replace('pg@', 'asker@')}",)
 
     def change(self, *statements):
         """Run statements in one transaction."""
