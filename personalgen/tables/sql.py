@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from personalgen.errors import SourceError
 from personalgen.tables.columns import Batch, Column
 from personalgen.tables.source import nearest
+from personalgen.urls import cleaned
 
 _SELECT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
@@ -198,9 +199,7 @@ def _explained(url: sa.URL, what: str) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         told = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        reason = re.sub(r"\s+", " ", told).strip().rstrip(".")
-        if url.password:
-            reason = reason.replace(str(url.password), "***")
+        reason = cleaned(re.sub(r"\s+", " ", told).strip().rstrip("."), url.render_as_string(hide_password=False))
         advice = "Check the URL, the table and your rights. Nothing was written."
         raise SourceError(f"{_shown(url)}: {what}: {reason}. {advice}") from None
 
