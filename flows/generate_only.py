@@ -16,6 +16,7 @@ from flows.nightly import (
     run_once,
     run_there,
     scheduled_time,
+    score,
 )
 from personalgen import steps
 from personalgen.steps import Night, Workspace
@@ -41,4 +42,6 @@ def run_generating_stages(workspace: Workspace, night: Night) -> None:
     """Run every stage after prepare."""
     embedded = embed(workspace, night, recommend(workspace, night))
     decided = keep_live(workspace, night)
-    report_live(workspace, night, embedded, decided, generate(workspace, night, embedded, decided))
+    generated = generate(workspace, night, embedded, decided)
+    score(workspace, night, generated)
+    report_live(workspace, night, embedded, decided, generated)

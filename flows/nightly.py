@@ -45,6 +45,7 @@ promote = as_task(steps.promote, RETRIED)
 canary = as_task(steps.canary, RETRIED)
 generate = as_task(steps.generate, RETRIED)
 release = as_task(steps.release, RETRIED)
+score = as_task(steps.score, RETRIED)
 report = as_task(steps.report, RETRIED)
 
 
@@ -113,6 +114,7 @@ def run_stages(workspace: Workspace, night: Night) -> None:
     show_verdict(steps.verdict_markdown(night, registered, evaluated, decided), day=night.day)
     generated = generate(workspace, night, embedded, decided)
     released = release(workspace, night, registered, decided, generated)
+    score(workspace, night, generated)
     report(workspace, night, embedded, evaluated, decided, generated, released)
 
 

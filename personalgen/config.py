@@ -22,7 +22,7 @@ from personalgen.embeddings.drift import DriftOptions
 from personalgen.embeddings.fields import ConditionOptions
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.errors import ConfigError, OptionsError
-from personalgen.evaluation.options import EvaluationOptions
+from personalgen.evaluation.options import EvaluationOptions, ScoreOptions
 from personalgen.generation.options import GenerationOptions
 from personalgen.generation.safety import SafetyOptions
 from personalgen.journal.options import LogOptions, NotifyOptions
@@ -150,6 +150,7 @@ class Settings:
     gate: GateOptions = field(default_factory=GateOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     safety: SafetyOptions = field(default_factory=SafetyOptions)
+    score: ScoreOptions = field(default_factory=ScoreOptions)
     buckets: BucketOptions = field(default_factory=BucketOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)

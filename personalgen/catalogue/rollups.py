@@ -25,10 +25,15 @@ from sqlalchemy.sql.dml import Insert
 from personalgen.catalogue.bulk import chunks, dialect_insert, execute_rows, execute_tuples, execute_upsert, insert_into
 from personalgen.catalogue.schema import asset, daily_stat, model_version, user, user_change, user_current
 
-_KEY = ("night_id", "model_version_id", "segment")
+SUM_KEY = ("night_id", "model_version_id", "segment")
 _SUMS = ("n_images", "n_users", "n_changed", "n_bytes", "n_scored", "score_sum")
 _RANGE = ("first_asset_id", "last_asset_id")
-_NO_SEGMENT = ""
+NO_SEGMENT = ""
+
+
+def nothing_made() -> dict[str, Any]:
+    """Return the values of a row of daily_stat, besides its key, of a night in which nothing was made."""
+    return dict.fromkeys(_SUMS, 0) | dict.fromkeys(_RANGE)
 
 
 def newest_asset_id(connection: Connection) -> int:
@@ -46,7 +51,7 @@ def add_to_daily_stat(connection: Connection, *, shard_id: int, after_asset_id: 
 
 def _sums_of_shard(dialect: Dialect) -> Insert:
     """Return the upsert of daily_stat from the new assets of a shard, by segment."""
-    segment = func.coalesce(user.c.segment, _NO_SEGMENT).label("segment")
+    segment = func.coalesce(user.c.segment, NO_SEGMENT).label("segment")
     first_pictures = case((asset.c.variant == 0, asset.c.user_key))
     sums = (
         func.count(), func.count(distinct(first_pictures)), literal(0), func.sum(asset.c.byte_length),
@@ -63,7 +68,7 @@ def _sums_of_shard(dialect: Dialect) -> Insert:
         .group_by(asset.c.night_id, asset.c.model_version_id, segment)
         .order_by(segment)  # two writers take the rows' locks in one order
     )
-    insert = dialect_insert(dialect, daily_stat).from_select([*_KEY, *_SUMS, *_RANGE], made)
+    insert = dialect_insert(dialect, daily_stat).from_select([*SUM_KEY, *_SUMS, *_RANGE], made)
     table, new = daily_stat.c, insert.excluded
     first, last = (func.coalesce(table[name], new[name]) for name in _RANGE)
     added = {name: table[name] + new[name] for name in _SUMS}
@@ -71,7 +76,7 @@ def _sums_of_shard(dialect: Dialect) -> Insert:
         "first_asset_id": case((new.first_asset_id < first, new.first_asset_id), else_=first),
         "last_asset_id": case((new.last_asset_id > last, new.last_asset_id), else_=last),
     }
-    return insert.on_conflict_do_update(index_elements=[table[name] for name in _KEY], set_=added)
+    return insert.on_conflict_do_update(index_elements=[table[name] for name in SUM_KEY], set_=added)
 
 
 @contextmanager
@@ -148,7 +153,7 @@ def _write_changes(
     for key, shift in zip(user_keys, far.tolist(), strict=True):
         new = after[key].asset_id
         old, earlier = known.get(key, (before[key].asset_id, before[key].asset_id))
-        more[after[key].segment or _NO_SEGMENT] += (old != new) - (old != earlier)
+        more[after[key].segment or NO_SEGMENT] += (old != new) - (old != earlier)
         rows.append((scope.night_id, scope.generator_digest, key, old, new, shift))
     insert = insert_into(connection, user_change)
     again = insert.on_conflict_do_update(
@@ -174,13 +179,20 @@ def _add_changed(connection: Connection, scope: _Scope, more: Mapping[str, int])
     """Add to `n_changed`, by segment."""
     same = model_version.c.generator_digest == scope.generator_digest
     model = connection.scalar(select(model_version.c.model_version_id).where(same))
-    nothing: dict[str, Any] = dict.fromkeys((*_SUMS, *_RANGE), 0) | dict.fromkeys(_RANGE)
     rows = [
-        {**nothing, "night_id": scope.night_id, "model_version_id": model, "segment": segment, "n_changed": count}
+        {
+            **nothing_made(),
+            "night_id": scope.night_id,
+            "model_version_id": model,
+            "segment": segment,
+            "n_changed": count,
+        }
         for segment, count in sorted(more.items())
     ]
     insert = insert_into(connection, daily_stat)
     added = {"n_changed": daily_stat.c.n_changed + insert.excluded.n_changed}
     execute_rows(
-        connection, insert.on_conflict_do_update(index_elements=[daily_stat.c[name] for name in _KEY], set_=added), rows
+        connection,
+        insert.on_conflict_do_update(index_elements=[daily_stat.c[name] for name in SUM_KEY], set_=added),
+        rows,
     )

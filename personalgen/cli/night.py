@@ -129,8 +129,15 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
     embedded, decided = steps.stage_result(night, steps.Embedded), _canary(opened, night)
     generated = steps.generate(opened, night, embedded, decided)
     released = steps.release(opened, night, steps.stage_result(night, steps.Registered), decided, generated)
+    steps.score(opened, night, generated)
     steps.report(opened, night, embedded, steps.stage_result(night, steps.Evaluated), decided, generated, released)
     return generated
+
+
+def _score(opened: "Workspace", night: "Night") -> Any:
+    from personalgen import steps
+
+    return steps.score(opened, night, steps.stage_result(night, steps.Generated))
 
 
 _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
@@ -139,7 +146,8 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "embed": (_embed, "Turn histories into preference vectors."),
     "promote": (_promote, "Register the challenger and ask the gate."),
     "canary": (_canary, "Draw a share of the users with a challenger that passed, and compare (gate.canary_share)."),
-    "generate": (_generate, "Generate missing images, catalogue them, release and report."),
+    "generate": (_generate, "Generate missing images, catalogue them, release, score and report."),
+    "score": (_score, "Score tonight's new images by their people's likes."),
 }
 
 
@@ -198,11 +206,19 @@ def _safety(summary: dict[str, Any]) -> str:
     return "no filter looked at the images" if name == "none" else f"{summary['images_refused']:,} refused by {name}"
 
 
+def _scored(summary: dict[str, Any]) -> str:
+    """Return what the judge said of the night's images; nights of earlier versions had no such stage."""
+    if not summary.get("images_scored"):
+        return "no image was scored"
+    return f"{summary['mean_score']:+.3f} in the mean of {counted(summary['images_scored'], 'image')}; 0 suits anybody"
+
+
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (heading, text) of each line; `shown` holds every fact as text."""
     yield "images", "{images_made} made: {users_new} new to the model, {users_changed} changed".format(**shown)
     yield "", "{users_unchanged} kept theirs; in {shards}".format(**shown)
     yield "safety", _safety(summary)
+    yield "score", _scored(summary)
     yield "champion", _champion(summary)
     yield "training", _training(summary)
     yield "gate", shown["gate"]

@@ -26,7 +26,7 @@ from personalgen.evaluation.manifold import Manifold, ManifoldWithControl, manif
 from personalgen.evaluation.measure import Evaluation, SecondOpinion, measure
 from personalgen.evaluation.memorisation import Memorisation, Mifid, memorisation, mifid_with_control
 from personalgen.evaluation.operating_curve import CurvePoint, choose_point
-from personalgen.evaluation.options import MIN_USERS, EvaluationOptions
+from personalgen.evaluation.options import MIN_USERS, EvaluationOptions, ScoreOptions
 from personalgen.evaluation.paired import Comparison, compare, fit_difference
 from personalgen.evaluation.pairwise import (
     Choice,
@@ -48,7 +48,7 @@ from personalgen.evaluation.preference import PreferenceGain, preference_gain
 from personalgen.evaluation.report import ReportPicture, ReportPlot, write_report
 from personalgen.evaluation.retrieval import Retrieval, retrieve
 from personalgen.evaluation.segments import SegmentFigure, segment_figures, user_means
-from personalgen.evaluation.selection import Selection, select_held_out
+from personalgen.evaluation.selection import Selection, reference_items, select_held_out
 from personalgen.evaluation.sheet import SheetRow, contact_sheet, grid, png_bytes, write_png
 from personalgen.evaluation.similarity import (
     COLOUR,
@@ -111,6 +111,7 @@ __all__ = [
     "ReportPicture",
     "ReportPlot",
     "Retrieval",
+    "ScoreOptions",
     "SecondOpinion",
     "SegmentFigure",
     "Selection",
@@ -157,6 +158,7 @@ __all__ = [
     "position_bias",
     "preference_gain",
     "reading_error",
+    "reference_items",
     "retrieve",
     "segment_figures",
     "segment_rows",

@@ -79,3 +79,23 @@ class EvaluationOptions:
                 ),
             ],
         )
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Options of the score stage."""
+
+    images: int | str = 20_000
+    """Most new images of a night that get the judge's score, those of the same people every night (about 3 ms each on
+    one core); "all" or "none"."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of images."""
+        is_count = isinstance(self.images, int) and not isinstance(self.images, bool) and self.images > 0
+        fault = f'images must be "all", "none" or a number above 0, found {self.images!r}'
+        check_options("score", self, more=[] if is_count or self.images in ("all", "none") else [fault])
+
+    @property
+    def most(self) -> int | None:
+        """The largest number of images, None for all."""
+        return None if self.images == "all" else 0 if self.images == "none" else int(self.images)

@@ -102,6 +102,12 @@ def select_held_out(
     )
 
 
+def reference_items(item_split: NDArray[Any], options: EvaluationOptions) -> IndexArray:
+    """Return `options.max_items` random held-out items, or all: those of the judge split fit judge A."""
+    held_out = np.flatnonzero((item_split == JUDGE) | (item_split == TEST))
+    return np.asarray(np.random.default_rng(options.seed).permutation(held_out)[: options.max_items], np.int64)
+
+
 def _likes(
     shape: tuple[int, int], user_index: NDArray[Any], item_index: NDArray[Any], weight: NDArray[Any], keep: MaskArray
 ) -> csr_array:
@@ -130,8 +136,7 @@ def _first_by_digest(eligible: IndexArray, user_ids: Sequence[str], n_users: int
 
 def _rows(item_split: NDArray[Any], liked: NDArray[Any], options: EvaluationOptions) -> tuple[IndexArray, MaskArray]:
     """Return the sorted held-out rows, a random `max_items` and all liked ones, and which are the random ones."""
-    held_out = np.flatnonzero((item_split == JUDGE) | (item_split == TEST))
-    reference = np.random.default_rng(options.seed).permutation(held_out)[: options.max_items]
+    reference = reference_items(item_split, options)
     rows = np.union1d(reference, liked).astype(np.int64)
     return rows, np.isin(rows, reference)
 

@@ -80,6 +80,14 @@ def choose_encoder(name: str = "auto") -> Encoder:
     return found
 
 
+def decode(data: bytes) -> Images:
+    """Return (H, W, 3) uint8 of a file that one of the encoders wrote, whose bytes were checked."""
+    from PIL import Image
+
+    with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def encode_png(images: Images, compress: Compress) -> list[bytes]:
     """Return PNG files of a (B, H, W, 3) uint8 batch: Up filter on every row, one IDAT chunk through `compress`.
 

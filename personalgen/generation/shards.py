@@ -166,7 +166,25 @@ def read_member(root: ShardRoot, path: str, *, offset: int, byte_length: int, cr
     Raises:
         ArtifactError: the shard is missing or cut, or the bytes have another CRC.
     """
-    data = root.read(path, offset=offset, length=byte_length)
+    return read_members(root, path, [(offset, byte_length, crc32)])[0]
+
+
+def read_members(root: ShardRoot, path: str, places: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    """Return the bytes of members at (offset, length, CRC), which ascend, by one read from the first to the last.
+
+    Raises:
+        ArtifactError: the shard is missing or cut, or the bytes of a member have another CRC.
+    """
+    start, (last, length, _) = places[0][0], places[-1]
+    span = root.read(path, offset=start, length=last + length - start)
+    return [
+        _checked(root, path, span[offset - start : offset - start + size], offset, size, crc)
+        for offset, size, crc in places
+    ]
+
+
+def _checked(root: ShardRoot, path: str, data: bytes, offset: int, byte_length: int, crc32: int) -> bytes:
+    """Return a member's bytes where they are what was catalogued."""
     if len(data) != byte_length or zlib.crc32(data) != crc32:
         raise ArtifactError(
             f"shard {path} in {root.url} holds other bytes at {offset}..{offset + byte_length} than were catalogued "

@@ -29,6 +29,7 @@ from personalgen.steps.register import Registered, register
 from personalgen.steps.release import Released, release
 from personalgen.steps.repair import Repaired, repair
 from personalgen.steps.report import Reported, report, summary
+from personalgen.steps.score import Scored, score
 from personalgen.steps.sweep import Combination, Swept, combinations, sweep
 from personalgen.steps.table import Standing, standings
 from personalgen.steps.train import Trained, train, trained_tonight, write_job
@@ -59,6 +60,7 @@ __all__ = [
     "Released",
     "Repaired",
     "Reported",
+    "Scored",
     "Standing",
     "Swept",
     "Trained",
@@ -96,6 +98,7 @@ __all__ = [
     "repair",
     "report",
     "report_live",
+    "score",
     "stage_result",
     "standings",
     "store_choices",

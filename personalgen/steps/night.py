@@ -36,6 +36,7 @@ STAGES = (
     "canary",
     "generate",
     "release",
+    "score",
     "report",
 )
 

@@ -41,6 +41,7 @@ from personalgen.steps.promote import Decided
 from personalgen.steps.recommend import Recommended
 from personalgen.steps.register import Registered
 from personalgen.steps.release import Released
+from personalgen.steps.score import Scored
 from personalgen.steps.told import told_of
 from personalgen.steps.train import Trained
 from personalgen.steps.workspace import Workspace
@@ -232,11 +233,13 @@ def _summary(
     workspace: Workspace, night: Night, evaluated: Evaluated, decided: Decided, generated: Generated, released: Released
 ) -> dict[str, Any]:
     """Return the night in numbers, in the order in which people ask."""
-    counts = read.night_counts(workspace.engine, night.night_id)
+    counts, scored = read.night_counts(workspace.engine, night.night_id), stage_result(night, Scored)
     return {
         "images_made": counts.n_created,
         "images_refused": generated.n_refused,
         "safety_filter": generated.safety,
+        "images_scored": scored.n_scored,
+        "mean_score": scored.mean,
         "users_new": generated.n_new,
         "users_changed": generated.n_changed,
         "users_unchanged": generated.n_unchanged,

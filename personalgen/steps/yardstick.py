@@ -74,7 +74,12 @@ def training_side(workspace: Workspace, data: NightData, selection: Selection) -
 
 
 def judged_items(workspace: Workspace, data: NightData, rows: NDArray[np.int64]) -> Pictures:
-    """Return some items as judges see them; the net looks at each picture once, and never again in later nights."""
+    """Return some items as judges see them."""
+    return Pictures(judged_rows(workspace, data, rows), np.asarray(data.prepared.images)[rows])
+
+
+def judged_rows(workspace: Workspace, data: NightData, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the judge's features of some items; its net looks at each picture once, whatever night asks."""
     images, options = np.asarray(data.prepared.images), workspace.settings.evaluation
     name = digest_of([JUDGE_NET, options.feature_px, images.shape[1:]])[:16]
     digests = list(data.prepared.items["image_sha256"])
@@ -83,8 +88,7 @@ def judged_items(workspace: Workspace, data: NightData, rows: NDArray[np.int64])
         return _judged(workspace, images[rows[places]])
 
     keys = [digests[row] for row in rows.tolist()]
-    features = cached_rows(workspace.data / "features" / f"judged-{name}", keys, FEATURE_DIM, look)
-    return Pictures(features, images[rows])
+    return cached_rows(workspace.data / "features" / f"judged-{name}", keys, FEATURE_DIM, look)
 
 
 def pictures_of(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.agreement import LASTING, lasting_rows, registered
-from personalgen.catalogue import release, shards, write
+from personalgen.catalogue import release, scores, shards, write
 from personalgen.errors import CatalogueError
 from personalgen.registry.models import ModelRegistry
 from personalgen.steps.night import STAGES
@@ -21,6 +21,7 @@ MIDDLES = (
     (write, "register_model"),
     (shards, "commit_shard"),
     (release, "release"),
+    (scores, "record_scores"),
     (ModelRegistry, "set_champion"),
 )
 """Calls that leave something behind inside a stage: the night dies before the first and after the second of each."""

@@ -18,7 +18,7 @@ from personalgen.steps.night import STAGES
 # The nights themselves run once, while a test is set up; others may have followed the first in the same home.
 pytestmark = pytest.mark.timeout(110, func_only=True)
 
-STAGE_COMMANDS = ("prepare", "embed", "train", "evaluate", "promote", "generate")
+STAGE_COMMANDS = ("prepare", "embed", "train", "evaluate", "promote", "generate", "score")
 
 
 @pytest.fixture(scope="module")
