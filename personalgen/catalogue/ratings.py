@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, delete, func, or_, select
 
@@ -12,8 +13,24 @@ from personalgen.catalogue.engine import transaction
 from personalgen.catalogue.facts import RatingFacts
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import Rating
-from personalgen.catalogue.schema import asset, asset_rating, rating, user
+from personalgen.catalogue.schema import asset, asset_rating, is_silent, rating, shard, user
 from personalgen.errors import NotFoundError
+
+
+class OwnRating(NamedTuple):
+    """What a person said of a picture made for this very person, and where its bytes lie."""
+
+    user_id: str
+    asset_id: int
+    value: float
+    """-1 (dislikes it) to 1 (likes it)."""
+    at: datetime
+    shard_path: str
+    """Relative to the shard root."""
+    shard_offset: int
+    byte_length: int
+    crc32: int
+
 
 S = TypeVar("S", bound=Select[Any])
 _KEY = (rating.c.asset_id, rating.c.rater)
@@ -61,6 +78,24 @@ def ratings(
         query = query.where(rating.c.user_key == owner)
     with reading(engine) as connection:
         return tuple(Rating(**row._asdict()) for row in connection.execute(query))
+
+
+def own_ratings(engine: Engine, *, before: datetime) -> tuple[OwnRating, ...]:
+    """Return what people said of pictures made for themselves before an instant, in the order of the pictures' bytes.
+
+    Others' opinions, an analyst's say, are no taste of the person; who is silent says nothing any more.
+    """
+    places = (asset.c.shard_offset, asset.c.byte_length, asset.c.crc32)
+    query = (
+        select(user.c.user_id, rating.c.asset_id, rating.c.value, rating.c["at"], shard.c.path, *places)
+        .join(user, user.c.user_key == rating.c.user_key)
+        .join(asset, asset.c.asset_id == rating.c.asset_id)
+        .join(shard, shard.c.shard_id == asset.c.shard_id)
+        .where(rating.c.rater == user.c.user_id, rating.c["at"] < before, ~is_silent)
+        .order_by(rating.c.asset_id)
+    )
+    with reading(engine) as connection:
+        return tuple(OwnRating(*row) for row in connection.execute(query))
 
 
 def delete_opinions_of(connection: Connection, raters: Sequence[str]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What was made for whom and why."""
 
+import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from personalgen.cli.terminal import (
     show,
     workspace,
 )
+from personalgen.errors import ConfigError
 
 assets = typer.Typer(no_args_is_help=True)
 
@@ -57,6 +59,31 @@ def verify(
         show([facts], as_json=True)
     else:
         typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in facts.items()))
+
+
+@assets.command()
+def rate(
+    asset_id: Annotated[int | None, typer.Argument(help="The asset; left out with --file.")] = None,
+    rating: Annotated[float | None, typer.Option("--rating", help="-1 (dislike) to 1 (like).")] = None,
+    rater: Annotated[str, typer.Option("--rater", help="Who says so; default: the login name.")] = "",
+    file: Annotated[
+        Path | None, typer.Option("--file", help="A CSV file: asset_id, rating, rater, at (ISO 8601, empty: now).")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Store opinions of assets. A person's own, whose --rater is the user's id, are told to the next nights' models."""
+    from personalgen.steps.rate import rate_asset, rate_from_file
+
+    if (file is None) == (asset_id is None) or (asset_id is None) != (rating is None):
+        raise ConfigError("Name an asset and --rating, or a --file with both. Nothing was stored.")
+    with workspace(config, overrides, existing=True) as opened:
+        if file is not None:
+            told, new = rate_from_file(opened, file)
+        else:
+            assert asset_id is not None and rating is not None  # noqa: S101, PT018 - checked above
+            told, new = 1, rate_asset(opened, asset_id, rating, rater=rater.strip() or getpass.getuser())
+    typer.echo(f"{counted(told, 'rating')} read, {new:,} new or changed")
 
 
 @assets.command()
@@ -113,7 +140,7 @@ def export(
 def lineage_text(facts: dict[str, Any]) -> str:
     """Return an asset's lineage as aligned lines."""
     events = [
-        f"  {event['weight']:+.1%}  {event['title'] or '?'}  (item {event['item_id']}, {_day(event['timestamp'])})"
+        f"  {event['weight']:+.1%}  {event['title'] or '?'}  ({_about(event)}{_day(event['timestamp'])})"
         for event in facts["top_events"]
     ]
     names = [name for name in facts if name != "top_events"]
@@ -125,6 +152,11 @@ def lineage_text(facts: dict[str, Any]) -> str:
             *events,
         ]
     )
+
+
+def _about(event: dict[str, Any]) -> str:
+    """Return the item of an event; a rating's title names the asset already."""
+    return f"item {event['item_id']}, " if "item_id" in event else ""
 
 
 def _day(timestamp: int) -> str:

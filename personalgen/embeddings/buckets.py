@@ -16,6 +16,7 @@ from personalgen.embeddings.fields import DISLIKES, FieldRows
 from personalgen.embeddings.history import decayed_weights, top_events, vectors_of_sums
 from personalgen.embeddings.known import Moments, user_fields
 from personalgen.embeddings.preference import PreferenceTable
+from personalgen.embeddings.rated import RatedPictures, rating_terms
 from personalgen.histories import History
 
 
@@ -49,15 +50,22 @@ def embed_rows(
     asked: Mapping[str, int],
     *,
     now: int,
+    landmark: int = 0,
     foresight: Foresight | None = None,
+    rated: RatedPictures | None = None,
 ) -> PreferenceTable:
     """Return the preferences of a bucket's users, who are asked about at `now`, in seconds since 1970.
 
     `recent` is their `recent_history`, and `items` are the (n_items, dim) vectors in the basis. The state must halve
-    events as the basis does, and keep `KNOWN_EVENTS` of each user.
+    events as the basis does, and keep `KNOWN_EVENTS` of each user; `landmark` is where its seconds begin. `rated` are
+    ratings of pictures, these users' among them.
     """
     likes, dislikes = (_matrix(side, item_of_key, len(items)) for side in (rows.liked, rows.disliked))
-    raw = vectors_of_sums(likes, dislikes, items, basis.options, prior=basis.priors_of(recent))
+    terms = None
+    if rated is not None:
+        half_life_days, newest = basis.options.half_life_days, landmark + rows.newest.astype(np.int64)
+        terms = rating_terms(rated, recent.user_ids, newest, half_life_days=half_life_days, dim=basis.options.dim)
+    raw = vectors_of_sums(likes, dislikes, items, basis.options, prior=basis.priors_of(recent), ratings=terms)
     weight = decayed_weights(recent, basis.options.half_life_days)
     totals = np.asarray(likes.sum(1) + dislikes.sum(1)).ravel()
     moments = Moments.of_users(recent, np.full(len(rows.users), now, dtype=np.int64), rows.n_events)
@@ -68,8 +76,8 @@ def embed_rows(
     return PreferenceTable(
         recent.user_ids,
         basis.standardise(raw),
-        rows.n_events.astype(np.int32),
-        top_events(recent, weight, basis.options.n_top_events, totals=totals),
+        rows.n_events.astype(np.int32) + (0 if terms is None else terms.count),
+        top_events(recent, weight, basis.options.n_top_events, totals=totals, ratings=terms),
         basis.version,
         dict(sorted(fields.items())),
     )

@@ -15,6 +15,7 @@ from personalgen.embeddings.known import Moments, user_fields
 from personalgen.embeddings.options import EmbeddingOptions
 from personalgen.embeddings.preference import PreferenceTable, events_to_json
 from personalgen.embeddings.priors import Groups, with_pseudo_events, with_segments
+from personalgen.embeddings.rated import RatedPictures, RatingTerms, rating_terms
 from personalgen.histories import DAY_SEC, History
 from personalgen.recommenders import NextItemOptions
 
@@ -33,7 +34,12 @@ def decayed_weights(history: History, half_life_days: float) -> NDArray[np.float
 
 
 def raw_user_vectors(
-    history: History, item_vectors: Matrix, options: EmbeddingOptions, *, prior: tuple[Matrix, Matrix] | None
+    history: History,
+    item_vectors: Matrix,
+    options: EmbeddingOptions,
+    *,
+    prior: tuple[Matrix, Matrix] | None,
+    ratings: RatingTerms | None = None,
 ) -> Matrix:
     """Return (n_users, dim): the shrunk decayed mean of liked items less a part of the mean of disliked ones.
 
@@ -42,7 +48,7 @@ def raw_user_vectors(
     """
     weight = decayed_weights(history, options.half_life_days)
     likes, dislikes = (_matrix(history, side) for side in (np.maximum(weight, 0), np.maximum(-weight, 0)))
-    return vectors_of_sums(likes, dislikes, item_vectors, options, prior=prior)
+    return vectors_of_sums(likes, dislikes, item_vectors, options, prior=prior, ratings=ratings)
 
 
 def vectors_of_sums(
@@ -52,10 +58,16 @@ def vectors_of_sums(
     options: EmbeddingOptions,
     *,
     prior: tuple[Matrix, Matrix] | None,
+    ratings: RatingTerms | None = None,
 ) -> Matrix:
     """Return `raw_user_vectors` of (n_users, n_items) decayed weights, those of dislikes without their sign."""
     liked, like_total = _weighted_sums(likes, item_vectors)
     disliked, dislike_total = _weighted_sums(dislikes, item_vectors)
+    if ratings is not None:
+        fade = ratings.fade
+        liked, like_total = liked * fade[:, None] + ratings.liked, like_total * fade + ratings.like_total
+        disliked = disliked * fade[:, None] + ratings.disliked
+        dislike_total = dislike_total * fade + ratings.dislike_total
     start, pseudo = (0.0, 0.0) if prior is None else (prior[0] * prior[1], prior[1])
     mean = (liked + start) / np.maximum(like_total[:, None] + pseudo, 1e-12)
     against = disliked / np.maximum(dislike_total + options.shrinkage, 1e-12)[:, None]
@@ -111,17 +123,18 @@ def embed_users(
     *,
     now: NDArray[np.int64] | None = None,
     foresight: Foresight | None = None,
+    rated: RatedPictures | None = None,
 ) -> PreferenceTable:
     """Return the preferences of every user of `history`, also of those without events (the prior's).
 
     `asked` names further fields that models need, with the most rows of each (`asked_of_users`). `now` is when each
     user is asked about, in seconds since 1970; by default at the newest event of all. `foresight` says what is expected
-    of each user, where that is asked.
+    of each user, where that is asked; `rated` are ratings of pictures, which enter the vectors.
     """
     if now is None:
         now = np.full(len(history.user_ids), history.timestamp.max(initial=0))
     items = basis.item_vectors(features, history.item_ids)
-    return embed_by_items(history, basis, items, asked or {}, now=now, foresight=foresight)
+    return embed_by_items(history, basis, items, asked or {}, now=now, foresight=foresight, rated=rated)
 
 
 def embed_by_items(
@@ -132,19 +145,31 @@ def embed_by_items(
     *,
     now: NDArray[np.int64],
     foresight: Foresight | None,
+    rated: RatedPictures | None = None,
 ) -> PreferenceTable:
     """Return what `embed_users` does, of (n_items, dim) items in the basis: for few of many users at a time."""
-    raw = raw_user_vectors(history, items, basis.options, prior=basis.priors_of(history))
+    terms = _terms(history, basis, rated)
+    raw = raw_user_vectors(history, items, basis.options, prior=basis.priors_of(history), ratings=terms)
     counts = np.bincount(history.user_index, minlength=len(history.user_ids)).astype(np.int32)
     weight = decayed_weights(history, basis.options.half_life_days)
     return PreferenceTable(
         history.user_ids,
         basis.standardise(raw),
-        counts,
-        top_events(history, weight, basis.options.n_top_events),
+        counts if terms is None else counts + terms.count,
+        top_events(history, weight, basis.options.n_top_events, ratings=terms),
         basis.version,
         user_fields(history, basis, items, Moments.of_users(history, now), asked, foresight),
     )
+
+
+def _terms(history: History, basis: Basis, rated: RatedPictures | None) -> RatingTerms | None:
+    """Return what ratings add to the sums of a history's users."""
+    if rated is None:
+        return None
+    newest = np.zeros(len(history.user_ids), dtype=np.int64)
+    np.maximum.at(newest, history.user_index, history.timestamp)
+    options = basis.options
+    return rating_terms(rated, history.user_ids, newest, half_life_days=options.half_life_days, dim=options.dim)
 
 
 def vectors_before_events(history: History, basis: Basis, features: Matrix) -> Matrix:
@@ -249,17 +274,26 @@ def _people(likes: History, vectors: Matrix, raw: Matrix, people: NDArray[np.int
 
 
 def top_events(
-    history: History, weight: NDArray[np.float64], count: int, *, totals: NDArray[np.float64] | None = None
+    history: History,
+    weight: NDArray[np.float64],
+    count: int,
+    *,
+    totals: NDArray[np.float64] | None = None,
+    ratings: RatingTerms | None = None,
 ) -> tuple[str, ...]:
     """Return per user, as JSON, the `count` events of the largest share of the total absolute weight, largest first.
 
-    `totals` (n_users,) are given where the history holds a user's newest events alone.
+    `totals` (n_users,) are given where the history holds a user's newest events alone. An event of the `ratings` has an
+    asset_id in the place of an item_id.
     """
     tops = []
     for user, (start, stop) in enumerate(itertools.pairwise(history.bounds)):
         own = weight[start:stop]
         order = np.argsort(-np.abs(own), kind="stable")[:count]
         total = float(np.abs(own).sum() if totals is None else totals[user]) or 1.0
+        if ratings is not None and user in ratings.events:
+            tops.append(_top_with_ratings(history, start + order, own[order], total, ratings, user, count))
+            continue
         events = [
             {
                 "item_id": history.item_ids[history.item_index[start + k]],
@@ -270,3 +304,26 @@ def top_events(
         ]
         tops.append(events_to_json(events))
     return tuple(tops)
+
+
+def _top_with_ratings(
+    history: History,
+    places: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    total: float,
+    ratings: RatingTerms,
+    user: int,
+    count: int,
+) -> str:
+    """Return `top_events` of one user who rated, from the heaviest events at `places` and all ratings."""
+    fade, rated = float(ratings.fade[user]), ratings.events[user]
+    events = [
+        (
+            value * fade,
+            {"item_id": history.item_ids[history.item_index[place]], "timestamp": int(history.timestamp[place])},
+        )
+        for place, value in zip(places.tolist(), weight.tolist(), strict=True)
+    ]
+    whole = total * fade * bool(len(places)) + sum(abs(value) for value, _ in rated)
+    heaviest = sorted([*events, *rated], key=lambda event: -abs(event[0]))[:count]
+    return events_to_json([{**told, "weight": round(value / (whole or 1.0), 4)} for value, told in heaviest])

@@ -9,7 +9,7 @@ WORDS, SENTENCES = "words", "sentences"
 _LATER = ("next_item_dim", "estimate_shrinkage", "segment_prior", "text", "text_weight")
 """Settings that older bases do not know: at their default they are no part of a basis's identity."""
 _SENTENCE_COLUMNS = 384
-_BESIDE = ("epoch_days",)
+_BESIDE = ("epoch_days", "ratings")
 """Settings that never are."""
 
 
@@ -49,6 +49,10 @@ class EmbeddingOptions:
     """Days after which a basis is fitted anew and turned onto the old one, before training goes on; 0 is never. It is
     no part of what a basis is: a champion of another value is a start."""
 
+    ratings: float = 1.0
+    """Weight of people's ratings of their own pictures beside likes of items: 1 is the same, 0 leaves them out. No part
+    of what a basis is either."""
+
     @property
     def text_columns(self) -> int:
         """Columns of an item's features that are of its text: the last ones."""
@@ -70,6 +74,6 @@ class EmbeddingOptions:
         """Refuse settings that give no vector, all in one message."""
         sizes = {"content_dim": 1, "next_item_dim": 1, "feature_px": 32}
         least = {"collaborative_dim": 0, "text_dim": 0, "n_top_events": 0, "epoch_days": 0, "shrinkage": 0}
-        least |= {"dislike_weight": 0, "text_weight": 0}
+        least |= {"dislike_weight": 0, "ratings": 0, "text_weight": 0}
         choices = {"text": (WORDS, SENTENCES)}
         check_options("embeddings", self, least=sizes | least, above={"half_life_days": 0}, choices=choices)

@@ -1,7 +1,7 @@
 """Hands out assets: one image with its lineage, rows as a table, or all of them as files with a table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,19 @@ def lineage(workspace: Workspace, asset_id: int) -> dict[str, Any]:
     found = read.asset(workspace.engine, asset_id)
     facts = {**asdict(found.summary), **{k: v for k, v in asdict(found).items() if k != "summary"}}
     events = found.summary.top_events
-    titles = read.item_titles(workspace.engine, [event["item_id"] for event in events])
+    titles = read.item_titles(workspace.engine, [event["item_id"] for event in events if "item_id" in event])
     said = ratings.ratings(workspace.engine, asset_id=asset_id)
     facts["n_ratings"] = len(said)
     facts["mean_rating"] = sum(one.value for one in said) / len(said) if said else None
-    facts["top_events"] = [{**event, "title": titles.get(event["item_id"])} for event in events]
+    facts["top_events"] = [_named(event, titles) for event in events]
     return facts
+
+
+def _named(event: dict[str, Any], titles: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return an event with what it was about: the title of an item, or a rating of a picture."""
+    if "item_id" in event:
+        return {**event, "title": titles.get(event["item_id"])}
+    return {**event, "title": f"rating of asset {event['asset_id']}"}
 
 
 def _write_image(workspace: Workspace, out: Path, placed: PlacedAsset) -> str:

@@ -18,6 +18,7 @@ from personalgen.embeddings import Foresight, load_basis, save_preferences
 from personalgen.embeddings.buckets import embed_rows, recent_history
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.embeddings.matrix_columns import from_lists, to_lists
+from personalgen.embeddings.rated import load_rated
 from personalgen.histories import History
 from personalgen.recommenders.base import Matrix
 from personalgen.recommenders.by_size import NextItemModel
@@ -58,6 +59,8 @@ class EmbedJob:
     now: int
     """Seconds since 1970."""
     out: str
+    rated: str = ""
+    """People's ratings of their own pictures; "" where there is none."""
 
 
 def write_job(path: Path, job: RecommendJob | EmbedJob) -> str:
@@ -117,7 +120,18 @@ def embed_bucket(job: str, bucket: int) -> str:
     )
     items = basis.item_vectors(np.load(told.features, mmap_mode="r", allow_pickle=False), model.item_ids)
     foresight = Foresight.by(model, len(rows.users)) if EXPECTED in told.asked else None
-    table = embed_rows(rows, recent, basis, items, item_of_key, told.asked, now=told.now, foresight=foresight)
+    table = embed_rows(
+        rows,
+        recent,
+        basis,
+        items,
+        item_of_key,
+        told.asked,
+        now=told.now,
+        landmark=state.landmark,
+        foresight=foresight,
+        rated=load_rated(Path(told.rated)) if told.rated else None,
+    )
     return str(save_preferences(Path(told.out) / f"{bucket:04d}.parquet", table))
 
 

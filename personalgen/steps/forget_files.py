@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personalgen.artifacts import atomic_path, read_json, read_manifest, seal_folder
+from personalgen.steps.rated import FEATURES
 from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
 from personalgen.steps.report import HTML, SHEET, SHOWN
 from personalgen.steps.vote import forget_in_pairs
@@ -48,6 +49,11 @@ def forget_in_files(workspace: Workspace, people: Collection[str]) -> Counts:
         for path in sorted((workspace.data / "nights").glob(f"*/{pattern}")):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             _count(counts, "files that are made again", people)
+    for folder in sorted(
+        (workspace.data / "features").glob(f"{FEATURES}*")
+    ):  # of pictures, some of them these people's
+        shutil.rmtree(folder)
+        _count(counts, "files that are made again", people)
     for user_id, count in forget_in_pairs(workspace, people).items():
         counts[user_id]["blind pairs"] += count
     return counts

@@ -22,12 +22,14 @@ from personalgen.embeddings import (
 from personalgen.embeddings.basis import Matrix
 from personalgen.embeddings.drift import held_at, measure_drift
 from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.rated import load_rated
 from personalgen.recommenders import NextItemOptions
 from personalgen.recommenders.by_size import next_item_model
 from personalgen.recommenders.stored import load_recommender, save_recommender
 from personalgen.steps.buckets import EmbedJob, embed_bucket, write_job
 from personalgen.steps.data import NightData
 from personalgen.steps.night import Night
+from personalgen.steps.rated import rated_in, write_rated
 from personalgen.steps.recommend import Recommended, unchanged_users
 from personalgen.steps.state import AFFINITY, kept_state, state_folder
 from personalgen.steps.workspace import Workspace
@@ -54,7 +56,8 @@ def write_tables(
     """Write a basis and both tables of what is known of users in it, the fields that are `asked` for among them."""
     folder, features = basis_folder(night, basis.version), data.features(workspace, basis.options)
     save_basis(folder, basis)
-    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, features, basis, asked, options))
+    rated = write_rated(workspace, night, folder, basis)
+    save_preferences(folder / TONIGHT, _tonight(workspace, night, data, features, basis, asked, options, rated))
     foresight = Foresight.of(data.training_history(), options) if EXPECTED in asked else None
     history, now = data.earlier_history(), data.held_back_from()
     table = embed_users(history, basis, features, asked, now=now, foresight=foresight)
@@ -78,7 +81,9 @@ def keep_or_fall_back(
     before = load_preferences(computed if computed.is_file() else served)
     tells = EXPECTED in tonight.fields and recommended.ndcg_share is not None
     share = float(recommended.ndcg_share or 0) if tells else float("nan")
-    drift = measure_drift(before, tonight, unchanged_users(recommended), ndcg_share=share)
+    raters = rated_in(folder)
+    unchanged = unchanged_users(recommended) - set(raters.user_ids if raters else ())
+    drift = measure_drift(before, tonight, unchanged, ndcg_share=share)
     reasons = drift.reasons(workspace.settings.drift)
     if reasons:
         save_preferences(folder / COMPUTED, tonight)
@@ -97,15 +102,20 @@ def _tonight(
     basis: Basis,
     asked: Mapping[str, int],
     options: NextItemOptions,
+    rated: str,
 ) -> PreferenceTable:
-    """Return what is known of every user: from the state, or from histories where it has another night or half-life."""
+    """Return what is known of every user: from the state, or from histories where it has another night or half-life.
+
+    `rated` is the file of people's ratings of their own pictures, "" where there is none.
+    """
+    ratings = load_rated(Path(rated)) if rated else None
     history, now = data.history, int(datetime.fromisoformat(night.as_of).timestamp())
     kept = kept_state(workspace)
     is_own = kept is not None and kept.night == night.key
     affinity = AffinityState.open(state_folder(workspace) / AFFINITY) if is_own else None
     if kept is None or affinity is None or affinity.options.half_life_days != basis.options.half_life_days:
         foresight = Foresight.of(history, options) if EXPECTED in asked else None
-        return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight)
+        return embed_users(history, basis, features, asked, now=data.tonight(), foresight=foresight, rated=ratings)
     folder = basis_folder(night, basis.version)
     recommender = str(state_folder(workspace) / kept.recommender)
     if EXPECTED in asked and options.identity() != workspace.settings.recommender.identity():  # the kept one's settings
@@ -119,6 +129,7 @@ def _tonight(
         users=str(data.prepared.folder / USERS),
         now=now,
         out=str(folder / "buckets"),
+        rated=rated,
     )
     parts = workspace.over_buckets(embed_bucket, write_job(folder / "job.json", job), affinity.buckets())
     tables = [load_preferences(Path(part)) for part in parts if part]
@@ -126,6 +137,6 @@ def _tonight(
     nobody = history.where(np.zeros(len(history.weight), dtype=np.bool_)).of(silent)
     foresight = Foresight.by(load_recommender(Path(recommender)), len(silent)) if EXPECTED in asked else None
     now_of = np.full(len(silent), now, dtype=np.int64)
-    tables.append(embed_users(nobody, basis, features, asked, now=now_of, foresight=foresight))
+    tables.append(embed_users(nobody, basis, features, asked, now=now_of, foresight=foresight, rated=ratings))
     shutil.rmtree(job.out, ignore_errors=True)
     return PreferenceTable.joined(tables)

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from personalgen.embeddings import Basis, Foresight, PreferenceTable, embed_by_items, load_basis, part_of_likes
 from personalgen.embeddings.basis import Matrix
 from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.rated import RatedPictures
 from personalgen.histories import History
 from personalgen.recommenders.by_size import NextItemModel, next_item_model
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded, preferences_for, recommender_of
 from personalgen.steps.night import Night
+from personalgen.steps.preferences import basis_folder
+from personalgen.steps.rated import rated_in
 from personalgen.steps.workspace import Workspace
 
 
@@ -36,6 +39,8 @@ class Parts:
     """Foretells what is expected of people, where that is asked."""
     count: int
     """Likes of each image."""
+    rated: RatedPictures | None = None
+    """What people said of their own pictures, which every image hears."""
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -48,7 +53,9 @@ class Parts:
         part = part_of_likes(self.history.of(users), self.count, variant, half_life_days=half_life)
         asked = {name: rows.values.shape[1] if rows.values.ndim > 2 else 1 for name, rows in like.fields.items()}
         foresight = Foresight.by(self.recommender, len(users)) if self.recommender else None
-        return embed_by_items(part, self.basis, self.items, asked, now=self.now[users], foresight=foresight)
+        return embed_by_items(
+            part, self.basis, self.items, asked, now=self.now[users], foresight=foresight, rated=self.rated
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,4 +99,5 @@ def told_by(
         learnt = data.training_history() if held_back else history
         recommender = next_item_model(learnt, recommender_of(workspace, model))
     items = basis.item_vectors(data.features(workspace, basis.options), history.item_ids)
-    return Told(table, Parts(history, now, basis, items, recommender, count))
+    rated = None if held_back else rated_in(basis_folder(night, basis.version))
+    return Told(table, Parts(history, now, basis, items, recommender, count, rated))

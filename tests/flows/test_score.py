@@ -75,7 +75,7 @@ def by_hand(home, night):
     profiles, found = profiles_of(data, judge, seen, settings.embeddings.half_life_days), {}
     for row in home.ask(SCORES):
         image = decode(image_bytes(workspace, row["asset_id"])[0])
-        picture = judge.whiten(judge_features(image[None], px=settings.evaluation.feature_px))[0]
+        picture = judge.whiten(judge_features(np.array(image[None]), px=settings.evaluation.feature_px))[0]
         near = {name: picture @ p / np.linalg.norm(picture) / np.linalg.norm(p) for name, p in profiles.items()}
         if (own := near.pop(row["user_id"], None)) is not None:
             found[row["asset_id"]] = own - np.mean(list(near.values()))

@@ -11,6 +11,7 @@ from personalgen.affinity import AffinityOptions, AffinityState
 from personalgen.embeddings import Foresight, PreferenceTable, embed_users, fit_basis
 from personalgen.embeddings.buckets import embed_rows, recent_history
 from personalgen.embeddings.fields import KNOWN_EVENTS
+from personalgen.embeddings.rated import RatedPictures
 from personalgen.histories import HistoryChange
 from personalgen.recommenders import NextItemOptions
 
@@ -56,7 +57,7 @@ def batches(history, chosen):
     return pa.table(columns | {"weight": history.weight[chosen]}).to_batches()
 
 
-def from_state(state, history, basis, features):
+def from_state(state, history, basis, features, rated=None):
     """Return the table of all buckets."""
     items, item_ids = basis.item_vectors(features, history.item_ids), state.known_items()
     item_of_key = np.array([history.item_ids.index(item_id) for item_id in item_ids])
@@ -66,7 +67,12 @@ def from_state(state, history, basis, features):
         segments = dict(zip(history.user_ids, history.segments, strict=True))
         recent = recent_history(rows, item_of_key, history.item_ids, landmark=state.landmark, segment_of=segments)
         foresight = Foresight.by(recommender, len(rows.users))
-        tables.append(embed_rows(rows, recent, basis, items, item_of_key, ASKED, now=NOW, foresight=foresight))
+        tables.append(
+            embed_rows(
+                rows, recent, basis, items, item_of_key, ASKED, now=NOW, landmark=state.landmark,
+                foresight=foresight, rated=rated,
+            )
+        )  # fmt: skip
     return PreferenceTable.joined(tables)
 
 
@@ -101,4 +107,17 @@ def test_a_state_says_what_histories_say(history, basis, features, tmp_path, nig
     now = np.full(len(history.user_ids), NOW)
     foresight = Foresight.of(history, NextItemOptions())
     table = embed_users(history, basis, features, ASKED, now=now, foresight=foresight)
-    assert_same(from_state(state, history, basis, features), table.rows(np.flatnonzero(table.n_events)))
+    known = np.flatnonzero(table.n_events)
+    assert_same(from_state(state, history, basis, features), table.rows(known))
+    rated = ratings_of(history, basis, features)
+    table = embed_users(history, basis, features, ASKED, now=now, foresight=foresight, rated=rated)
+    assert_same(from_state(state, history, basis, features, rated), table.rows(known))
+
+
+def ratings_of(history, basis, features):
+    """Return a rating of each third person, some long before and some after their newest events."""
+    raters = np.unique(history.user_index)[::3]
+    days = np.linspace(1, 395, len(raters)).astype(np.int64)
+    vectors = basis.item_vectors(features, history.item_ids)[raters % len(history.item_ids)]
+    weight = np.where(raters % 2, 0.8, -0.6)
+    return RatedPictures(tuple(history.user_ids[k] for k in raters), raters + 50, days * DAY, weight, vectors)

@@ -1,0 +1,78 @@
+"""Takes people's opinions of assets, one by one or from a product's file, and stores them."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from personalgen.catalogue.facts import RatingFacts, RatingSource
+from personalgen.catalogue.ratings import record_ratings
+from personalgen.errors import DataError
+from personalgen.steps.workspace import Workspace
+
+COLUMNS = ("asset_id", "rating", "rater", "at")
+_SHOWN = 5
+_RATER_CHARS = 128
+
+
+def rate_asset(workspace: Workspace, asset_id: int, rating: float, *, rater: str) -> int:
+    """Store what somebody says of an asset now, -1 to 1; return 1 where that is new.
+
+    Raises:
+        DataError: the rating is outside -1 to 1, or the rater has no name or a long one. Nothing was stored.
+        NotFoundError: there is no such asset.
+    """
+    cells = {"asset_id": str(asset_id), "rating": str(rating), "rater": rater, "at": ""}
+    return record_ratings(workspace.engine, [_opinion(cells, workspace.now(), "terminal")])
+
+
+def rate_from_file(workspace: Workspace, path: Path) -> tuple[int, int]:
+    """Store the opinions of a CSV file (asset_id, rating, rater, at); return how many, and how many are new.
+
+    `at` is ISO 8601 (UTC where it names no zone); empty, it is now. All are stored, or none.
+
+    Raises:
+        DataError: the file cannot be read, or rows are no opinions: which, and why. Nothing was stored.
+        NotFoundError: an asset is unknown.
+    """
+    now, facts, faults = workspace.now(), [], []
+    for line, cells in _rows(path):
+        try:
+            facts.append(_opinion(cells, now, "product"))
+        except (DataError, ValueError) as error:
+            faults.append(f"line {line}: {error}")
+    if faults:
+        shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if faults[_SHOWN:] else "")
+        raise DataError(f"{path}: {shown}. Mend these rows. Nothing was stored.")
+    return len(facts), record_ratings(workspace.engine, facts)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each line of the file and its cells."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                raise DataError(
+                    f"{path} needs the columns {', '.join(COLUMNS)}; it lacks {', '.join(missing)}. Nothing was stored."
+                )
+            yield from ((reader.line_num, cells) for cells in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}. Nothing was stored.") from error
+
+
+def _opinion(cells: Mapping[str, str | None], now: datetime, source: RatingSource) -> RatingFacts:
+    """Return an opinion.
+
+    Raises:
+        DataError, ValueError: a cell is no number, instant or name.
+    """
+    value, rater = float(cells["rating"] or "nan"), (cells["rater"] or "").strip()
+    if not (math.isfinite(value) and -1 <= value <= 1):
+        raise DataError(f"a rating is from -1 (dislike) to 1 (like), found {cells['rating']!r}")
+    if not 0 < len(rater) <= _RATER_CHARS:
+        raise DataError(f"a rater has a name of 1 to {_RATER_CHARS} characters, found {rater!r}")
+    at = datetime.fromisoformat(cells["at"]) if cells["at"] else now
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return RatingFacts(asset_id=int(cells["asset_id"] or ""), value=value, rater=rater, source=source, at=at)
