@@ -47,6 +47,16 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """How far one person's pictures are to be from each other at least."""
+
+    min_distance: float
+    """In (0, 1], of `apart.distances`."""
+    redraws: int
+    """Further z's that are tried for a picture that is too near; the farthest of all stands."""
+
+
+@dataclass(frozen=True)
 class GenerationOptions:
     """Options of the generate stage."""
 
@@ -54,6 +64,11 @@ class GenerationOptions:
     """Images per user, each from its own z."""
     likes_per_image: int = 6
     """Each further image of a user (`variants` above 1) is told of so many random likes; 0: all of everything."""
+    min_distance: float = 0.0
+    """How far a user's images are to be from each other at least, as the mean absolute difference of their 8 x 8
+    means, in [0, 1]: a nearer one is drawn again from another z. 0: each stands as it is drawn."""
+    redraws: int = 4
+    """How often, at most, an image is drawn again; the farthest of all stands, be it too near or not."""
     batch_size: int = 64
     """Images per pass of the generator; the last batch is padded to it, so that a redo gives the same bits."""
     shard_size: int = 2048
@@ -80,12 +95,14 @@ class GenerationOptions:
             least={
                 "variants": 1,
                 "likes_per_image": 0,
+                "redraws": 0,
                 "batch_size": 1,
                 "shard_size": 1,
                 "min_shift": 0,
                 "guidance": 0,
                 "truncation_psi": 0,
             },
+            shares=("min_distance",),
             choices={"encoder": ("auto", *FORMATS, *ENCODERS)},
             more=[
                 *(
@@ -99,6 +116,13 @@ class GenerationOptions:
                     if not (math.isfinite(value) and value >= 0)
                 ),
             ],
+        )
+
+    @property
+    def floor(self) -> Floor | None:
+        """How far apart one person's images are to be, None where any distance will do."""
+        return (
+            Floor(self.min_distance, self.redraws) if self.min_distance and self.redraws and self.variants > 1 else None
         )
 
     @property

@@ -7,7 +7,7 @@ as it is. While one shard is drawn, the one before it is packed, sealed and comm
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from personalgen.artifacts import short_digest
 from personalgen.embeddings import PreferenceTable
+from personalgen.generation.apart import draw_apart
 from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows
 from personalgen.generation.encoders import Encoder, Refused
+from personalgen.generation.options import Floor
 from personalgen.generation.overlap import OneBehind, encode_behind
 from personalgen.generation.plan import Plan, ShardPlan, condition_bytes
 from personalgen.generation.roots import ShardRoot
@@ -42,6 +44,8 @@ class GenerationRequest:
     """Tonight's, in the basis of the generator; asked for the `plan.rows` of one shard, variant by variant."""
     generator_digest: int
     variants: int = 1
+    floor: Floor | None = None
+    """How far apart one person's images are to be; None draws each from its first z."""
 
     @property
     def n_assets(self) -> int:
@@ -148,6 +152,9 @@ class Missing:
     """Row k is what the model is told for the k-th image."""
     columns: Mapping[str, Any]
     """Of `assets.SCHEMA`, as far as they are known before the images are; in the order of the members."""
+    variants: int = 1
+    """Images of each user, side by side."""
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,14 +187,21 @@ def find_shard(
         if (found := _sealed_earlier(root, path, columns, n_bytes, facts or {})) is not None:
             return found
         path = f"{piece.name}-{next(names)}.tar"
-    return Missing(path, told, columns)
+    return Missing(path, told, columns, request.variants, request.floor)
 
 
 def draw_shard(
     missing: Missing, *, sampler: Sampler, encoder: Encoder, before_batch: Callable[[], None] = lambda: None
 ) -> Drawn:
-    """Draw and encode one shard; only the batches that wait for an encoder are in memory as pixels."""
-    condition, seeds = missing.told.to_condition(sampler.generator.spec), missing.columns["seed"]
+    """Draw and encode one shard; only the batches that wait for an encoder are in memory as pixels.
+
+    With a floor, the seeds of images that were drawn again take the places of the planned ones.
+    """
+    condition, seeds = missing.told.to_condition(sampler.generator.spec), list(missing.columns["seed"])
+    if missing.floor is not None:
+        drawings = draw_apart(sampler, condition, missing.told.user_ids, seeds, missing.variants, missing.floor)
+        files = encode_behind(_told_before(drawings, before_batch), encoder)
+        return Drawn(replace(missing, columns={**missing.columns, "seed": seeds}), files, encoder)
 
     def batches() -> Iterator[Drawing]:
         for start in range(0, len(seeds), sampler.batch_size):
@@ -196,6 +210,14 @@ def draw_shard(
             yield sampler.start(condition.take(batch), seeds[batch])
 
     return Drawn(missing, encode_behind(batches(), encoder), encoder)
+
+
+def _told_before(drawings: Iterator[Drawing], before_batch: Callable[[], None]) -> Iterator[Drawing]:
+    """Yield drawings, with a call before each is drawn."""
+    before_batch()
+    for drawing in drawings:
+        yield drawing
+        before_batch()
 
 
 def seal_shard(drawn: Drawn, *, root: ShardRoot, facts: Mapping[str, Any] | None = None) -> GeneratedShard:

@@ -207,7 +207,9 @@ def draw_plan(
     if screen is not None:
         encoder = screened(encoder, screen)
     summary = generate_plan(
-        GenerationRequest(plan=plan, told=told, generator_digest=card.generator_digest, variants=options.variants),
+        GenerationRequest(
+            plan=plan, told=told, generator_digest=card.generator_digest, variants=options.variants, floor=options.floor
+        ),
         sampler=sampler,
         encoder=encoder,
         root=workspace.shard_root,
