@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
 from prefect import Flow, State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from flows.artifacts import show_night, show_verdict, with_progress
 from flows.leash import server_on_leash
@@ -86,10 +87,15 @@ def run_night(workspace: Workspace, as_of: datetime | None = None) -> dict[str, 
 
 
 def run_there(whole: Flow[..., Any], workspace: Workspace, **parameters: Any) -> dict[str, Any]:
-    """Run the flow of a night where the settings say that buckets of users are worked on; return its summary."""
+    """Run the flow of a night where the settings say that buckets of users are worked on; return its summary.
+
+    Within the run of a deployment the night is that run, unless buckets need a runner of their own.
+    """
     options = workspace.settings.buckets
     is_here = options.runner == "here"
-    run = whole if is_here else whole.with_options(task_runner=task_runner(options))
+    run: Callable[..., Any] = whole if is_here else whole.with_options(task_runner=task_runner(options))
+    if is_here and FlowRunContext.get():
+        run = whole.fn
     there = replace(
         workspace,
         progress=with_progress(workspace.progress),
@@ -120,4 +126,5 @@ def run_stages(workspace: Workspace, night: Night) -> None:
 
 def scheduled_time() -> datetime | None:
     """Return when a deployment scheduled this run, or None for a run that somebody started."""
-    return runtime.flow_run.scheduled_start_time if runtime.deployment.id else None
+    planned = runtime.flow_run.scheduled_start_time if runtime.deployment.id else None
+    return datetime.fromtimestamp(planned.timestamp(), UTC) if planned else None  # Prefect's own type is not ours

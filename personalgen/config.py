@@ -30,6 +30,7 @@ from personalgen.models.options import ModelOptions
 from personalgen.option_values import put_value, read_values
 from personalgen.recommenders import NextItemOptions, RecommendOptions
 from personalgen.registry.promotion import GateOptions
+from personalgen.schedule import ScheduleOptions
 from personalgen.tables.health import HealthOptions
 from personalgen.tables.options import LimitsOptions, PrivacyOptions, SourceOptions
 from personalgen.training.due import RetrainOptions
@@ -156,6 +157,7 @@ class Settings:
     retention: RetentionOptions = field(default_factory=RetentionOptions)
     logs: LogOptions = field(default_factory=LogOptions)
     notify: NotifyOptions = field(default_factory=NotifyOptions)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
 
     def __post_init__(self) -> None:
         """Refuse sections that do not fit each other."""
@@ -219,7 +221,7 @@ _URLS = (
 """Settings that may hold a password."""
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "": ("home", "store", "buckets", "retention", "health", "logs", "notify"),
+    "": ("home", "store", "buckets", "retention", "health", "logs", "notify", "schedule"),
     "world": ("folder",),
     "train": WITHOUT_EFFECT,
     "evaluation": ("threads",),

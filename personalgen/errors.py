@@ -16,6 +16,7 @@
         ├── ArtifactError        a file is missing, half-written or has another digest
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
         ├── RegistryError        MLflow holds something other than what we wrote
+        ├── ServerError          a Prefect server does not start, or does not answer
         └── TrainingError        the training diverged
             └── LostProcessError     another process of a training ended or does not answer
 
@@ -97,6 +98,10 @@ class CatalogueError(InternalError):
 
 class RegistryError(InternalError):
     """MLflow holds something other than what was written to it."""
+
+
+class ServerError(InternalError):
+    """The Prefect server of a home does not start, or does not answer."""
 
 
 class TrainingError(InternalError):

@@ -15,6 +15,7 @@ from personalgen.cli.nights import nights
 from personalgen.cli.other_nights import backfill, generate_only, retrain
 from personalgen.cli.recommendations import recommendations
 from personalgen.cli.repair import repair
+from personalgen.cli.serve import serve
 from personalgen.cli.state import state
 from personalgen.cli.status import status
 from personalgen.cli.training import sweep, train
@@ -32,6 +33,7 @@ app.command()(nightly)
 app.command()(retrain)
 app.command("generate-only")(generate_only)
 app.command()(backfill)
+app.command()(serve)
 add_steps(app)
 app.command("evaluate")(evaluate)
 app.command()(train)

@@ -1,7 +1,6 @@
 """`nightly` and its single steps."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from personalgen.cli.serve import prefect_home, use_own_server
 from personalgen.cli.terminal import (
     AcceptOption,
     AsOfOption,
@@ -50,9 +50,7 @@ def workspace_of_flows(
     """Yield the workspace of a config for a flow; Prefect keeps its own things in the same home."""
     quiet_environment()
     with workspace(config, overrides, existing=existing) as opened:
-        home = opened.data / ".prefect"
-        home.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("PREFECT_HOME", str(home))
+        use_own_server(prefect_home(opened))
         yield opened
 
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -36,16 +36,19 @@ class HeldError(Exception):
 
 
 @contextmanager
-def hold(path: Path, *, since: datetime) -> Iterator[None]:
-    """Hold the lock at `path` and write into it who does.
+def hold(path: Path, *, since: datetime, on_wait: Callable[[Holder | None], None] | None = None) -> Iterator[None]:
+    """Hold the lock at `path` and write into it who does; with `on_wait` after telling it whom it waits for.
 
     Raises:
-        HeldError: another process holds it.
+        HeldError: another process holds it, and nobody wants to wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         if not _taken(stream, fcntl.LOCK_EX, tries=_TRIES):
-            raise HeldError(_said(stream))
+            if on_wait is None:
+                raise HeldError(_said(stream))
+            on_wait(_said(stream))
+            fcntl.flock(stream, fcntl.LOCK_EX)
         stream.truncate(0)
         stream.write(json.dumps(asdict(Holder(os.getpid(), since.isoformat(timespec="seconds")))))
         stream.flush()

@@ -20,7 +20,7 @@ from personalgen.generation.roots import ShardRoot, open_root
 from personalgen.journal.lines import Journal
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
-from personalgen.steps.lock import HeldError, hold, is_held
+from personalgen.steps.lock import HeldError, Holder, hold, is_held
 
 EXPERIMENT = "nightly"
 Progress = Callable[..., None]
@@ -77,6 +77,8 @@ class Workspace:
     """Where the work on buckets of users is done."""
     no_data: _NoData = field(default_factory=_NoData, repr=False, compare=False)
     """Keeps settings out of an orchestrator's database."""
+    waits: bool = False
+    """Whether a night waits for one that holds this home, instead of refusing."""
 
     @property
     def data(self) -> Path:
@@ -150,16 +152,19 @@ class Workspace:
         """Hold the lock of this home.
 
         Raises:
-            CatalogueError: another process holds it.
+            CatalogueError: another process holds it, and this one does not wait.
         """
         try:
-            with hold(self._lock, since=self.now()):
+            with hold(self._lock, since=self.now(), on_wait=self._tell_wait if self.waits else None):
                 yield
         except HeldError as error:
             raise CatalogueError(
                 f"another night is running in {self.settings.root}: {error}. Wait for it, or choose another home. "
                 "Nothing was started."
             ) from None
+
+    def _tell_wait(self, holder: Holder | None) -> None:
+        self.progress("wait", 0, 0, f"for the night that is running in this home: {holder or 'just begun'}")
 
     @property
     def is_busy(self) -> bool:

@@ -9,8 +9,9 @@ PRECISIONS = ("auto", "fp32", "bf16")
 COMPILE = ("auto", "off", "on", "graphs")
 _DEVICES = '"auto", "cpu", "cuda" or "cuda:" and a number'
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+GPU_BUSY = ("wait", "refuse", "share")
 LOSSES = ("relativistic", "nonsaturating")
-WITHOUT_EFFECT = ("device", "threads", "max_minutes", "slice_kimg", "compile", "groups_together")
+WITHOUT_EFFECT = ("device", "threads", "max_minutes", "slice_kimg", "compile", "groups_together", "gpu_busy")
 """Settings of where, how fast and in which slices a training runs: what it ends with is the same within rounding."""
 
 
@@ -28,6 +29,8 @@ class TrainingOptions:
     """Images per step, over all processes."""
     device: str = "auto"
     """"auto" takes a GPU where there is one; else "cpu", "cuda" or "cuda:1"."""
+    gpu_busy: str = "wait"
+    """What a training does while another of this machine holds its GPU: "wait" for it, "refuse", or "share" it."""
     precision: str = "auto"
     """"auto" takes bfloat16 where the device computes in it, else float32; or "fp32", "bf16"."""
     compile: str = "auto"
@@ -130,7 +133,7 @@ class TrainingOptions:
                 *("condition_dropout", "user_mixup", "history_dropout", "least_diversity"),
                 *(["augment"] if self.augment is not None else []),
             ),
-            choices={"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES},
+            choices={"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES, "gpu_busy": GPU_BUSY},
             more=[
                 *([] if _DEVICE.fullmatch(self.device) else [f"device must be {_DEVICES}, found {self.device!r}"]),
                 *(
