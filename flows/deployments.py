@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from prefect import Flow, get_run_logger, tags
+from prefect import Flow, get_run_logger
 
 from flows.nightly import run_night, scheduled_time
 from personalgen.config import load_settings
 from personalgen.steps import Workspace
 
 TAG: Final = "personalgen"
-"""Of every run that a deployment started, and of the flows within it."""
+"""Of every run that a deployment started. Its tasks have none: for each tag of a task Prefect asks the server for a
+slot, and a server that is away at that moment would end the night."""
 FLOW: Final = "personalgen"
 _TOLD_EVERY_SEC = 30.0
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -28,7 +29,7 @@ def _deployed(name: str, run: Callable[[Workspace, datetime | None], Any]) -> Fl
     """Return a flow of parameters that JSON can hold, which opens a workspace and runs a flow of ours in it."""
 
     def entry(config: str = "", overrides: list[str] | None = None, as_of: datetime | None = None) -> Any:
-        with tags(TAG), _opened(config, overrides or ()) as workspace:
+        with _opened(config, overrides or ()) as workspace:
             return run(workspace, _utc(as_of or scheduled_time()))
 
     entry.__name__ = entry.__qualname__ = name.replace("-", "_")

@@ -124,10 +124,9 @@ def _deployment(
     workspace: Workspace, name: str, flow: Flow[..., Any], parameters: Mapping[str, Any]
 ) -> RunnerDeployment:
     settings = workspace.settings
-    schedule = None
-    if name == "nightly" and settings.schedule.cron:
-        schedule = Cron(settings.schedule.cron, timezone=settings.store.time_zone)
+    planned = name == "nightly" and settings.schedule.cron
     try:
+        schedule = Cron(settings.schedule.cron, timezone=settings.store.time_zone) if planned else None
         made = RunnerDeployment.from_flow(
             flow,
             name=name,
