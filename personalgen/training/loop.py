@@ -10,6 +10,7 @@ import torch
 from personalgen.errors import TrainingError
 from personalgen.models import Generator
 from personalgen.threads import torch_threads
+from personalgen.training.gpus import alone_on, own_gpus
 from personalgen.training.guards import FixedGrid, fault_of
 from personalgen.training.job import Job
 from personalgen.training.options import TrainingOptions
@@ -63,9 +64,34 @@ def train(
             left in place.
         LostProcessError: another process of the group ended; the last checkpoint is left in place.
         ConfigError: the processes do not divide the batch.
+        UnfinishedError: another training holds the GPU, and `gpu_busy` is "refuse".
     """
     team, options = Team.of_process_group(), job.options
-    trainer = Trainer(job, team.place(pick_device(options.device)), team)
+    device = team.place(pick_device(options.device))
+
+    def say(text: str) -> None:
+        if progress:
+            progress(0, 0, text)
+
+    with alone_on(own_gpus(device), options.gpu_busy, say=say):
+        trainer = Trainer(job, device, team)
+        return _train(
+            job, trainer, folder=folder, warm_start=warm_start, on_snapshot=on_snapshot, log=log, progress=progress
+        )
+
+
+def _train(
+    job: Job,
+    trainer: Trainer,
+    *,
+    folder: Path,
+    warm_start: Callable[[TrainingState], None] | None,
+    on_snapshot: Callable[[Generator, float], Metrics] | None,
+    log: Callable[[Metrics, int], None] | None,
+    progress: Callable[[int, int, str], None] | None,
+) -> TrainingResult:
+    """Train on the trainer's device, which is this team's alone."""
+    team, options = trainer.team, job.options
     state, total = trainer.state, max(int(options.max_kimg * 1000), 1)
     if team.is_first:
         _begin(folder, state, warm_start)
