@@ -7,13 +7,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from prefect import Flow, get_run_logger
 
+from flows.backfill import run_backfill
+from flows.generate_only import generate_night
 from flows.nightly import run_night, scheduled_time
+from flows.retrain import retrain_night
 from personalgen.config import load_settings
 from personalgen.steps import Workspace
 
@@ -37,10 +40,29 @@ def _deployed(name: str, run: Callable[[Workspace, datetime | None], Any]) -> Fl
     return Flow(entry, name=FLOW, flow_run_name=name, persist_result=False)
 
 
+def _backfill(
+    first: date,
+    last: date,
+    model: int | None = None,
+    everybody: bool = False,  # noqa: FBT001, FBT002 - a parameter of a deployment has a name
+    config: str = "",
+    overrides: list[str] | None = None,
+) -> Any:
+    """Draw the days from `first` to `last` as of their midnights, with what was live then or version `model`."""
+    with _opened(config, overrides or ()) as workspace:
+        return run_backfill(workspace, first, last, version=model, everybody=everybody)
+
+
 nightly = _deployed("nightly", run_night)
+retrain = _deployed("retrain", retrain_night)
+generate_only = _deployed("generate-only", generate_night)
+backfill: Flow[..., Any] = Flow(_backfill, name=FLOW, flow_run_name="backfill", persist_result=False)
 
 DEPLOYMENTS: Final[dict[str, Flow[..., Any]]] = {
     "nightly": nightly,
+    "retrain": retrain,
+    "generate-only": generate_only,
+    "backfill": backfill,
 }
 """By name; each is an attribute of this module too, with _ for -, which is where a worker finds it."""
 

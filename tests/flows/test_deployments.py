@@ -37,9 +37,11 @@ def test_the_server_is_told_of_the_file_and_not_of_what_is_in_it(new_home, tmp_p
     """Parameters are kept for ever, and settings hold passwords."""
     secret = "store.catalogue_url=postgresql+psycopg://me:s3cret@localhost/c"
     workspace = new_home().workspace(secret, "store.time_zone=Europe/Berlin")
-    (planned,) = serving.planned_deployments(workspace, tmp_path / "a.toml")
-    assert planned.parameters == {"config": str(tmp_path / "a.toml")}
-    assert "s3cret" not in planned.model_dump_json()
+    planned, *others = serving.planned_deployments(workspace, tmp_path / "a.toml")
+    for each in (planned, *others):
+        assert each.parameters == {"config": str(tmp_path / "a.toml")}
+        assert "s3cret" not in each.model_dump_json()
+    assert not any(each.schedules for each in others)
     (schedule,) = planned.schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Berlin")
     assert planned.concurrency_limit is None
@@ -47,8 +49,8 @@ def test_the_server_is_told_of_the_file_and_not_of_what_is_in_it(new_home, tmp_p
 
 def test_an_empty_line_is_no_schedule(new_home):
     """The deployments are there, and start when somebody asks."""
-    (planned,) = serving.planned_deployments(new_home().workspace("schedule.cron="), None)
-    assert not planned.schedules
+    planned = serving.planned_deployments(new_home().workspace("schedule.cron="), None)
+    assert not any(each.schedules for each in planned)
 
 
 def test_a_line_that_prefect_cannot_read_is_refused(new_home):
