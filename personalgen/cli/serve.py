@@ -1,6 +1,5 @@
 """`serve`: nights by the clock, on one machine."""
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from personalgen.cli.terminal import ConfigOption, SetOption, quiet_environment, workspace
 from personalgen.errors import ConfigError
+from personalgen.locks import SERVE, HeldError, hold
 
 if TYPE_CHECKING:
     from personalgen.steps import Workspace
@@ -79,16 +79,14 @@ def _only_server(opened: "Workspace") -> Iterator[None]:
     Raises:
         ConfigError: somebody serves it already.
     """
-    opened.data.mkdir(parents=True, exist_ok=True)
-    with (opened.data / ".serve.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"`personalgen serve` runs for {opened.settings.root} already. Stop it first, or choose another home. "
-                "Nothing was started."
-            ) from None
-        yield
+    try:
+        with hold(opened.data / SERVE, since=opened.now()):
+            yield
+    except HeldError as error:
+        raise ConfigError(
+            f"`personalgen serve` runs for {opened.settings.root} already: {error}. Stop it first, or choose another "
+            "home. Nothing was started."
+        ) from None
 
 
 def _say(text: str) -> None:

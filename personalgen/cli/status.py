@@ -43,6 +43,7 @@ def status_text(found: "Status") -> str:
     shown = [
         {
             "day": row["day"],
+            "kind": row["kind"],
             "night": row["night_id"],
             "status": row["status"],
             "minutes": None if row["sec"] is None else round(row["sec"] / 60, 1),
@@ -56,7 +57,7 @@ def status_text(found: "Status") -> str:
         f"home     {found.home}",
         f"live     {found.live or 'nothing yet'}",
         f"now      {'a night is running' if found.is_running else 'no night is running'}",
-        f"next     {found.next_night or 'no night is scheduled here'}",
+        f"next     {_next(found)}",
         "",
         to_table(shown) if shown else "no night yet: run personalgen nightly",
     ]
@@ -64,6 +65,12 @@ def status_text(found: "Status") -> str:
         lines += ["", "Needs a person:"]
         lines += [f"  {need.what}: {need.found}. Do: {need.command}" for need in found.needs]
     return "\n".join(lines)
+
+
+def _next(found: "Status") -> str:
+    if not found.next_night:
+        return "no night is scheduled here"
+    return found.next_night if found.is_served else f"{found.next_night}, but `personalgen serve` does not run here"
 
 
 def _alias(config: Path | None, overrides: list[str] | None) -> str:

@@ -1,6 +1,5 @@
 """Gathers the facts of a home: rows of the catalogue, a lock, a few files. Changes nothing, and makes nothing."""
 
-import fcntl
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from personalgen.catalogue import health, read
 from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqlite_path
 from personalgen.catalogue.health import HealthRow
 from personalgen.catalogue.rows import LiveRelease, Night, Promotion
+from personalgen.locks import NIGHT, SERVE, is_held
 from personalgen.status.needs import OVERDUE, Facts, Need, NightLine, needs
 from personalgen.status.places import Places, next_night, refused_path
 
@@ -29,6 +29,8 @@ class Status:
     """Model, version and since when; empty before the first release."""
     next_night: str
     """Instant in the schedule's zone; empty where none is scheduled."""
+    is_served: bool
+    """Whether a `personalgen serve` of this machine will run it."""
     nights: Sequence[NightLine]
     needs: Sequence[Need]
 
@@ -55,6 +57,7 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
         is_running=facts.is_running,
         live=_live(live),
         next_night=coming.isoformat() if coming else "",
+        is_served=is_held(places.data / SERVE),
         nights=lines,
         needs=needs(facts),
     )
@@ -65,7 +68,7 @@ def _facts(places: Places, engine: Engine | None, lines: list[NightLine], now: d
     rows = health.health(engine, nights=1) if engine else ()
     return Facts(
         nights=lines,
-        is_running=is_running(places.data),
+        is_running=is_held(places.data / NIGHT),
         refused=_refused(places.data),
         damaged_shards=_damaged(engine, places.shards) if engine else 0,
         near_quarantine=_near(rows, places.max_quarantine_share / 2),
@@ -74,18 +77,6 @@ def _facts(places: Places, engine: Engine | None, lines: list[NightLine], now: d
         overdue_since=_overdue(places, lines, now),
         alias=alias,
     )
-
-
-def is_running(data: Path) -> bool:
-    """Return whether a night holds the lock of a home (a shared lock is tried, and given back at once)."""
-    try:
-        with (data / ".night.lock").open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _nights(engine: Engine, limit: int) -> list[NightLine]:
@@ -101,6 +92,7 @@ def _line(row: Night, decision: Promotion | None, verdict: str) -> NightLine:
     ended = row.finished_at
     return NightLine(
         night_id=row.night_id,
+        kind=row.kind,
         day=row.day.isoformat(),
         status=row.status,
         attempts=row.attempts,
@@ -151,9 +143,10 @@ def _size(path: Path) -> int:
 
 def _overdue(places: Places, lines: Sequence[NightLine], now: datetime) -> datetime | None:
     """Return the scheduled instant after the newest night that lies too far back, or None."""
-    if not lines:
+    began = [line.began for line in lines if line.kind == "nightly"]
+    if not began:
         return None
-    due = next_night(places, lines[0].began)
+    due = next_night(places, began[0])
     return due if due is not None and now - due > OVERDUE else None
 
 

@@ -15,6 +15,8 @@ class NightLine:
     """A night as status shows it."""
 
     night_id: int
+    kind: str
+    """nightly, retrain, generate or backfill."""
     day: str
     status: str
     attempts: int
@@ -65,6 +67,11 @@ def needs(facts: Facts) -> tuple[Need, ...]:
     return tuple(_needs(facts))
 
 
+def _again(night: NightLine) -> str:
+    command = {"generate": "generate-only", "backfill": "backfill with the same days"}.get(night.kind, night.kind)
+    return f"personalgen {command} goes on with it"
+
+
 def _needs(facts: Facts) -> Iterator[Need]:
     if facts.refused:
         found = f"the newest night was stopped by {', '.join(facts.refused)}"
@@ -72,10 +79,10 @@ def _needs(facts: Facts) -> Iterator[Need]:
         yield Need("data", found, f"personalgen health, then personalgen nightly {accepted} where the data are right")
     newest = facts.nights[0] if facts.nights else None
     if newest is not None and newest.status == "failed":
-        yield Need("night", f"night {newest.night_id} of {newest.day} failed", "personalgen nightly goes on with it")
+        yield Need("night", f"night {newest.night_id} of {newest.day} failed", _again(newest))
     if newest is not None and newest.status == "running" and not facts.is_running:
         found = f"night {newest.night_id} of {newest.day} was cut off: no process works on it"
-        yield Need("night", found, "personalgen nightly goes on with it")
+        yield Need("night", found, _again(newest))
     if facts.overdue_since is not None:
         yield Need(
             "schedule", f"no night since {facts.overdue_since.isoformat()}, which is overdue", "personalgen serve"

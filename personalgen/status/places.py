@@ -8,6 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from personalgen.errors import ConfigError
+from personalgen.locks import SERVE
+from personalgen.schedule import ScheduleOptions
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Places:
     """A folder (relative ones below the home's data), a URL, or empty for the data folder."""
     time_zone: str
     cron: str
-    """When nights are scheduled; empty: by nobody here."""
+    """When nights are scheduled; empty where nobody has said so, nor ever served this home."""
     max_quarantine_share: float
 
     @property
@@ -47,7 +49,7 @@ def places_of(values: Mapping[str, Any]) -> Places:
         catalogue_url=_text(store, "catalogue_url", "") or f"sqlite:///{root / 'data' / 'catalogue.db'}",
         shard_root=_text(store, "shard_root", ""),
         time_zone=_text(store, "time_zone", "UTC"),
-        cron=_text(schedule, "cron", ""),
+        cron=_text(schedule, "cron", ScheduleOptions().cron if (root / "data" / SERVE).exists() else ""),
         max_quarantine_share=float(limits.get("max_quarantine_share", 0.05)),
     )
 

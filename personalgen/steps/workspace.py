@@ -18,9 +18,9 @@ from personalgen.config import Settings
 from personalgen.errors import CatalogueError
 from personalgen.generation.roots import ShardRoot, open_root
 from personalgen.journal.lines import Journal
+from personalgen.locks import NIGHT, HeldError, Holder, hold, is_held
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
-from personalgen.steps.lock import HeldError, Holder, hold, is_held
 
 EXPERIMENT = "nightly"
 Progress = Callable[..., None]
@@ -173,7 +173,7 @@ class Workspace:
 
     @property
     def _lock(self) -> Path:
-        return self.data / ".night.lock"
+        return self.data / NIGHT
 
     @cached_property
     def home_id(self) -> str:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from personalgen.locks import HeldError, hold, is_held
 from personalgen.registry.tracking import ENDED_TAG, Tracking
-from personalgen.steps.lock import HeldError, hold, is_held
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 

@@ -7,8 +7,8 @@ from personalgen.status.needs import Facts, NightLine, needs
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DONE = NightLine(
-    night_id=7, day="2026-03-01", status="done", attempts=1, began=NOON, sec=60.0, n_images=10, outcome="promoted",
-    is_evaluated=True, health="ok",
+    night_id=7, kind="nightly", day="2026-03-01", status="done", attempts=1, began=NOON, sec=60.0, n_images=10,
+    outcome="promoted", is_evaluated=True, health="ok",
 )  # fmt: skip
 FINE = Facts(
     nights=(DONE,), is_running=False, refused=(), damaged_shards=0, near_quarantine=(), free_bytes=50 << 30,
@@ -36,6 +36,12 @@ def test_a_home_that_is_fine_needs_nobody():
         ({"refused": ("users.volume",)}, "data", "stopped by users.volume", "--accept users.volume"),
         ({"nights": (replace(DONE, status="failed"),)}, "night", "night 7 of 2026-03-01 failed", "personalgen nightly"),
         ({"nights": (replace(DONE, status="running"),)}, "night", "cut off", "personalgen nightly"),
+        (
+            {"nights": (replace(DONE, kind="generate", status="failed"),)},
+            "night",
+            "failed",
+            "personalgen generate-only",
+        ),
         ({"overdue_since": NOON}, "schedule", "2026-03-01T12:00", "personalgen serve"),
         (
             {"nights": (replace(DONE, outcome="held", is_evaluated=False),)},

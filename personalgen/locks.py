@@ -1,4 +1,4 @@
-"""One night at a time in a home: a lock that goes with its holder, however that one dies, and says who it is."""
+"""Locks of a home, for one night and one `serve` at a time: each goes with its holder, however that one dies."""
 
 import fcntl
 import json
@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO
+
+NIGHT, SERVE = ".night.lock", ".serve.lock"
+"""Names in the data folder of a home."""
 
 _TRIES, _WAIT_SEC = 5, 0.05
 """Who asks for the holder has the lock for a moment, which must not refuse a night."""
