@@ -33,7 +33,7 @@ def _deployed(name: str, run: Callable[[Workspace, datetime | None], Any]) -> Fl
 
     def entry(config: str = "", overrides: list[str] | None = None, as_of: datetime | None = None) -> Any:
         with _opened(config, overrides or ()) as workspace:
-            return run(workspace, _utc(as_of or scheduled_time()))
+            return run(workspace, _utc(as_of) or _reached(scheduled_time()))
 
     entry.__name__ = entry.__qualname__ = name.replace("-", "_")
     entry.__doc__ = f"Run `{name}` with a TOML file, key=value overrides, and the events before `as_of` (UTC)."
@@ -89,6 +89,13 @@ def _logged(logger: Logger) -> Callable[..., None]:
             logger.info("%s: %s of %s %s", stage, f"{done:,}", f"{total:,}" if total else "unknown", note)
 
     return update
+
+
+def _reached(planned: datetime | None) -> datetime | None:
+    """Return when a run was planned for, once it is that time: Prefect lets it begin within the second before."""
+    if planned is not None:
+        time.sleep(max(planned.timestamp() - time.time(), 0.0))
+    return planned
 
 
 def _utc(instant: datetime | None) -> datetime | None:
