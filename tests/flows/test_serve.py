@@ -55,7 +55,7 @@ class Served:
 
     def plan(self, *, seconds):
         """Schedule a night so many seconds ahead; return its instant and the run's id."""
-        (deployment,) = self.ask("POST", "/deployments/filter")
+        (deployment,) = [each for each in self.ask("POST", "/deployments/filter") if each["name"] == "nightly"]
         instant = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": instant.isoformat()}}
         run = self.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", state=state)
