@@ -53,9 +53,14 @@ class Served:
                     raise
                 time.sleep(0.5)
 
+    def nightly(self):
+        """Return what the server knows of the deployment that has the schedule."""
+        (found,) = [each for each in self.ask("POST", "/deployments/filter") if each["name"] == "nightly"]
+        return found
+
     def plan(self, *, seconds):
         """Schedule a night so many seconds ahead; return its instant and the run's id."""
-        (deployment,) = [each for each in self.ask("POST", "/deployments/filter") if each["name"] == "nightly"]
+        deployment = self.nightly()
         instant = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": instant.isoformat()}}
         run = self.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", state=state)
@@ -235,7 +240,7 @@ def test_the_schedule_outlives_serve(nights, home):
     planned = []
     for _ in range(2):
         with served(home, free_port(), *overrides) as serving:
-            (deployment,) = serving.ask("POST", "/deployments/filter")
+            deployment = serving.nightly()
             assert not deployment["paused"]
             assert [each["active"] for each in deployment["schedules"]] == [True]
             deadline = time.monotonic() + 60
