@@ -27,7 +27,7 @@ CONFIG = Path(__file__).parent.parent / "tests" / "flows" / "tiny.toml"
 START = "start"
 """The stage of a night that has not reached its first one: its process, and Prefect's server, are being started."""
 ORDER = (START, *STAGES)
-LONGEST_SEC = 240.0
+LONGEST_SEC = 600.0
 """After which a night that lost a process, and did not end, counts as hung."""
 LINGER_SEC = 15.0
 """How long processes of a night may outlive it; Prefect's server takes some seconds to leave."""

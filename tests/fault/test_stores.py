@@ -146,8 +146,9 @@ def test_a_tracking_store_that_is_deleted_in_the_middle_of_a_night(first_night, 
     (home.path / "mlflow.db").unlink()
     night_apart(home)
     assert lasting_rows(home.state().catalogue) == lasting_rows(first_night.state.catalogue)
-    assert home.workspace().registry.aliases() == {"champion": 1}
-    assert {run["status"] for run in home.state().tracking["runs"]} == {"FINISHED"}
+    tracking = home.state().tracking
+    assert [(row["alias"], row["version"]) for row in tracking["registered_model_aliases"]] == [("champion", 1)]
+    assert {run["status"] for run in tracking["runs"]} == {"FINISHED"}
 
 
 def killed(*_, **__):
