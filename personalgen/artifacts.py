@@ -6,8 +6,9 @@ A folder counts as written only when its `manifest.json`, which goes last, is th
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -72,6 +73,17 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_temporaries(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Remove what writers that were killed left in a folder and below it, where nobody may be writing.
+
+    `but` names subfolders that are left alone.
+    """
+    for path in sorted(folder.rglob(".*.tmp"), reverse=True):
+        if path.relative_to(folder).parts[0] in but:
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from personalgen.artifacts import atomic_path, read_json, read_manifest, seal_folder
+from personalgen.artifacts import atomic_path, read_json, read_manifest, remove_temporaries, seal_folder
 from personalgen.steps.rated import FEATURES
 from personalgen.steps.recommend import RECOMMENDATIONS, USER_NEIGHBOURS
 from personalgen.steps.report import HTML, SHEET, SHOWN
@@ -38,8 +38,7 @@ MARK = "forgetting.tmp"
 def forget_in_files(workspace: Workspace, people: Collection[str]) -> Counts:
     """Take people out of every file of a night that may name them; return what was done for each."""
     counts: Counts = defaultdict(Counter)
-    for path in list(workspace.data.rglob(".*.tmp")):  # of killed writers; nobody writes now
-        path.unlink()
+    remove_temporaries(workspace.data)
     for path in sorted((workspace.data / "prepared").glob("*/manifest.json")):
         _count(counts, "prepared tables", _from_prepared(path.parent, people))
     for pattern, columns in _TABLES.items():

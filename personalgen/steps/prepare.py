@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from personalgen.artifacts import digest_of, read_json, write_json
+from personalgen.artifacts import digest_of, read_json, remove_temporaries, write_json
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, NightKind, QuarantineFacts
 from personalgen.catalogue.rows import Night as NightRow
@@ -26,6 +26,9 @@ from personalgen.steps.watch import tell_night
 from personalgen.steps.workspace import Workspace
 from personalgen.tables import Prepared, PreparedTables, SourceOptions, load_prepared, prepare_tables, split_of
 from personalgen.worlds import find_world, write_history
+
+_OTHERS = ("shards", ".prefect", "mlartifacts")
+"""What `repair` sweeps, and what Prefect and MLflow write."""
 
 
 def prepare(
@@ -59,6 +62,7 @@ def _prepare(
     workspace: Workspace, as_of: datetime | None, flow_run_id: str | None, kind: NightKind, *, from_scratch: bool
 ) -> Night:
     settings = workspace.settings
+    remove_temporaries(workspace.data, but=_OTHERS)
     if workspace.has_catalogue:
         finish_erasures(workspace)
         finish_deletions(workspace)

@@ -244,8 +244,7 @@ def _summary(
         "users_changed": generated.n_changed,
         "users_unchanged": generated.n_unchanged,
         "live_version": released.live_version,
-        "training": stage_result(night, Trained).because,
-        "trained": not stage_result(night, Trained).skipped,
+        **_training(night),
         "promoted": decided.promote,
         "gate": "; ".join(decided.reasons),
         "events": night.n_interactions,
@@ -268,6 +267,14 @@ def _summary(
         "npg_before": evaluated.before.get("npg"),
         "fit_gain_before": evaluated.before.get("fit_gain"),
     }
+
+
+def _training(night: Night) -> dict[str, Any]:
+    """Return whether tonight trained, and why, or why not."""
+    if night.kind == "generate":
+        return {"training": "this night only generates", "trained": False}
+    trained = stage_result(night, Trained)
+    return {"training": trained.because, "trained": not trained.skipped}
 
 
 def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Decided, folder: Path) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from personalgen.artifacts import read_json, write_json
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import (
     FIELD,
@@ -42,6 +43,10 @@ from personalgen.training import (
     start_from,
 )
 from personalgen.training import train as train_gan
+from personalgen.training.due import Due
+
+DUE = "due.json"
+"""In a night's folder: whether it trains, and why."""
 
 _GRID_USERS, _GRID_IMAGES = 8, 8
 
@@ -104,19 +109,24 @@ def trained_tonight(night: Night) -> Trained:
 
 
 def _by_rule(workspace: Workspace, night: Night, embedded: Embedded, run: Run, *, asked: bool) -> Trained:
-    """Train where it was asked for or begun, or is due."""
-    if asked:
-        because = "it was asked for"
-    elif (night.path / "train").is_dir():
-        because = "it was begun"
-    else:
-        due = training_due(workspace, night, embedded)
-        because = due.because
-        if not due.train:
-            run.set_tags({"training": "skipped", "because": because})
-            return _skipped(embedded, run, because)
+    """Train where it was asked for, or is due; what was settled once stays, however often the night is begun again."""
+    due = Due(train=True, because="it was asked for") if asked else _settled(workspace, night, embedded)
+    if not due.train:
+        run.set_tags({"training": "skipped", "because": due.because})
+        return _skipped(embedded, run, due.because)
+    because = due.because
     run.set_tags({"training": "done", "because": because})
     return _train_or_keep(workspace, night, embedded, run, because)
+
+
+def _settled(workspace: Workspace, night: Night, embedded: Embedded) -> Due:
+    """Return whether tonight trains, as it was settled before anything was trained."""
+    path = night.path / DUE
+    if not path.is_file():
+        is_begun = (night.path / "train").is_dir()  # by `write_job`, for another machine
+        due = Due(train=True, because="it was begun") if is_begun else training_due(workspace, night, embedded)
+        write_json(path, asdict(due))
+    return Due(**read_json(path))
 
 
 def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: Run, because: str) -> Trained:

@@ -102,7 +102,12 @@ from pathlib import Path
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
 def kill():
-    while not any(p.stat().st_size > 100_000 for p in Path({str(tmp_path)!r}).glob(".mlflow.db*") if p.exists()):
+    def size(path):
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:  # SQLite removes its journals
+            return 0
+    while not any(size(p) > 100_000 for p in Path({str(tmp_path)!r}).glob(".mlflow.db*")):
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=kill, daemon=True).start()

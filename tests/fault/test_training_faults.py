@@ -1,6 +1,7 @@
 """A training that diverges, and checkpoints that are damaged: users get their images, and a person is told."""
 
 import json
+import logging
 
 import pytest
 
@@ -41,11 +42,11 @@ def diverged(new_home, plain_nightly):
 def test_a_training_that_diverges_costs_no_user_an_image(diverged):
     """The night ends well: what was live draws for those who changed, nothing is registered, the alias stays."""
     home, before, told = diverged
-    assert home.ask("select status from night") == [{"status": "done"}, {"status": "done"}]
+    assert home.ask("select status from night where night_id < 3") == [{"status": "done"}, {"status": "done"}]
     assert told["users_changed"] > 0
     assert told["images_made"] == told["users_changed"] + told["users_new"]
     assert home.ask("select * from live_release") == before
-    assert len(home.ask("select * from model_version")) == 1
+    assert len(home.ask("select * from model_version where night_id < 3")) == 1
     assert home.workspace().registry.aliases() == {"champion": 1}
     assert (told["promoted"], told["live_version"]) == (False, 1)
 
@@ -57,7 +58,7 @@ def test_a_training_that_diverges_is_told(diverged):
     assert "not finite before image" in told["gate"]
     assert "lower train.learning_rate" in told["gate"]
     tags = home.state().tracking["tags"]
-    assert [row["value"] for row in tags if row["key"] == "training"] == ["diverged"]
+    assert [row["value"] for row in tags if row["key"] == "training"].count("diverged") == 1
 
 
 def test_the_night_after_a_divergence_trains_again(diverged, plain_nightly):
@@ -88,6 +89,15 @@ def empty(path):
     path.write_bytes(b"")
 
 
+@pytest.fixture
+def told(caplog):
+    """What the checkpoints' logger says, also where Prefect keeps its lines from the root's handlers."""
+    logger = logging.getLogger("personalgen.training.checkpoints")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 class Killed(BaseException):
     """Ends a training where an exception handler for errors would not stop it."""
 
@@ -112,17 +122,17 @@ def cut_short(new_home, plain_nightly):
 
 
 @pytest.mark.parametrize("damage", [flip, cut, empty])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(first_night, cut_short, plain_nightly, caplog, damage):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(first_night, cut_short, plain_nightly, told, damage):
     """Said aloud, kept to be looked at, and the night ends with the weights of one that nothing happened to."""
     home, folder = cut_short()
     damage(folder / CHECKPOINT)
     plain_nightly(home.workspace())
-    assert "the training goes on from the checkpoint before it" in caplog.text
+    assert "the training goes on from the checkpoint before it" in told.text
     assert (folder / (CHECKPOINT + DAMAGED)).is_file()
     assert weights(home) == weights(first_night.home)
 
 
-def test_two_damaged_checkpoints_begin_anew(first_night, cut_short, plain_nightly, caplog):
+def test_two_damaged_checkpoints_begin_anew(first_night, cut_short, plain_nightly, told):
     """With none to go back to the training starts over, says so, and comes to the same weights."""
     home, folder = cut_short()
     flip(folder / CHECKPOINT)
@@ -130,7 +140,7 @@ def test_two_damaged_checkpoints_begin_anew(first_night, cut_short, plain_nightl
     assert newest_whole(folder) is None
     assert seen_images(folder) == 0
     plain_nightly(home.workspace())
-    assert "the training begins anew" in caplog.text
+    assert "the training begins anew" in told.text
     assert weights(home) == weights(first_night.home)
 
 

@@ -43,7 +43,8 @@ def test_secrets_come_from_the_environment_alone():
 
 def test_settings_of_the_file_are_settings():
     """No variable of the worker's is misspelt."""
-    from personalgen.config import SALT_VARIABLE, load_settings
+    from personalgen.config import load_settings
+    from personalgen.option_values import SALT_VARIABLE
 
     given = {name: "x" for name in SERVICES["worker"]["environment"] if name.startswith("PERSONALGEN_")}
     assert load_settings(environment=given | {SALT_VARIABLE: "x"}).home == "x"

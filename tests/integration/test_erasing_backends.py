@@ -192,7 +192,7 @@ def test_a_night_is_deleted_in_one_transaction(engine):
     with transaction(engine) as connection:
         connection.execute(delete(schema.user_current))
     line = deletions.delete_night(engine, 1, actor="ops", reason="old", at=AT)
-    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat"), 0)
+    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat", "data_health"), 0)
     assert line.removed == {"previous images": 0, "images": 3, "shards": 2, **own}
     assert (count(engine, schema.asset), count(engine, schema.shard)) == (0, 0)
     assert erasures.asked_removals(engine) == ("shards/1.tar", "shards/3.tar")

@@ -16,9 +16,10 @@ from personalgen.errors import ArtifactError
 from personalgen.models import ModelOptions
 from personalgen.training import Job, TrainingOptions, TrainingPairs, load_job, save_job, save_start, train
 from personalgen.training.__main__ import main
+from personalgen.training.checkpoints import seen_images
 from personalgen.training.dataset import Behaviour
 from personalgen.training.job import JOB, PAIRS
-from personalgen.training.state import CHECKPOINT, load_checkpoint, new_state, seen_images
+from personalgen.training.state import CHECKPOINT, load_checkpoint, new_state
 
 SPEC = ConditionSpec(
     (

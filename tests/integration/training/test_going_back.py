@@ -143,7 +143,12 @@ def test_a_training_that_always_breaks_fails_with_its_last_good_checkpoint(
     good, left = found[0], checkpoint(tmp_path)
     assert equal({**left, "rng": good["rng"]}, good)
     assert not torch.equal(left["rng"], good["rng"])
-    assert clock(tmp_path) == {"seen_img": "8", "start_kimg": "0.0", "rollbacks": "2"}
+    told = clock(tmp_path)
+    assert {name: told[name] for name in ("seen_img", "start_kimg", "rollbacks")} == {
+        "seen_img": "8",
+        "start_kimg": "0.0",
+        "rollbacks": "2",
+    }
 
 
 def test_without_rollbacks_the_first_break_ends_it(tmp_path, run, four_steps):

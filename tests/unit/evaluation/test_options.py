@@ -37,14 +37,16 @@ def test_public_names():
         FEATURE_DIM Figure FrechetDistance HistorySimilarity Identification Interval JUDGE_NET Judge
         JudgeFeatures MIN_USERS MS_SSIM Manifold ManifoldWithControl Memorisation Mifid OwnAndOthers
         PairMeasure Panel Pictures PlantedFit PlantedSelection PlantedYardstick PositionBias
-        PreferenceGain ReportPicture ReportPlot Retrieval SSIM STYLE SecondOpinion SegmentFigure Selection SheetRow
-        Spread Strengths TEXTURE TrainingSide Truth VoterAgreement Yardstick agreement bradley_terry
-        build_yardstick cached_estimator choose_point compare comparison_figures contact_sheet
-        content_and_style curve_svg diversity evaluation_figures fit_estimator frechet_distance frechet_with_floor
-        grid history_similarity identify judge_features kid kid_floor manifold manifold_with_control
-        measure memorisation mifid_with_control of_users own_scores pair_picture png_bytes position_bias
-        preference_gain reading_error retrieve segment_figures segment_rows select_held_out select_planted
-        true_utility_scores user_means voter_agreement win_rate write_png write_report
+        PreferenceGain ReportPicture ReportPlot Retrieval SSIM STYLE ScoreOptions SecondOpinion
+        SegmentFigure Selection SheetRow Spread Strengths TEXTURE TrainingSide Truth VoterAgreement
+        Yardstick agreement between_difference bradley_terry build_yardstick cached_estimator
+        choose_point compare comparison_figures contact_sheet content_and_style curve_svg diversity
+        evaluation_figures fit_difference fit_estimator frechet_distance frechet_with_floor grid
+        history_similarity identify judge_features kid kid_floor manifold manifold_with_control
+        mean_interval measure memorisation mifid_with_control of_users own_scores pair_picture png_bytes
+        position_bias preference_gain reading_error reference_items retrieve segment_figures
+        segment_rows select_held_out select_planted true_utility_scores user_means voter_agreement
+        win_rate write_png write_report
     """
     assert " ".join(sorted(evaluation.__all__)) == " ".join(expected.split())
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from personalgen.errors import ArtifactError
 from personalgen.models import load_generator, save_generator
 from personalgen.training import Job, save_companions, start_from
+from personalgen.training.checkpoints import DAMAGED
 from personalgen.training.state import (
     CHECKPOINT,
     COMPANIONS,
@@ -185,19 +186,24 @@ def test_a_refused_checkpoint_changes_nothing(tmp_path, trained, fresh):
 
 
 @pytest.mark.parametrize("keep", [0, 100, -10])
-def test_a_damaged_checkpoint_is_refused(tmp_path, trained, fresh, keep):
-    """An empty or cut file is an ArtifactError, not a trace from a parser."""
+def test_a_damaged_checkpoint_is_set_aside(tmp_path, trained, fresh, keep, caplog):
+    """An empty or cut file is said aloud and kept beside; the state stays as it was."""
     path = save_checkpoint(tmp_path, trained)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ArtifactError, match=r"cannot be read .* Delete it to train from the start"):
-        load_checkpoint(tmp_path, fresh())
+    state = fresh()
+    before = fresh().generator
+    assert load_checkpoint(tmp_path, state) is False
+    assert "cannot be read" in caplog.text
+    assert "the training begins anew" in caplog.text
+    assert [found.name for found in tmp_path.iterdir()] == [CHECKPOINT + DAMAGED]
+    assert equal(state.generator, before)
 
 
 def test_a_killed_save_leaves_the_last_checkpoint(tmp_path, trained, fresh, monkeypatch):
     """A failure while writing leaves the file of before and nothing beside it."""
     before = save_checkpoint(tmp_path, trained).read_bytes()
     trained.seen_img += 8
-    monkeypatch.setattr("personalgen.training.state.save_file", disk_full)
+    monkeypatch.setattr("personalgen.training.checkpoints.save_file", disk_full)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tmp_path, trained)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
