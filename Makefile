@@ -4,7 +4,7 @@
 #   make test     set up, then run the tests
 #   make test-postgresql  the tests, with catalogues on a throw-away PostgreSQL server (as long as make test)
 #   make check    what CI runs: format, lint, types, layers, tests
-#   make fault    a thousand kills of the writer of images, and two hundred of whole nights, at random moments
+#   make fault    a thousand kills of the writer of images, two hundred of whole nights, and one that is served
 #   make setup    .venv with the locked packages and the project itself
 #   make texts    the sentence encoder as well, for text as a condition
 #
@@ -58,6 +58,7 @@ test-postgresql: setup texts
 fault: setup
 	$(BIN)/python -m benchmarks.kills --kills 1000
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.nights_killed --kills 200
+	PERSONALGEN_TEST_SILENCE=1 $(BIN)/python -m pytest tests/flows/test_serve.py -q
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -40,6 +40,8 @@ class Known:
     standing: Standing
     ours: bool
     """Whether the schedule or an earlier catch-up made it, and not a person."""
+    crashed: bool = False
+    """Whether it ended as its process died, and not by an error or a person."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,21 @@ def plan(known: Sequence[Known], wanted: Sequence[datetime], *, now: datetime) -
         cancel=tuple(run.run_id for run in late if run.instant not in wanted),
         start=tuple((instant, night_key(instant, tries[instant])) for instant in wanted if instant not in alive),
     )
+
+
+def crashed_night(known: Sequence[Known], newest: datetime | None, *, retries: int) -> tuple[datetime, str] | None:
+    """Return the newest night and its next key, if its runs died at most `retries` times and did nothing else.
+
+    An earlier one, or one that is finished (`newest`), is not worth a run; one that failed or was cancelled waits.
+    """
+    begun = [run for run in known if run.standing != "planned"]
+    instant = max((run.instant for run in begun), default=None)
+    if instant is None or (newest and instant <= newest):
+        return None
+    runs = [run for run in known if run.instant == instant]
+    if len(runs) > retries or not all(run.crashed for run in runs):
+        return None
+    return instant, night_key(instant, len(runs))
 
 
 def night_key(instant: datetime, tried: int) -> str:
@@ -95,14 +112,30 @@ def catch_up(workspace: Workspace, client: SyncPrefectClient, deployment_id: UUI
     for run_id in done.cancel:
         client.set_flow_run_state(run_id, _skipped(), force=True)
     for instant, key in done.start:
-        run_deployment(
-            f"{FLOW}/nightly",
-            parameters={"as_of": instant.isoformat()},
-            idempotency_key=key,
-            timeout=0,
-            as_subflow=False,
-        )
+        _start(instant, key)
     return done
+
+
+def retry_crashed(workspace: Workspace, client: SyncPrefectClient, deployment_id: UUID) -> datetime | None:
+    """Start the newest night again if its process died, and return its instant."""
+    newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
+    known = [_known(run) for run in _runs(client, [deployment_id])]
+    found = crashed_night(known, newest, retries=workspace.settings.schedule.crash_retries)
+    if found is None:
+        return None
+    _start(*found)
+    return found[0]
+
+
+def _start(instant: datetime, key: str) -> None:
+    """Have the night of an instant run; the server makes one run of a key and no second."""
+    run_deployment(
+        f"{FLOW}/nightly",
+        parameters={"as_of": instant.isoformat()},
+        idempotency_key=key,
+        timeout=0,
+        as_subflow=False,
+    )
 
 
 def end_dead_runs(client: SyncPrefectClient, deployment_ids: Sequence[UUID]) -> int:
@@ -131,7 +164,8 @@ def _known(run: FlowRun) -> Known:
     if run.state is None or not run.state.is_scheduled():
         standing = "ended" if run.state and run.state.is_final() else "begun"
     ours = bool(run.auto_scheduled) or (run.idempotency_key or "").startswith("nightly-")
-    return Known(run.id, (instant or datetime.now(UTC)).astimezone(UTC), standing, ours)
+    crashed = run.state is not None and run.state.is_crashed()
+    return Known(run.id, (instant or datetime.now(UTC)).astimezone(UTC), standing, ours, crashed)
 
 
 def _skipped() -> State[None]:

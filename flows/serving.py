@@ -8,9 +8,11 @@ import asyncio
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +26,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
-from flows.catch_up import catch_up, end_dead_runs
+from flows.catch_up import catch_up, end_dead_runs, retry_crashed
 from flows.deployments import DEPLOYMENTS, FLOW, TAG
 from flows.heartbeats import watch_heartbeats
 from personalgen.errors import CatalogueError, ConfigError
@@ -35,6 +37,8 @@ _AHEAD_SEC: Final = 20.0
 """A run's process starts so long before its time, as imports take a while; it begins at its time."""
 _AGAIN_SEC: Final = 5.0
 _LOOK_SEC: Final = 0.2
+_CRASHED_SEC: Final = 15.0
+"""Between two looks for a night whose process died."""
 _HOME: Final = "home:"
 _LOST: Final = (RuntimeError, httpx.HTTPError, OSError, ExceptionGroup)
 """What the runner and the client raise while the server is away."""
@@ -51,9 +55,9 @@ def serve_nights(workspace: Workspace, config: Path | None, *, say: Say) -> None
     with _signals() as stop, ThreadPoolExecutor(1) as beside:  # the runner would take the signals of a main thread
         while not stop.is_set():
             try:
-                _register(workspace, deployments, say)
+                nightly = _register(workspace, deployments, say)
                 say(f"serving {', '.join(DEPLOYMENTS)} of {workspace.settings.root}; {_when(workspace)}")
-                beside.submit(asyncio.run, _serve(deployments, stop)).result()
+                beside.submit(asyncio.run, _serve(deployments, stop, partial(_retry, workspace, nightly, say))).result()
             except _LOST as error:
                 if not _is_away(error):
                     raise
@@ -83,8 +87,8 @@ def _signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say: Say) -> None:
-    """Tell the server of the deployments, and mend its list of runs before anything of it starts."""
+def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say: Say) -> UUID:
+    """Tell the server of the deployments, mend its list of runs before anything of it starts; return `nightly`'s id."""
     with get_client(sync_client=True) as client:
         for deployment in deployments:
             _require_own(client, deployment)
@@ -98,6 +102,14 @@ def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say
             say(f"the night of {instant.isoformat()} was missed and runs now")
         if done.cancel:
             say(f"{len(done.cancel)} late runs were cancelled: schedule.catch_up = {_policy(workspace)}")
+    return ids["nightly"]
+
+
+def _retry(workspace: Workspace, nightly: UUID, say: Say) -> None:
+    """Start the newest night again if its process died; what is away now is asked the next time."""
+    with suppress(CatalogueError, *_LOST), get_client(sync_client=True) as client:
+        if instant := retry_crashed(workspace, client, nightly):
+            say(f"the process of the night of {instant.isoformat()} died; it goes on now")
 
 
 def _told(deployment: RunnerDeployment) -> UUID:
@@ -107,14 +119,18 @@ def _told(deployment: RunnerDeployment) -> UUID:
     return made
 
 
-async def _serve(deployments: Sequence[RunnerDeployment], stop: threading.Event) -> None:
+async def _serve(deployments: Sequence[RunnerDeployment], stop: threading.Event, retry: Callable[[], None]) -> None:
     """Run what is due until asked to stop, then end the night that runs; the schedule stays on."""
     runner = Runner(name=FLOW, query_seconds=_POLL_SEC, prefetch_seconds=_AHEAD_SEC, limit=1, pause_on_shutdown=False)
     for deployment in deployments:
         await runner.aadd_deployment(deployment)
     serving = asyncio.create_task(runner.start())
+    looked = time.monotonic()
     while not (serving.done() or (stop.is_set() and runner.started)):
         await asyncio.wait([serving], timeout=_LOOK_SEC)
+        if time.monotonic() - looked > _CRASHED_SEC:
+            await asyncio.to_thread(retry)
+            looked = time.monotonic()
     if not serving.done():
         await runner.astop()
     await serving

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from flows.catch_up import Known, night_key, plan, scheduled_between
+from flows.catch_up import Known, crashed_night, night_key, plan, scheduled_between
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 NIGHTS = [datetime(2026, 3, day, 2, tzinfo=UTC) for day in (3, 4, 5)]
@@ -90,3 +90,33 @@ def test_late_runs_that_the_policy_leaves_out_are_cancelled():
 def test_what_a_person_planned_is_not_touched():
     """A late run that somebody asked for starts, whatever the policy."""
     assert plan([known(NIGHTS[0], "planned", ours=False)], [], now=NOW).cancel == ()
+
+
+def crashed(instant):
+    """Return a run whose process died."""
+    return Known(uuid4(), instant, "ended", ours=True, crashed=True)
+
+
+def test_a_night_whose_process_died_is_run_again_so_many_times():
+    """Each time under a key of its own; a night ahead that is only planned changes nothing."""
+    ahead = known(NOW + timedelta(hours=14), "planned")
+    for tried in (1, 2):
+        runs = [crashed(NIGHTS[2])] * tried + [ahead]
+        assert crashed_night(runs, NIGHTS[1], retries=2) == (NIGHTS[2], night_key(NIGHTS[2], tried))
+    assert crashed_night([crashed(NIGHTS[2])] * 3, NIGHTS[1], retries=2) is None
+    assert crashed_night([crashed(NIGHTS[2])], None, retries=1), "a first night too"
+    assert crashed_night([crashed(NIGHTS[2])], None, retries=0) is None
+
+
+@pytest.mark.parametrize("standing", ["planned", "begun", "ended"])
+def test_a_night_that_did_more_than_die_is_not_run_again(standing):
+    """It runs, or will; or it ended with an error, or a person cancelled it."""
+    runs = [crashed(NIGHTS[2]), known(NIGHTS[2], standing)]
+    assert crashed_night(runs, NIGHTS[1], retries=5) is None
+
+
+def test_a_dead_night_that_is_of_the_past_is_not_run_again():
+    """One that is finished, by hand for instance, and one behind which another began."""
+    assert crashed_night([crashed(NIGHTS[2])], NIGHTS[2], retries=2) is None
+    assert crashed_night([crashed(NIGHTS[1]), known(NIGHTS[2], "ended")], NIGHTS[0], retries=2) is None
+    assert crashed_night([], None, retries=2) is None

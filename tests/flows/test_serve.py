@@ -1,7 +1,7 @@
 """`personalgen serve`, as a person starts it: a process of its own with a Prefect server that it starts itself.
 
-Takes about two and a half minutes of one core (four servers, four nights of fifteen seconds) and, for a killed night,
-two minutes of silence.
+Takes about two minutes of one core: three servers, three nights of fifteen seconds. `make fault` kills a night besides
+and waits for two minutes of silence.
 """
 
 import json
@@ -69,6 +69,11 @@ class Served:
     def run(self, run_id):
         """Return a run as it stands."""
         return self.ask("GET", f"/flow_runs/{run_id}")
+
+    def runs_of(self, instant):
+        """Return the runs that were told to be the night of an instant."""
+        runs = self.ask("POST", "/flow_runs/filter")
+        return [run for run in runs if (run["parameters"].get("as_of") or "") == instant.isoformat()]
 
     def wait(self, run_id, states=ENDED, *, seconds=400):
         """Return a run once it has one of the states."""
@@ -252,6 +257,35 @@ def test_the_schedule_outlives_serve(nights, home):
     assert {instant.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") for instant in planned[0]} == {"03:15"}
 
 
+SILENT = pytest.mark.skipif(
+    "PERSONALGEN_TEST_SILENCE" not in os.environ,
+    reason="kills nights and waits for what follows, for minutes; make fault sets PERSONALGEN_TEST_SILENCE",
+)
+
+
+@SILENT
+def test_a_night_whose_process_died_goes_on_where_serve_lives(home, nights):
+    """`serve` sees that it died, and the same night is done by another run, without a person."""
+    with served(home, free_port(), recent()) as serving:
+        let_a_day_pass(home)
+        planned, run_id = serving.plan(seconds=1)
+        serving.wait(run_id, ("RUNNING",))
+        time.sleep(5)
+        for pid in set(children(serving.process.pid)) - {server_of(home)}:
+            kill(pid)
+        assert serving.wait(run_id)["state_type"] == "CRASHED"
+        deadline = time.monotonic() + 60
+        while not (again := serving.runs_of(planned)):
+            assert time.monotonic() < deadline, log_of(home)
+            time.sleep(0.5)
+        assert serving.wait(again[0]["id"])["state_type"] == "COMPLETED"
+    night = home.ask(NIGHTS)[-1]
+    assert night["status"] == "done"
+    assert datetime.fromisoformat(night["as_of"]).replace(tzinfo=UTC) == planned
+    assert "died; it goes on now" in log_of(home)
+
+
+@SILENT
 def test_a_killed_night_is_told_as_crashed_and_blocks_nothing(home, nights):
     """The server sees that it stopped beating; whoever serves next takes it over, and the next night is done."""
     port = free_port()

@@ -34,6 +34,7 @@ WITHOUT_EFFECT = {
     "train.gpu_busy",
     "schedule.cron",
     "schedule.catch_up",
+    "schedule.crash_retries",
     "schedule.port",
     "evaluation.threads",
     "retention.nights_days",

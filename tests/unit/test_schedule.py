@@ -32,6 +32,7 @@ def test_one_instant_in_two_zones_is_one_night():
         ({"cron": "0 2 * *"}, r"cron must have five fields or be empty, found '0 2 \* \*'"),
         ({"cron": "0 0 2 * * *"}, "cron must have five fields"),
         ({"catch_up": "some"}, "catch_up must be one of latest, all, skip, found 'some'"),
+        ({"crash_retries": -1}, "crash_retries must be at least 0"),
         ({"port": 0}, r"port must be in \[1, 65535\], found 0"),
     ],
 )
