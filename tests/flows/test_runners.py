@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prefect import flow, task
 
-from flows.nightly import nightly, run_night
+from flows.nightly import run_night
 from flows.runners import by_tasks, task_runner
 from personalgen.artifacts import sha256_file
 from personalgen.config import BucketOptions
@@ -73,16 +73,12 @@ def test_the_settings_choose(new_home, monkeypatch):
     """`here` leaves the workspace and the flow as they are; any other runner hands its tasks to the flow."""
     seen = []
 
-    def run(self, **parameters):
-        seen.append((type(self.task_runner).__name__, self.fn(**parameters)["tasks"], parameters))
-        return {}
+    def run(self, workspace, **parameters):
+        seen.append((type(self.task_runner).__name__, workspace.over_buckets is by_tasks))
+        return parameters
 
     monkeypatch.setattr("prefect.flows.Flow.__call__", run)
-    monkeypatch.setattr(
-        nightly, "fn", lambda workspace, as_of=None: {"tasks": workspace.over_buckets is by_tasks, "as_of": as_of}
-    )
     for runner in ("here", "processes"):
-        run_night(new_home().workspace(f"buckets.runner={runner}"))
+        assert run_night(new_home().workspace(f"buckets.runner={runner}")) == {"as_of": None}
     assert seen[0][1] is False
-    assert seen[1][:2] == ("ProcessPoolTaskRunner", True)
-    assert [parameters for _, _, parameters in seen] == [{"as_of": None}] * 2, "Prefect keeps parameters for ever"
+    assert seen[1] == ("ProcessPoolTaskRunner", True)
