@@ -294,7 +294,7 @@ def test_doctor_names_the_columns_that_are_read(home):
 
 def test_doctor_makes_nothing(new_home):
     """Asked about a home that is not there yet, it makes none."""
-    home = new_home()
+    home = new_home(bare=True)
     home.path.rmdir()
     assert "python" in home.tell("doctor").out
     assert not home.path.exists()
@@ -320,7 +320,7 @@ def test_doctor_makes_nothing(new_home):
 )
 def test_a_command_that_reads_makes_no_home(new_home, command):
     """A misspelt home is told, and is not there afterwards."""
-    home = new_home()
+    home = new_home(bare=True)
     home.path.rmdir()
     told = home.tell(*command)
     of_a_role = command[:2] == ("assets", "sql") and not home.catalogue.is_sqlite  # it sees views alone, and none yet

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
@@ -27,20 +25,12 @@ def in_60_days():
     return datetime.now(UTC) + timedelta(days=60)
 
 
-def sql(home, *statements):
-    """Change the catalogue past every layer of ours."""
-    with closing(sqlite3.connect(home.path / "data" / "catalogue.db")) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 @pytest.fixture
 def home(restored):
     """A home after a night, and one of two years ago with files of its own and no image."""
     data = restored.path / "data"
     same = "source, source_digest, config_digest, status, attempts, day, as_of"
-    sql(
-        restored,
+    restored.catalogue.change(
         f"""insert into night (night_id, night_key, created_at, {same})
                       select 7, '{OLD}', '2024-01-01 00:00:00.000000', {same} from night""",
     )
@@ -116,7 +106,7 @@ def test_what_is_needed_stays_however_old(home):
 
 def test_a_night_whose_image_stands_for_somebody_stays(home):
     """Under any model: one image is enough."""
-    sql(home, "update asset set night_id = 7 where asset_id = (select max(asset_id) from user_current)")
+    home.catalogue.change("update asset set night_id = 7 where asset_id = (select max(asset_id) from user_current)")
     pruned = prune(home.workspace("retention.nights_days=30"))
     assert (pruned.nights, pruned.kept) == ((), {7: "images of it stand for users"})
     assert len(home.ask("select 1 from night where status = 'deleted'")) == 0

@@ -2,10 +2,8 @@
 
 import fcntl
 import json
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,23 +77,17 @@ def test_what_was_cut_off_needs_a_person(prepared):
     assert "was cut off: no process works on it. Do: personalgen nightly" in told.out
 
 
-def test_a_failed_night_and_a_lost_shard_need_a_person(prepared):
+def test_a_failed_night_and_a_lost_shard_need_a_person(restored):
     """Each is told beside the other."""
-    with closing(sqlite3.connect(prepared.path / "data" / "catalogue.db")) as connection, connection:
-        connection.execute("pragma foreign_keys = off")
-        connection.execute("update night set status = 'failed'")
-        connection.execute(
-            "insert into shard (path, sha256, byte_length, n_assets, encoder, operating_point_digest, operating_point,"
-            " night_id, model_version_id, sealed_at) values ('shards/x.tar', 'a', 5, 1, 'e', 1, '{}', 1, 1,"
-            " '2026-01-01 00:00:00')"
-        )
-    code, _, needed = status(prepared)
+    restored.catalogue.change("update night set status = 'failed'")
+    next((restored.path / "data" / "shards").rglob("*.tar")).unlink()
+    code, _, needed = status(restored)
     assert (code, needed) == (3, {"night", "shards"})
 
 
 def test_a_home_that_is_not_there_is_not_made(new_home):
     """It says so, and makes nothing."""
-    home = new_home()
+    home = new_home(bare=True)
     home.path.rmdir()
     told = home.tell("status")
     assert "no night yet: run personalgen nightly" in told.out
