@@ -23,7 +23,11 @@ class GateOptions:
     """First promotion only: the lower end of the share of pictures that are nearer to a training picture than 99 % of
     new real ones may not exceed this. The lower one, as few held-out pictures set the threshold of small catalogues."""
     min_diversity: float = 0.5
-    """First promotion only: least diversity between users' pictures, as a share of that of their real likes."""
+    """Least diversity between users' pictures, as a share of that of their real likes, in a first promotion; and within
+    users' pictures, in a later one that lost some of it."""
+    max_lost_diversity: float = 0.1
+    """Later promotions: what a challenger may lose of the diversity within users' pictures, as a share of that of their
+    real likes, before the loss holds it. Pictures that suit one person better are more alike (ADR 14)."""
     min_users: int = 8
     """Fewest held-out users an evaluation may stand on."""
     min_votes: int = 0
@@ -35,7 +39,13 @@ class GateOptions:
     def __post_init__(self) -> None:
         """Refuse thresholds that are not numbers."""
         faults = [f"{name} must be a number, found nan" for name, value in asdict(self).items() if math.isnan(value)]
-        check_options("gate", self, least={"min_users": 1, "min_votes": 0}, shares=("canary_share",), more=faults)
+        check_options(
+            "gate",
+            self,
+            least={"min_users": 1, "min_votes": 0},
+            shares=("canary_share", "max_lost_diversity"),
+            more=faults,
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ class Figures:
     """Held-out users behind the figures."""
     diversity: float | None = None
     """Differences between users' pictures over those between their real likes; None where that cannot be measured."""
+    within: float | None = None
+    """Differences within users' pictures over those within their real likes; None where that cannot be measured."""
     memorised_low: float | None = None
     """Lower end of the share of pictures too near to a training picture; None where that cannot be measured."""
 
@@ -131,7 +143,7 @@ def decide(
         return Verdict(promote=False, reasons=faults)
     if champion is None or paired is None:
         return _first(challenger, options)
-    return _against_champion(paired, votes if asked else None)
+    return _against_champion(paired, challenger.within, options, votes if asked else None)
 
 
 def _first(challenger: Figures, options: GateOptions) -> Verdict:
@@ -166,10 +178,12 @@ def _check(told: str, good: bool, if_good: str, if_bad: str) -> tuple[bool, str]
     return good, f"{told} {if_good if good else if_bad}"
 
 
-def _against_champion(paired: PairedDifference, votes: Votes | None) -> Verdict:
+def _against_champion(
+    paired: PairedDifference, within: float | None, options: GateOptions, votes: Votes | None
+) -> Verdict:
     """Return the verdict by the paired differences, and by people's choices where they are asked for.
 
-    Something must be better beyond its interval, and nothing worse.
+    Something must be better beyond its interval, and nothing worse, but for what diversity within users may lose.
     """
     judged = [judge("personal fit", paired.fit, better=1), judge("KID", paired.kid, better=-1)]
     if votes is not None:
@@ -178,11 +192,12 @@ def _against_champion(paired: PairedDifference, votes: Votes | None) -> Verdict:
         judge(name, difference, better=better)
         for name, difference, better in (
             ("diversity between users", paired.between, 1),
-            ("diversity within users", paired.within, 1),
             ("the share of memorised pictures", paired.memorised, -1),
         )
         if difference is not None
     ]
+    if paired.within is not None:
+        guarded.append(_judge_within(paired.within, within, options))
     reasons = tuple(words for _, words in (*judged, *guarded))
     if any(outcome < 0 for outcome, _ in (*judged, *guarded)):
         return Verdict(promote=False, reasons=reasons)
@@ -198,6 +213,21 @@ def judge(name: str, difference: Difference, *, better: int) -> tuple[int, str]:
     verb = {1: "improved", 0: "did not change beyond its interval", -1: "regressed"}[outcome]
     interval = f"interval {difference.low:+.4g} to {difference.high:+.4g}"
     return outcome, f"{name} {verb}: {difference.mean:+.4g} against the champion, {interval}"
+
+
+def _judge_within(difference: Difference, left: float | None, options: GateOptions) -> tuple[int, str]:
+    """Return what `judge` does for diversity within users, where a loss that is tolerated is no regression."""
+    outcome, words = judge("diversity within users", difference, better=1)
+    if outcome >= 0 or difference.high < -options.max_lost_diversity:
+        return outcome, words
+    least, most = options.min_diversity, options.max_lost_diversity
+    if left is None or left < least:
+        share = "an unknown share" if left is None else f"{left:.3g}"
+        return outcome, f"{words}; {share} of that of real likes is left < {least:g}"
+    return (
+        0,
+        f"{words}, not beyond the {most:g} that may be lost; {left:.3g} of that of real likes is left >= {least:g}",
+    )
 
 
 def _judge_votes(votes: Votes) -> tuple[int, str]:

@@ -94,6 +94,7 @@ def figures(numbers: Numbers) -> Figures:
         gain_high=_get(numbers, "fit_gain_high"),
         n_users=int(numbers.get("n_users", 0)),
         diversity=numbers.get("diversity_between"),
+        within=numbers.get("diversity_within"),
         memorised_low=numbers.get("memorised_low"),
     )
 

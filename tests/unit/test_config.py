@@ -60,6 +60,7 @@ OTHER = {
     "health.low_fail": 0.2,
     **{f"health.{kind}_fail": 100.0 for kind in ("age_hours", "quarantined", "unknown_items")},
     **{f"health.{kind}_warn": 0.01 for kind in ("nulls", "quarantined", "unknown_items", "new", "weights", "taste")},
+    "gate.max_lost_diversity": 0.2,
     "safety.filter": "opennsfw",
     "safety.threshold": 0.5,
     "world.name": "shapes",

@@ -56,7 +56,11 @@ class _Guard:
     better: Difference
 
 
-GUARDS = [_Guard("between", WORSE, BETTER), _Guard("within", WORSE, BETTER), _Guard("memorised", BETTER, WORSE)]
+GUARDS = [
+    _Guard("between", WORSE, BETTER),
+    _Guard("within", Difference(-0.3, -0.4, -0.2), BETTER),
+    _Guard("memorised", BETTER, WORSE),
+]
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
@@ -68,6 +72,19 @@ def test_lost_diversity_and_copies_hold_a_better_challenger(guard):
     assert sum("regressed" in reason for reason in held.reasons) == 1
     assert decide(GOOD, GOOD, replace(better, **{guard.name: SAME}), OPTIONS).promote
     assert not decide(GOOD, GOOD, replace(same, **{guard.name: guard.better}), OPTIONS).promote
+
+
+@pytest.mark.parametrize(
+    ("high", "left", "promote"),
+    [(-0.01, 0.9, True), (-0.1, 0.5, True), (-0.11, 0.9, False), (-0.01, 0.49, False), (-0.01, None, False)],
+)
+def test_some_diversity_within_users_may_be_lost(high, left, promote):
+    """Up to a tenth of that of real likes, told by the whole interval, and only while half of it is left."""
+    lost = Difference(high - 0.03, high - 0.06, high)
+    verdict = decide(replace(GOOD, within=left), GOOD, replace(paired("better", "same"), within=lost), OPTIONS)
+    assert verdict.promote == promote
+    assert "regressed" in verdict.reasons[-1]
+    assert ("may be lost" in verdict.reasons[-1]) == promote
 
 
 @pytest.mark.parametrize(
