@@ -47,13 +47,15 @@ demo: setup
 	$(BIN)/personalgen nightly --config configs/demo.toml
 
 # A process per core, each with whole files: what a file sets up is set up once.
+APART := --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: setup texts
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest $(APART)
 
 test-postgresql: setup texts
-	$(BIN)/python -m pytest --catalogue postgresql --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --catalogue postgresql $(APART)
 
-# The tests kill the writer 50 times (PERSONALGEN_TEST_KILLS) and nights 8 times (PERSONALGEN_TEST_NIGHT_KILLS). Cut short,
+# The tests kill the writer 50 times (PERSONALGEN_TEST_KILLS) and nights 4 times (PERSONALGEN_TEST_NIGHT_KILLS). Cut short,
 # the second one goes on where its log ends; remove build/nights_killed to begin anew.
 fault: setup
 	$(BIN)/python -m benchmarks.kills --kills 1000

@@ -71,12 +71,17 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", dropped)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests of SQLite's own ways where the catalogue is not one of it."""
+    """Skip the tests of SQLite's own ways where the catalogue is not one of it; let whole nights begin first.
+
+    They wait for servers and locks, and whoever begins them last is waited for by the other processes.
+    """
     skip = pytest.mark.skip(reason="about SQLite's own ways; --catalogue postgresql was asked for")
     for item in items:
         if config.getoption("--catalogue") != "sqlite" and item.get_closest_marker("sqlite_only"):
             item.add_marker(skip)
+    items.sort(key=lambda item: not {"fault", "flows"} & {*item.path.parts})
 
 
 @pytest.fixture(scope="session")
