@@ -265,13 +265,13 @@ def _as(row_type: type[T], row: Any) -> T:
 
 
 def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
-    """Return these assets in this order."""
+    """Return these assets in this order; without those that were deleted since their ids were found."""
     found = {
         row.asset_id: AssetSummary(*row)
         for part in chunks(ids)
         for row in ask(connection, queries.by_ids, padded(len(part)), **listed("ids", part))
     }
-    return tuple(found[asset_id] for asset_id in ids)
+    return tuple(found[asset_id] for asset_id in ids if asset_id in found)
 
 
 def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:

@@ -96,6 +96,18 @@ def two_segments(engine):
     return nights
 
 
+def test_images_that_are_deleted_while_a_question_is_answered_are_left_out(engine, monkeypatch):
+    """On PostgreSQL ids and rows are of two moments: what is gone at the second is not shown, and nothing fails."""
+    two_segments(engine)
+    whole, summaries = questions.latest(engine), questions._summaries
+
+    def later(connection, ids):
+        return summaries(connection, [99_999, *ids])
+
+    monkeypatch.setattr(questions, "_summaries", later)
+    assert questions.latest(engine) == whole
+
+
 def test_who_changed_is_told_after_others_were_erased(engine):
     """The newest night is the newest in which somebody changed who is still there; the sums keep what was made."""
     nights = two_segments(engine)
