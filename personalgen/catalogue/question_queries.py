@@ -17,6 +17,9 @@ _shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rati
 BY_SCORE: Order = (_shown.score, _shown.asset_id)
 BY_OWN_SCORE: Order = (_asset.score, _asset.asset_id)
 BY_RATING: Order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
+# For some users' images alone. As expressions, so that no planner looks for these users among the images of all.
+BY_NIGHT_AND_OWN_SCORE: Order = ((_asset.night_id + 0).label("night_id"), *BY_OWN_SCORE)
+BY_NIGHT_AND_RATING: Order = ((_rated.night_id + 0).label("night_id"), *BY_RATING)
 BY_SHIFT: Order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
 
 
@@ -29,7 +32,7 @@ def candidates(shape: frozenset[str]) -> Select[Any]:
 
 def _own(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
     """Return the query of some users' images by the natural key's index, of these models and nights."""
-    query = select(*BY_OWN_SCORE).where(
+    query = select(_asset.night_id, *BY_OWN_SCORE).where(
         places_in(_asset.generator_digest, "generators", n_generators), places_in(_asset.user_key, "keys", n_keys)
     )
     return query if n_nights is None else query.where(places_in(_asset.night_id + 0, "nights", n_nights))
@@ -47,13 +50,14 @@ def newest_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Se
     return newest.limit(bindparam("limit", type_=Integer))
 
 
-def ratings(n_keys: int, n_nights: int) -> Select[Any]:
-    """Return the query of a night's rated images, or of those of some users in some nights."""
+def ratings(n_keys: int | None, n_nights: int | None) -> Select[Any]:
+    """Return the query of a night's rated images, or of those of some users, in some nights or all."""
     own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
     query = select(*own).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
-    if not n_keys:
+    if n_keys is None:
         return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
-    return query.where(places_in(_rated.user_key, "keys", n_keys), places_in(_rated.night_id + 0, "nights", n_nights))
+    query = query.where(places_in(_rated.user_key, "keys", n_keys))
+    return query if n_nights is None else query.where(places_in(_rated.night_id + 0, "nights", n_nights))
 
 
 def changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
@@ -100,12 +104,13 @@ def changed_to_own(n_nights: int) -> Select[Any]:
 
 def place_by_score() -> Select[Any]:
     """Return the query of an asset's place by the judge's score."""
-    return select(*BY_OWN_SCORE).where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
+    place = select(_asset.night_id, *BY_OWN_SCORE)
+    return place.where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
 
 
 def place_by_rating() -> Select[Any]:
     """Return the query of an asset's place by people's ratings."""
-    return select(*BY_RATING).where(_rated.asset_id == bindparam("asset"))
+    return select(_rated.night_id, *BY_RATING).where(_rated.asset_id == bindparam("asset"))
 
 
 def falling(

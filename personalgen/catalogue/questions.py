@@ -26,8 +26,10 @@ from personalgen.catalogue.scopes import (
     fits,
     generators_of,
     live_generator,
+    newest_nights,
     newest_of,
     nights_of,
+    nights_of_changes,
     people,
     share_of_segment,
     steps,
@@ -40,6 +42,7 @@ _SPARE = 1.5
 """How many more rows are looked at than a segment's share of them makes likely to be enough."""
 
 T = TypeVar("T")
+Dated = TypeVar("Dated", AssetSummary, RatedAsset)
 
 
 def latest(
@@ -74,27 +77,30 @@ def top(
 ) -> tuple[AssetSummary, ...]:
     """Return the assets with the highest score of the judge, those without one left out.
 
-    Of the nights asked for, else of the newest that made images within the filter; of one user, of all nights.
-    `after_asset_id`, the last id of one page, gives the next.
+    Of the nights asked for, else of the newest that has such assets; of one user, of all nights. `after_asset_id`, the
+    last id of one page, gives the next, of the same night.
 
     Raises:
         NotFoundError: `after_asset_id` is unknown or has no score.
     """
     with reading(engine) as connection:
-        keys, nights = people(connection, asked), nights_of(connection, asked)
-        start = _start(connection, queries.place_by_score, after_asset_id)
+        keys, start = people(connection, asked), _start(connection, queries.place_by_score, after_asset_id)
+        nights = _nights_asked(connection, asked, start)
         if keys is None:
-            best = partial(
-                _best, connection, queries.candidates, (asked.shape,), _nights(nights), queries.BY_SCORE, asked
-            )
-            first = _first_page(connection, asked, nights, limit)
-        else:
-            shape, values = _of_people(connection, asked, keys, nights)
-            best, first = (
-                partial(_best, connection, queries.best_of_people, shape, [values], queries.BY_OWN_SCORE, EVERYTHING),
-                limit,
-            )
-        return _summaries_of(connection, asked, limit, lambda size, last: best(last or start, size), first=first)
+
+            def best(among: Sequence[int]) -> tuple[AssetSummary, ...]:
+                places, shape = _nights(among), (asked.shape,)
+                order, first = queries.BY_SCORE, _first_page(connection, asked, among, limit)
+                page = partial(_best, connection, queries.candidates, shape, places, order, asked)
+                return _summaries_of(connection, asked, limit, lambda n, last: page(last or start, n), first=first)
+
+            return _of_newest(best, nights, newest_nights(connection, asked))
+        of_newest = nights is None and asked.user_id is None
+        order = queries.BY_NIGHT_AND_OWN_SCORE if of_newest else queries.BY_OWN_SCORE
+        shape, values = _of_people(connection, asked, keys, nights)
+        page = partial(_best, connection, queries.best_of_people, shape, [values], order, EVERYTHING)
+        found = _summaries_of(connection, asked, limit, lambda size, last: page(last or start, size), first=limit)
+        return _of_first_night(found) if of_newest else found
 
 
 def top_rated(
@@ -102,27 +108,39 @@ def top_rated(
 ) -> tuple[RatedAsset, ...]:
     """Return the assets that people rate highest; of equal ones those with more ratings first.
 
-    Of the nights that `top` looks at. `after_asset_id`, the last id of one page, gives the next.
+    Of the nights asked for, else of the newest that has such assets; of one user, of all nights. `after_asset_id`, the
+    last id of one page, gives the next, of the same night.
 
     Raises:
         NotFoundError: `after_asset_id` has no rating.
     """
     with reading(engine) as connection:
-        keys, nights = people(connection, asked), nights_of(connection, asked)
-        start = _start(connection, queries.place_by_rating, after_asset_id)
-        places, shape = _nights(nights), (0, 0)
-        if keys is not None:
-            places, shape = [listed("keys", keys) | listed("nights", nights)], (padded(len(keys)), padded(len(nights)))
-        first = limit if keys is not None else _first_page(connection, asked, nights, limit)
-
-        def page(size: int, last: Any) -> Page:
-            return _best(connection, queries.ratings, shape, places, queries.BY_RATING, asked, last or start, size)
+        keys, start = people(connection, asked), _start(connection, queries.place_by_rating, after_asset_id)
+        nights = _nights_asked(connection, asked, start)
 
         def kept(rows: Sequence[Any]) -> list[RatedAsset]:
             live = _live(connection, [row.asset_id for row in rows]) if asked.live_only else ()
             return [_as(RatedAsset, row) for row in rows if not asked.live_only or row.asset_id in live]
 
-        return _collect(page, kept, limit=limit, first=first)
+        def best(
+            shape: tuple[Any, ...], places: Sequence[dict[str, int]], order: queries.Order, first: int
+        ) -> tuple[RatedAsset, ...]:
+            page = partial(_best, connection, queries.ratings, shape, places, order, asked)
+            return _collect(lambda size, last: page(last or start, size), kept, limit=limit, first=first)
+
+        if keys is None:
+            return _of_newest(
+                lambda among: best(
+                    (None, None), _nights(among), queries.BY_RATING, _first_page(connection, asked, among, limit)
+                ),
+                nights,
+                newest_nights(connection, asked, rated=True),
+            )
+        of_newest = nights is None and asked.user_id is None
+        order = queries.BY_NIGHT_AND_RATING if of_newest else queries.BY_RATING
+        shape = (padded(len(keys)), None if nights is None else padded(len(nights)))
+        found = best(shape, [listed("keys", keys) | listed("nights", nights or ())], order, limit)
+        return _of_first_night(found) if of_newest else found
 
 
 def changed(
@@ -138,7 +156,7 @@ def changed(
         NotFoundError: nobody changed to this asset in this night, or the night is not among those asked for.
     """
     with reading(engine) as connection:
-        keys, nights = people(connection, asked), nights_of(connection, asked, changed=True)
+        keys, nights = people(connection, asked), nights_of_changes(connection, asked)
         places, shape = _nights(nights), (0, 0, 0)
         if keys is not None:
             generators = generators_of(connection, EVERYTHING)
@@ -251,6 +269,29 @@ def _best(
     last = max(ends, key=key, default=None)
     seen = rows if last is None else rows[: rows.index(last) + 1]
     return Page([row for row in seen if fits(row, asked)], last)
+
+
+def _nights_asked(connection: Connection, asked: AssetFilter, start: Any) -> tuple[int, ...] | None:
+    """Return the nights that the best are asked of: those named, or that of the page before.
+
+    None stands for all nights of one user, and else for the newest that has an answer.
+    """
+    if asked.names_night:
+        return nights_of(connection, asked)
+    return None if start is None or asked.user_id is not None else (start.night_id,)
+
+
+def _of_newest(
+    ask_of: Callable[[Sequence[int]], tuple[T, ...]], nights: Sequence[int] | None, newest: Iterable[int]
+) -> tuple[T, ...]:
+    """Return the answer of these nights together, or where none are given that of the newest night that has one."""
+    groups = ((one,) for one in newest) if nights is None else (nights,)
+    return next(filter(None, map(ask_of, groups)), ())
+
+
+def _of_first_night(found: tuple[Dated, ...]) -> tuple[Dated, ...]:
+    """Return the rows, the newest night first, that are of the first row's night."""
+    return tuple(one for one in found if one.night_id == found[0].night_id)
 
 
 def _nights(nights: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """Which images a question is about, and where they lie: read from the roll-up, never from the images."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Date,
@@ -21,7 +22,15 @@ from sqlalchemy import (
 )
 
 from personalgen.catalogue.prepared import ask, listed, padded, places_in
-from personalgen.catalogue.schema import asset, daily_stat, live_release, model_version, night, user, user_change
+from personalgen.catalogue.schema import (
+    asset_rating,
+    daily_stat,
+    live_release,
+    model_version,
+    night,
+    user,
+    user_change,
+)
 from personalgen.catalogue.views import v_assets
 
 MOST = 2_000
@@ -100,38 +109,60 @@ def _windows(shape: frozenset[str]) -> Select[Any]:
 
 
 def nights_of(connection: Connection, asked: AssetFilter, *, changed: bool = False) -> tuple[int, ...]:
-    """Return the nights asked for that made images (or changed users): all of one user's, else the newest that fits.
+    """Return the nights asked for that made images (or changed users), the newest first.
 
-    Of a segment, the newest in which one of its present users has an image (or changed). The roll-up counts what was
-    made, by the segments of that day and with people who were erased since: it says where to look, not what is there.
+    The roll-up counts what was made, by the segments of that day and with people who were erased since: it says where
+    to look, not what is there.
     """
-    whole = asked.names_night or asked.user_id is not None
-    only_newest = not whole and not changed and asked.segment is None
-    counted = "n_changed" if changed else "n_images"
-    found = ask(connection, _nights, asked.shape, counted, 1 if only_newest else None, **asked.values)
-    nights = tuple(row.night_id for row in found)
-    if whole or only_newest:
+    found = ask(connection, _nights, asked.shape, "n_changed" if changed else "n_images", **asked.values)
+    return tuple(row.night_id for row in found)
+
+
+def _nights(shape: frozenset[str], counted: str) -> Select[Any]:
+    query = within(select(_stats.night_id).where(_stats[counted] > 0).distinct(), shape)
+    return query.order_by(_stats.night_id.desc())
+
+
+def nights_of_changes(connection: Connection, asked: AssetFilter) -> tuple[int, ...]:
+    """Return the nights asked for that changed users: all of one user's, else the newest in which somebody fits."""
+    nights = nights_of(connection, asked, changed=True)
+    if asked.names_night or asked.user_id is not None:
         return nights
     keys = people(connection, asked)
     if keys == []:
         return ()
     generators = generators_of(connection, asked)
-    if changed:
-        return _first(nights, lambda one: _anybody_changed(connection, asked, one, keys, generators))
-    if keys is None:
-        return _first(nights, lambda one: _anything_made(connection, replace(asked, night_id=one)))
-    return _newest_of_people(connection, keys, generators, nights)
+    fitting = (one for one in nights if _anybody_changed(connection, asked, one, keys, generators))
+    return tuple(islice(fitting, 1))
 
 
-def _nights(shape: frozenset[str], counted: str, most: int | None) -> Select[Any]:
-    query = within(select(_stats.night_id).where(_stats[counted] > 0).distinct(), shape).order_by(
-        _stats.night_id.desc()
-    )
-    return query.limit(most)
+def newest_nights(connection: Connection, asked: AssetFilter, *, rated: bool = False) -> Iterator[int]:
+    """Yield the nights that may have scored images (or rated ones) that fit, the newest first, each on demand.
+
+    Nights that have none at all are passed by; whether those of a night fit, its images tell.
+    """
+    build, most = _newest_rated if rated else _newest_scored, NEWEST
+    while found := ask(connection, build, asked.shape, most=most, **asked.values):
+        (row,) = found
+        yield row.night_id
+        most = row.night_id - 1
 
 
-def _first(nights: Sequence[int], fit: Callable[[int], bool]) -> tuple[int, ...]:
-    return tuple(islice(filter(fit, nights), 1))
+def _newest_scored(shape: frozenset[str]) -> Select[Any]:
+    """Return the query of the newest night up to `most` that scored images."""
+    return _newest(shape, _stats.n_scored, bindparam("most", type_=BigInteger))
+
+
+def _newest_rated(shape: frozenset[str]) -> Select[Any]:
+    """Return the query of the newest night that made images, up to the newest up to `most` whose images were rated."""
+    rated = asset_rating.c.night_id
+    up_to = select(func.max(rated)).where(rated <= bindparam("most", type_=BigInteger)).scalar_subquery()
+    return _newest(shape, _stats.n_images, up_to)
+
+
+def _newest(shape: frozenset[str], counted: Column[int], up_to: ColumnElement[int]) -> Select[Any]:
+    query = within(select(_stats.night_id).where(counted > 0, _stats.night_id <= up_to), shape)
+    return query.order_by(_stats.night_id.desc()).limit(1)
 
 
 def generators_of(connection: Connection, asked: AssetFilter) -> list[int]:
@@ -171,33 +202,6 @@ def _one_who_changed(shape: frozenset[str], n_keys: int | None, n_generators: in
         query = query.where(func.coalesce(user.c.segment, "") == _asked("segment", String))
     # Without the order PostgreSQL expects a row so soon that it starts at the table's first page.
     return query.order_by(change.shift.desc(), change.generator_digest.desc(), change.user_key.desc()).limit(1)
-
-
-def _newest_of_people(
-    connection: Connection, keys: Sequence[int], generators: Sequence[int], nights: Sequence[int]
-) -> tuple[int, ...]:
-    """Return the newest of these nights that made an image for one of these users; none, where none did."""
-    values = listed("keys", keys) | listed("generators", generators) | listed("nights", nights)
-    counts = (padded(len(keys)), padded(len(generators)), padded(len(nights)))
-    (found,) = ask(connection, _newest_night, *counts, **values)
-    return () if found.night_id is None else (found.night_id,)
-
-
-def _newest_night(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
-    return select(func.max(asset.c.night_id).label("night_id")).where(
-        places_in(asset.c.generator_digest, "generators", n_generators),
-        places_in(asset.c.user_key, "keys", n_keys),
-        places_in(asset.c.night_id + 0, "nights", n_nights),
-    )
-
-
-def _anything_made(connection: Connection, asked: AssetFilter) -> bool:
-    """Return whether the night asked for made an image of the segment; read up to the first."""
-    values = asked.values | listed("nights", (asked.night_id or 0,))
-    ranges = steps(windows(connection, asked), NEWEST)
-    return any(
-        ask(connection, newest_of, asked.shape, 1, first=first, last=last, limit=1, **values) for first, last in ranges
-    )
 
 
 def newest_of(shape: frozenset[str], n_nights: int) -> Select[Any]:

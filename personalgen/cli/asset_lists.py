@@ -87,7 +87,7 @@ def top(
     as_csv: CsvOption = False,
     parquet: ParquetOption = None,
 ) -> None:
-    """List the best assets of a night (the newest one, unless another or a user is named), by score or by rating."""
+    """List the best assets by score or by rating: of the newest night that has any, unless one or a user is named."""
     from personalgen.catalogue import questions, rows
 
     asked = _filter(user, night, day, model, segment, live=live)

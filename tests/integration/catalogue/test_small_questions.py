@@ -1,12 +1,25 @@
 """The standing questions where nights are few and odd: who comes back, who moved on, who was erased."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select, text
 
-from personalgen.catalogue import daily, deletions, questions, schema, scopes, shards, write
-from personalgen.catalogue.facts import Pointer
+from personalgen.catalogue import daily, deletions, erasures, questions, ratings, schema, scopes, shards, write
+from personalgen.catalogue.facts import Pointer, RatingFacts
 from personalgen.catalogue.scopes import AssetFilter
-from tests.integration.catalogue.small import AT, begin, digest_of, forget, register, rows_of, shard_facts, vector
+from tests.integration.catalogue.small import (
+    AT,
+    begin,
+    digest_of,
+    forget,
+    packed_rows,
+    promote,
+    register,
+    rows_of,
+    shard_facts,
+    vector,
+)
 
 
 def history(engine, moves, names=("ada",)):
@@ -94,6 +107,72 @@ def two_segments(engine):
         rows = rows_of(keys[: 3 - number], taste=number + 1)
         shards.commit_shard(engine, shard_facts(night_id, model, f"{number:06d}"), rows)
     return nights
+
+
+def moving_on(engine):
+    """Return three nights: the first scored ada, cat (a) and bob (b), then ada and bob, then ada was drawn unscored.
+
+    The images of the first night alone are rated. Everybody sees the newest image; the model is live.
+    """
+    nights = [begin(engine, f"night-{number}") for number in range(3)]
+    model = register(engine, nights[0])
+    keys = write.allocate_user_keys(engine, ["ada", "bob", "cat"], night_id=nights[0], segments=["a", "b", "a"])
+    for number, night_id in enumerate(nights):
+        rows = rows_of(keys[: 3 - number], taste=number + 1)
+        rows = packed_rows([replace(row, score=None if number == 2 else row.score) for row in rows])
+        shards.commit_shard(engine, shard_facts(night_id, model, f"{number:06d}"), rows)
+    promote(engine, model, nights[0])
+    told = [
+        RatingFacts(asset_id=row.asset_id, value=1.0, rater="wim", source="gallery", at=AT)
+        for row in questions.latest(engine, AssetFilter(night_id=nights[0]))
+    ]
+    ratings.record_ratings(engine, told)
+    return nights
+
+
+@pytest.mark.parametrize("few_users", [scopes.FEW_USERS, 0])
+def test_the_best_are_of_the_newest_night_that_has_any(engine, monkeypatch, few_users):
+    """Nights without a score, a rating, or one that fits are passed by; each page is of the night of the one before."""
+    monkeypatch.setattr(scopes, "FEW_USERS", few_users)
+    nights = moving_on(engine)
+    asked = [{}, {"segment": "a"}, {"live_only": True}, {"live_only": True, "segment": "a"}, {"segment": "nowhere"}]
+    expected = {
+        questions.top: [(1, "bob ada"), (1, "ada"), (1, "bob"), (0, "cat"), None],
+        questions.top_rated: [(0, "cat bob ada"), (0, "cat ada"), (0, "cat"), (0, "cat"), None],
+    }
+    for ask, answers in expected.items():
+        for given, answer in zip(asked, answers, strict=True):
+            found = pages_of_assets(ask, engine, AssetFilter(**given))
+            night, names = answer or (None, "")
+            assert [(row.night_id, row.user_id) for row in found] == [(nights[night], one) for one in names.split()]
+
+
+def pages_of_assets(ask, engine, asked):
+    """Return the best, asked for row by row."""
+    found, last = [], None
+    while rows := ask(engine, asked, limit=1, after_asset_id=last):
+        found += rows
+        last = rows[0].asset_id
+        assert len(found) < 50
+    return found
+
+
+@pytest.mark.parametrize("few_users", [scopes.FEW_USERS, 0])
+def test_a_night_whose_scored_and_rated_people_were_erased_has_no_best(engine, monkeypatch, few_users):
+    """Sums keep what was scored; the answer is of the newest night in which somebody is still there."""
+    monkeypatch.setattr(scopes, "FEW_USERS", few_users)
+    nights = two_segments(engine)
+    ids = [row.asset_id for row in questions.latest(engine)]
+    told = [RatingFacts(asset_id=one, value=1.0, rater="wim", source="gallery", at=AT) for one in ids]
+    ratings.record_ratings(engine, told)
+    erasures.begin_erasures(engine, ["ada"], actor="ops", reason="asked", at=AT)
+    (ada,) = erasures.open_erasures(engine)
+    for held in erasures.shards_of_people(engine, [ada.user_key]):
+        erasures.commit_erased_shard(engine, held, path=held.path, sha256="e", at=AT)
+    forget(engine, "ada", erased_as="erased:1")
+    for ask in (questions.top, questions.top_rated):
+        assert [(row.user_id, row.night_id) for row in ask(engine)] == [("bob", nights[1])]
+        assert ask(engine, AssetFilter(segment="a")) == ()
 
 
 def test_images_that_are_deleted_while_a_question_is_answered_are_left_out(engine, monkeypatch):
