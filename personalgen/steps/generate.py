@@ -216,7 +216,12 @@ def draw_plan(
         night_id=night.night_id,
         shard_size=options.shard_size,
         progress=workspace.report("generate"),
-        facts={"night_key": night.key, "operating_point": asdict(point), "safety": screen.rule if screen else None},
+        facts={
+            "night_key": night.key,
+            "operating_point": asdict(point),
+            "safety": screen.rule if screen else None,
+            "redraws": options.floor.redraws if options.floor else 0,
+        },
         commit=lambda shard, rows: n_new.append(
             _commit(workspace, night, model, point, run_id, screen, shard, rows, move=move)
         ),

@@ -12,16 +12,20 @@ from personalgen.catalogue import adoption, deletions, erasures, read, shards
 from personalgen.catalogue.facts import ShardFacts
 from personalgen.catalogue.refusals import record_refused
 from personalgen.catalogue.rows import Night as NightRow
+from personalgen.generation.apart import seed_of
 from personalgen.generation.assets import ENCODER_KEY, NATURAL_KEY, SCHEMA, AssetRows
 from personalgen.generation.safety import RefusedAsset, refused_in
 from personalgen.generation.shards import FOLDER, Sidecar, read_sidecar, sweep_temporaries
-from personalgen.seeding import derive_seed
 from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erase_images import remove_asked
 from personalgen.steps.workspace import Workspace
 
 FACTS = ("night_key", "operating_point")
-"""What a sidecar says of its shard, so that it can be adopted."""
+"""What a sidecar says of its shard, so that it can be adopted.
+
+`redraws`, how often a picture may have been drawn again, is missing where an older version wrote it: then the setting
+counts.
+"""
 BY_HAND = "manual"
 """How the plan of a promotion by hand is named."""
 
@@ -138,7 +142,8 @@ def _fitting(workspace: Workspace, path: str, sidecar: Sidecar, night_id: int) -
     if len(made_by) != 1 or len(points) != 1 or not made_by <= models.keys():
         return "the catalogue does not know the model that drew it"
     known = adoption.known_rows(workspace.engine, list(zip(*map(rows.values, NATURAL_KEY), strict=True)))
-    if n_strangers := _n_strangers(rows, known.user_ids):
+    redraws = sidecar.facts.get("redraws", workspace.settings.generation.redraws)
+    if n_strangers := _n_strangers(rows, known.user_ids, redraws=redraws):
         return f"{n_strangers} of its {len(rows)} images are of people whom the catalogue does not know any more"
     if known.n_assets == len(rows):
         return "all of its images are catalogued in other shards: it may be removed"
@@ -157,10 +162,17 @@ def _fitting(workspace: Workspace, path: str, sidecar: Sidecar, night_id: int) -
     return _Whole(facts, rows, refused_in(sidecar.rows), len(rows) - known.n_assets)
 
 
-def _n_strangers(rows: AssetRows, user_ids: Mapping[int, str]) -> int:
-    """Return how many rows' seeds are not those of the people whom their keys name: another catalogue's do not fit."""
+def _n_strangers(rows: AssetRows, user_ids: Mapping[int, str], *, redraws: int) -> int:
+    """Return how many rows' seeds are not those of the people whom their keys name: another catalogue's do not fit.
+
+    A picture was drawn from its first seed or, too near to an earlier one, from that of one of `redraws` more tries.
+    """
+
+    def is_own(key: int, variant: int, seed: int) -> bool:
+        return key in user_ids and any(seed_of(user_ids[key], variant, k) == seed for k in range(redraws + 1))
+
     given = zip(*map(rows.values, ("user_key", "variant", "seed")), strict=True)
-    return sum(key not in user_ids or derive_seed(user_ids[key], variant) != seed for key, variant, seed in given)
+    return sum(not is_own(*row) for row in given)
 
 
 def _adopt(workspace: Workspace, whole: _Whole, *, dry_run: bool) -> int:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from flows.generate_only import generate_only
+from personalgen.generation.apart import seed_of
 from personalgen.generation.shards import FOLDER, Sidecar, put_sidecar, read_sidecar
 from personalgen.steps import repair
 
@@ -18,13 +20,14 @@ def home(restored):
     return restored
 
 
-def forget_shard(home):
+def forget_shard(home, path=LAST):
     """Take a shard out of the catalogue, as if the night had been killed between sealing and cataloguing it."""
-    own = f"(select shard_id from shard where path = '{LAST}')"
+    own = f"(select shard_id from shard where path = '{path}')"
     home.catalogue.change(
         f"delete from user_current where asset_id in (select asset_id from asset where shard_id = {own})",
+        f"delete from user_variant where asset_id in (select asset_id from asset where shard_id = {own})",
         f"delete from asset where shard_id = {own}",
-        f"delete from shard where path = '{LAST}'",
+        f"delete from shard where path = '{path}'",
     )
 
 
@@ -70,6 +73,27 @@ def test_a_whole_shard_is_adopted_and_moves_nobody(home):
     assert (rows_of(home, "shard"), unscored(home)) == (shards, assets)
     assert home.ask("select * from user_current") == current
     assert repair(home.workspace()).adopted == {}
+
+
+def test_a_shard_whose_pictures_were_drawn_again_is_adopted(home, plainly):
+    """Its seeds are of later tries: as many as its sidecar tells, or as the setting says where it does not tell."""
+    floor = ("generation.variants=2", "generation.min_distance=0.9", "generation.redraws=2")
+    plainly(generate_only, home.workspace(*floor))
+    path = LAST.replace("night=000001", "night=000002")
+    query = f"""select user_id, variant, seed from asset join "user" using (user_key) join shard using (shard_id)
+                where path = '{path}'"""
+    rows = home.ask(query)
+    assert any(row["seed"] == seed_of(row["user_id"], row["variant"], 2) for row in rows)
+    forget_shard(home, path)
+    assert repair(home.workspace("generation.redraws=0"), dry_run=True).adopted == {path: len(rows)}
+    root = home.workspace().shard_root
+    told = read_sidecar(root, path)
+    facts = {name: fact for name, fact in told.facts.items() if name != "redraws"}
+    put_sidecar(root, path, Sidecar(told.rows, told.sha256, facts))
+    (why,) = repair(home.workspace("generation.redraws=1")).orphans.values()
+    assert "does not know any more" in why
+    assert repair(home.workspace()).adopted == {path: len(rows)}
+    assert home.ask(query) == rows
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(home):
