@@ -43,5 +43,5 @@ def run_generating_stages(workspace: Workspace, night: Night) -> None:
     embedded = embed(workspace, night, recommend(workspace, night))
     decided = keep_live(workspace, night)
     generated = generate(workspace, night, embedded, decided)
-    score(workspace, night, generated)
+    score(workspace, night)
     report_live(workspace, night, embedded, decided, generated)

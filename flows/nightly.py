@@ -120,7 +120,7 @@ def run_stages(workspace: Workspace, night: Night) -> None:
     show_verdict(steps.verdict_markdown(night, registered, evaluated, decided), day=night.day)
     generated = generate(workspace, night, embedded, decided)
     released = release(workspace, night, registered, decided, generated)
-    score(workspace, night, generated)
+    score(workspace, night)
     report(workspace, night, embedded, evaluated, decided, generated, released)
 
 

@@ -127,7 +127,7 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
     embedded, decided = steps.stage_result(night, steps.Embedded), _canary(opened, night)
     generated = steps.generate(opened, night, embedded, decided)
     released = steps.release(opened, night, steps.stage_result(night, steps.Registered), decided, generated)
-    steps.score(opened, night, generated)
+    steps.score(opened, night)
     steps.report(opened, night, embedded, steps.stage_result(night, steps.Evaluated), decided, generated, released)
     return generated
 
@@ -135,7 +135,8 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
 def _score(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
-    return steps.score(opened, night, steps.stage_result(night, steps.Generated))
+    steps.stage_result(night, steps.Generated)  # it comes first
+    return steps.score(opened, night)
 
 
 _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {

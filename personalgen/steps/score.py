@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from personalgen.catalogue import scores, write
+from personalgen.catalogue import daily, scores, write
 from personalgen.catalogue.engine import analyze
+from personalgen.catalogue.scopes import AssetFilter
 from personalgen.catalogue.scores import UnscoredAsset
 from personalgen.embeddings import like_weights
 from personalgen.errors import ArtifactError, DataError
@@ -25,7 +26,6 @@ from personalgen.generation.encoders import decode
 from personalgen.generation.shards import read_members
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
-from personalgen.steps.generate import Generated
 from personalgen.steps.night import Night, run_stage
 from personalgen.steps.workspace import Workspace
 from personalgen.steps.yardstick import judged_rows
@@ -56,15 +56,20 @@ class Scored:
     """Why nothing was scored; else empty."""
 
 
-def score(workspace: Workspace, night: Night, generated: Generated) -> Scored:
-    """Return what was scored of tonight's images; with too little data to judge by nothing is, which is no error."""
-    return run_stage(workspace, night, Scored, lambda run: _score(workspace, night, generated, run))
+def score(workspace: Workspace, night: Night) -> Scored:
+    """Return what was scored of tonight's images, those of a canary too.
+
+    With too little data to judge by nothing is scored, which is no error.
+    """
+    return run_stage(workspace, night, Scored, lambda run: _score(workspace, night, run))
 
 
-def _score(workspace: Workspace, night: Night, generated: Generated, run: Run) -> Scored:
-    options = workspace.settings.score
-    if options.most == 0 or not generated.n_assets:
-        return _nothing("score.images is none" if options.most == 0 else "no image was made tonight")
+def _score(workspace: Workspace, night: Night, run: Run) -> Scored:
+    if workspace.settings.score.most == 0:
+        return _nothing("score.images is none")
+    made = daily.stats(workspace.engine, AssetFilter(night_id=night.night_id), by=())
+    if not any(sums.n_images for sums in made):
+        return _nothing("no image was made tonight")
     try:
         data = NightData.of(workspace, night)
         tastes = _tastes(workspace, data)

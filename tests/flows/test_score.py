@@ -10,7 +10,7 @@ from personalgen.embeddings import like_weights
 from personalgen.errors import NotFoundError
 from personalgen.evaluation import ContentJudge, Pictures, judge_features, reference_items
 from personalgen.generation.encoders import decode
-from personalgen.steps import Generated, Night, score, stage_result
+from personalgen.steps import Night, score
 from personalgen.steps.assets import image_bytes
 from personalgen.steps.data import NightData
 from personalgen.steps.night import from_json
@@ -49,7 +49,7 @@ def _nothing_is_scored(home):
 def scored(home, night, *settings):
     """Run the stage again with other settings; return its result."""
     (night.path / "score.json").unlink(missing_ok=True)
-    return score(home.workspace(*settings), night, stage_result(night, Generated))
+    return score(home.workspace(*settings), night)
 
 
 def profiles_of(data, judge, seen, half_life_days):
@@ -123,6 +123,18 @@ def test_scores_are_those_of_the_plain_formula(home, night, by_hand):
     assert {key for key, value in found.items() if value is not None} == by_hand.keys()
     assert [found[key] for key in by_hand] == pytest.approx(list(by_hand.values()), abs=1e-4)
     assert result.n_without_likes == len(found) - len(by_hand)
+
+
+def test_whichever_stage_made_images_they_are_scored(home, night):
+    """A canary may have drawn everybody: the catalogue's images of the night count, not those that `generate` made."""
+    path = night.path / "generate.json"
+    told = path.read_text()
+    path.write_text(json.dumps({**json.loads(told), "n_assets": 0}))
+    assert scored(home, night, "score.images=10").n_scored == 10
+    path.write_text(told)
+    home.catalogue.change("update daily_stat set n_images = 0")
+    assert scored(home, night).missing == "no image was made tonight"
+    home.catalogue.change("update daily_stat set n_images = n_users")  # one image each
 
 
 def test_damaged_images_are_counted_and_left_out(home, night):
