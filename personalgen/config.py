@@ -219,6 +219,8 @@ _URLS = (
     ("buckets", "ray_address"),
 )
 """Settings that may hold a password."""
+_SECRET = (*_URLS, ("notify", "webhook_url"))
+"""Settings whose values no message shows."""
 
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "": ("home", "store", "buckets", "retention", "health", "logs", "notify", "schedule"),
@@ -292,7 +294,7 @@ def _unknown_keys(values: Mapping[str, Any], kind: type, prefix: str = "") -> It
             if isinstance(value, Mapping):
                 yield from _unknown_keys(value, hints[key], f"{prefix}{key}.")
             else:
-                yield f"{prefix}{key} is a section, found the value {without_secrets(repr(value))}"
+                yield f"{prefix}{key} is a section, found a value of type {type(value).__name__}"
 
 
 def _fault(detail: ErrorDetails) -> str:
@@ -301,7 +303,9 @@ def _fault(detail: ErrorDetails) -> str:
     if isinstance(refused, OptionsError):
         return f"{refused.section}: {', '.join(refused.faults)}"
     asked = 'expected a list such as ["one", "other"]' if detail["type"] == "tuple_type" else detail["msg"]
-    return f"{'.'.join(map(str, detail['loc']))}: {asked}, found {without_secrets(repr(detail['input']))}"
+    place, value = detail["loc"], detail["input"]
+    told = f"a value of type {type(value).__name__}" if place[:2] in _SECRET else without_secrets(repr(value))
+    return f"{'.'.join(map(str, place))}: {asked}, found {told}"
 
 
 def _nearest(key: str, prefix: str, known: Sequence[str]) -> str:

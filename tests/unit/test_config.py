@@ -243,10 +243,26 @@ def test_all_wrong_types_are_named_at_once():
 
 def test_a_plain_value_for_a_section_is_refused():
     """`--set train=5` says that train is a section."""
-    with pytest.raises(ConfigError, match="train is a section, found the value 5"):
+    with pytest.raises(ConfigError, match="train is a section, found a value of type int"):
         load(None, ["train=5"])
-    with pytest.raises(ConfigError, match=r"source\.columns\.items is a section, found the value 'x'"):
+    with pytest.raises(ConfigError, match=r"source\.columns\.items is a section, found a value of type str"):
         load(None, ["source.columns.items=x"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTIFY", "https://hooks.example.org/s3cret"),
+        ("STORE", "postgresql://me:s3cret@db"),
+        ("NOTIFY__WEBHOOK_URL", '["https://hooks.example.org/s3cret"]'),
+        ("SOURCE__URL", '["postgresql://db/shop?password=s3cret"]'),
+    ],
+)
+def test_a_message_shows_no_value_that_may_be_a_secret(name, value):
+    """A webhook's address or a URL in the wrong place, or as a list, is refused by its type alone."""
+    with pytest.raises(ConfigError, match=r"found a value of type (str|list)") as refused:
+        load(None, (), **{f"PERSONALGEN_{name}": value})
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_key_below_a_plain_value_is_refused(toml):
