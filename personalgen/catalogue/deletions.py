@@ -20,6 +20,7 @@ from personalgen.catalogue.schema import (
     night,
     night_deletion,
     quarantine,
+    rating,
     shard,
     user_change,
     user_current,
@@ -144,6 +145,8 @@ def _delete_rows(connection: Connection, night_id: int, at: datetime) -> dict[st
     former = user_current.c.previous_asset_id.in_(select(asset.c.asset_id).where(asset.c.night_id == night_id))
     unset = update(user_current).where(former).values(previous_asset_id=None)
     removed = {"previous images": connection.execute(unset).rowcount}
+    theirs = rating.c.asset_id.in_(select(asset.c.asset_id).where(asset.c.night_id == night_id))
+    removed["ratings"] = connection.scalar(select(func.count()).select_from(rating).where(theirs)) or 0
     removed["images"] = delete_assets(connection, ids)
     paths = list(connection.scalars(select(shard.c.path).where(shard.c.night_id == night_id)))
     ask_for_removal(connection, paths, at=at)

@@ -70,9 +70,10 @@ def test_a_night_that_is_not_there_is_not_deleted(unused, night):
 def test_rows_and_files_go_with_a_line_in_the_ledger(unused):
     """Shards, rows, results, report and tables; the list of nights says deleted."""
     n_images = len(unused.ask("select 1 from asset"))
+    assert unused.tell("assets", "rate", "1", "--rating", "1", "--rater", "wim").code == 0
     told = unused.tell("nights", "delete", "1", "--reason", "too old")
     assert told.code == 0, told.err
-    assert f"{n_images} images, 5 shards" in told.out
+    assert f"1 ratings, {n_images} images, 5 shards" in told.out
     assert_gone(unused, n_images)
     assert "deleted" in unused.tell("nights", "list").out
     assert repair(unused.workspace()).is_sound
