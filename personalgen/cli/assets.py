@@ -101,8 +101,8 @@ def sql(
     """Ask one SELECT of the catalogue. Nothing can be changed.
 
     Views: v_assets, v_users, v_runs, v_recommendations, v_item_neighbours, v_user_neighbours, v_forgotten,
-    v_comparisons, v_changed, v_daily, v_ratings, v_model_quality, v_refused; and the tables, where the role of the URL
-    may read them. docs/catalogue.md tells every column.
+    v_comparisons, v_changed, v_daily, v_ratings, v_model_quality, v_refused, v_health; and the tables, where the role
+    of the URL may read them. docs/catalogue.md tells every column.
     """
     from personalgen.catalogue.query import run_sql
 

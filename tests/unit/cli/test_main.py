@@ -1,8 +1,10 @@
 import pytest
 import typer
 
+from personalgen.catalogue.views import VIEWS
 from personalgen.cli import main
 from personalgen.cli.app import app
+from personalgen.cli.assets import sql
 from personalgen.errors import ArtifactError, ConfigError
 
 
@@ -90,3 +92,8 @@ def test_a_world_that_is_not_simulated_is_not_written(tmp_path, capsys):
     assert main(["world", "write", "--set", f"home={tmp_path}"]) == 2
     assert "this config reads a real source" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_sql_names_every_view():
+    """Whoever asks learns there what can be asked."""
+    assert {name for name in VIEWS if name not in (sql.__doc__ or "")} == set()
