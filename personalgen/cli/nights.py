@@ -90,7 +90,7 @@ def prune(
         typer.echo("everything is kept for ever: see `retention` in docs/nights.md")
         return
     verb = "would go" if dry_run else "went"
-    told = {"night": pruned.nights, "folder of results": pruned.results, "folder of tables": pruned.tables}
+    told = {"night": pruned.nights, "result folder": pruned.results, "table folder": pruned.tables}
     for noun, gone in (told | {"quarantine": pruned.quarantines}).items():
         typer.echo(f"{counted(len(gone), noun)} {verb}: {', '.join(map(str, gone)) or '-'}")
     for night, why in pruned.kept.items():

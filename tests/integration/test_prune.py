@@ -73,7 +73,10 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(home):
     """The same as a real one then lets go, which leaves the home sound."""
     before = home.state()
     said = json.loads(home.tell("nights", "prune", "--dry-run", "--json", overrides=ALL).out)
-    assert "1 night would go: 7" in home.tell("nights", "prune", "--dry-run", overrides=ALL).out
+    told = home.tell("nights", "prune", "--dry-run", overrides=ALL).out
+    assert "1 night would go: 7" in told
+    nouns = [line.split(" would go")[0].partition(" ")[2] for line in told.splitlines() if " would go" in line]
+    assert [noun.removesuffix("s") for noun in nouns] == ["night", "result folder", "table folder", "quarantine"]
     assert home.state() == before
     did = json.loads(home.tell("nights", "prune", "--json", overrides=ALL).out)
     assert said["nights"] == did["nights"] == [7]
