@@ -5,6 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from personalgen.errors import OptionsError
 
+MAX_ID = 2**63 - 1
+"""The largest id that a database holds."""
+MAX_INTEGER = 2**31 - 1
+"""The largest count, or version of a model, that a database holds."""
+
 
 def check_options(
     section: str,

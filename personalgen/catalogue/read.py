@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, Select, TableClause, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from personalgen.catalogue import schema
 from personalgen.catalogue.bulk import chunks
@@ -58,10 +58,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
                 connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
             yield connection
     except DBAPIError as error:
-        raise CatalogueError(
-            f"The catalogue {shown(engine.url)} could not be read: {reason_of(error)}. Check that it is "
-            "reachable and that `personalgen nightly` has made its tables."
-        ) from None
+        mend = "Check that it is reachable and that `personalgen nightly` has made its tables."
+        if isinstance(error, DataError):
+            mend = "It cannot hold a value that was asked for: ask for another one."
+        told = f"The catalogue {shown(engine.url)} could not be read: {reason_of(error)}. {mend}"
+        raise CatalogueError(told) from None
 
 
 def live_release(engine: Engine) -> LiveRelease | None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
 )
 
+from personalgen.bounds import MAX_ID
 from personalgen.catalogue.prepared import ask, listed, padded, places_in
 from personalgen.catalogue.schema import (
     asset_rating,
@@ -35,7 +36,7 @@ from personalgen.catalogue.views import v_assets
 
 MOST = 2_000
 """Candidates, or ids, that one statement looks at: none is ever long."""
-NEWEST = 2**63 - 1
+NEWEST = MAX_ID
 """No asset has a larger id."""
 
 FEW_USERS = 200

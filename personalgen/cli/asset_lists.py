@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from personalgen.bounds import MAX_ID, MAX_INTEGER
 from personalgen.cli.terminal import (
     ConfigOption,
     CsvOption,
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 _SHORT = ("asset_id", "user_id", "day", "model_version", "variant", "is_live", "n_events", "score", "seed", "path")
 
 UserOption = Annotated[str | None, typer.Option("--user", help="Only this user's.")]
-NightOption = Annotated[int | None, typer.Option("--night", help="Only of this night, by its number.")]
+NightOption = Annotated[
+    int | None, typer.Option("--night", min=1, max=MAX_ID, help="Only of this night, by its number.")
+]
 DayOption = Annotated[str | None, typer.Option("--day", help="Only of this day's nights, as 2026-03-01.")]
-ModelOption = Annotated[int | None, typer.Option("--model", help="Only of this model version.")]
+ModelOption = Annotated[int | None, typer.Option("--model", min=1, max=MAX_INTEGER, help="Only of this model version.")]
 SegmentOption = Annotated[str | None, typer.Option("--segment", help="Only of users who are in this segment now.")]
 LiveOption = Annotated[bool, typer.Option("--live", help="Only what users see now.")]
-AfterOption = Annotated[int | None, typer.Option("--after", help="The last asset of the page before: the next page.")]
+AfterOption = Annotated[
+    int | None, typer.Option("--after", min=1, max=MAX_ID, help="The last asset of the page before: the next page.")
+]
 ParquetOption = Annotated[Path | None, typer.Option("--parquet", help="Write the rows to this Parquet file.")]
 
 
@@ -53,7 +58,7 @@ def latest(
     segment: SegmentOption = None,
     live: LiveOption = False,
     before: Annotated[
-        int | None, typer.Option("--before", help="Only assets older than this id: the next page.")
+        int | None, typer.Option("--before", min=1, max=MAX_ID, help="Only assets older than this id: the next page.")
     ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -134,7 +139,9 @@ def similar(
     overrides: SetOption = None,
     limit: LimitOption = 10,
     user: Annotated[str | None, typer.Option("--user", help="Whose preference is like this user's.")] = None,
-    asset: Annotated[int | None, typer.Option("--asset", help="Or like the one this asset was made from.")] = None,
+    asset: Annotated[
+        int | None, typer.Option("--asset", min=1, max=MAX_ID, help="Or like the one this asset was made from.")
+    ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     parquet: ParquetOption = None,
@@ -153,7 +160,7 @@ def similar(
 def stats(
     config: ConfigOption = None,
     overrides: SetOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 100,
+    limit: LimitOption = 100,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="day, model or segment; may be repeated. Without: by day.")
     ] = None,
@@ -199,9 +206,13 @@ def _of_whom(opened: "Workspace", asked: "AssetFilter") -> "AssetFilter":
 
 def _night_and_asset(text: str) -> tuple[int, int]:
     night, _, asset = text.partition(":")
-    if not (night.isdecimal() and asset.isdecimal()):
+    if not (_is_id(night) and _is_id(asset)):
         raise ConfigError(f"--after takes a night and an asset, as 7:1234, not {text!r}. Nothing was asked.")
     return int(night), int(asset)
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID
 
 
 def _day(option: str, text: str | None) -> date | None:

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from personalgen.bounds import MAX_ID
 from personalgen.cli.terminal import (
     ConfigOption,
     CsvOption,
     JsonOption,
+    LimitOption,
     SetOption,
     counted,
     show,
@@ -23,7 +25,7 @@ assets = typer.Typer(no_args_is_help=True)
 
 @assets.command("show")
 def show_asset(
-    asset_id: int,
+    asset_id: Annotated[int, typer.Argument(min=1, max=MAX_ID)],
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -63,7 +65,7 @@ def verify(
 
 @assets.command()
 def rate(
-    asset_id: Annotated[int | None, typer.Argument(help="The asset; left out with --file.")] = None,
+    asset_id: Annotated[int | None, typer.Argument(min=1, max=MAX_ID, help="The asset; left out with --file.")] = None,
     rating: Annotated[float | None, typer.Option("--rating", help="-1 (dislike) to 1 (like).")] = None,
     rater: Annotated[str, typer.Option("--rater", help="Who says so; default: the login name.")] = "",
     file: Annotated[
@@ -91,7 +93,7 @@ def sql(
     statement: str,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")] = 1000,
+    limit: LimitOption = 1000,
     as_owner: Annotated[
         bool, typer.Option("--as-owner", help="On PostgreSQL: also as a role that may write the tables.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from personalgen.bounds import MAX_INTEGER
 from personalgen.cli.terminal import (
     AsOfOption,
     ConfigOption,
@@ -22,6 +23,7 @@ from personalgen.cli.terminal import (
 )
 
 models = typer.Typer(no_args_is_help=True)
+VersionArgument = Annotated[int, typer.Argument(min=1, max=MAX_INTEGER)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.")]
 
 
@@ -39,7 +41,9 @@ def list_models(
 
 
 @models.command()
-def promote(version: int, reason: ReasonOption, config: ConfigOption = None, overrides: SetOption = None) -> None:
+def promote(
+    version: VersionArgument, reason: ReasonOption, config: ConfigOption = None, overrides: SetOption = None
+) -> None:
     """Make VERSION live whatever the gate said; its missing images are generated first."""
     from personalgen.steps.models import promote_version
 
@@ -58,7 +62,9 @@ def rollback(
     reason: ReasonOption,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    to: Annotated[int | None, typer.Option("--to", help="Version to go back to; default: the one before.")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, max=MAX_INTEGER, help="Version to go back to; default: the one before.")
+    ] = None,
 ) -> None:
     """Make an earlier release live again, at once and without generating."""
     from personalgen.steps.models import roll_back
@@ -85,7 +91,7 @@ def history(
 
 
 @models.command()
-def export(version: int, out: Path, config: ConfigOption = None, overrides: SetOption = None) -> None:
+def export(version: VersionArgument, out: Path, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Write VERSION as the ONNX file OUT, compared with torch first (extra `onnx`)."""
     from personalgen.steps.models import export_onnx
 

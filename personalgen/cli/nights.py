@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from personalgen.bounds import MAX_ID
 from personalgen.cli.terminal import (
     ConfigOption,
     CsvOption,
@@ -52,7 +53,7 @@ def list_nights(
 
 @nights.command()
 def delete(
-    night: int,
+    night: Annotated[int, typer.Argument(min=1, max=MAX_ID)],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")],
     config: ConfigOption = None,
     overrides: SetOption = None,

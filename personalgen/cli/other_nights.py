@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from personalgen.bounds import MAX_INTEGER
 from personalgen.cli.night import show_night, workspace_of_flows
 from personalgen.cli.terminal import (
     AsOfOption,
@@ -53,7 +54,10 @@ def backfill(
     at: Annotated[
         str, typer.Option("--at", help="Time of day up to which events count, in store.time_zone.")
     ] = "00:00",
-    model: Annotated[int | None, typer.Option("--model", help="Version to draw with; default: what was live.")] = None,
+    model: Annotated[
+        int | None,
+        typer.Option("--model", min=1, max=MAX_INTEGER, help="Version to draw with; default: what was live."),
+    ] = None,
     everybody: Annotated[
         bool, typer.Option("--all", help="Draw also for people who did nothing on a day, of all that they did before.")
     ] = False,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from personalgen.bounds import MAX_INTEGER
 from personalgen.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ AcceptOption = Annotated[
     list[str] | None,
     typer.Option("--accept", help="A failing check of the data that you looked at.", show_default=False),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_INTEGER, help="Most rows.")]
 
 _LINE_EVERY_SEC = 10.0
 _BAR_COLUMNS = 28

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from personalgen.bounds import MAX_ID
 from personalgen.catalogue.facts import RatingFacts, RatingSource
 from personalgen.catalogue.ratings import record_ratings
 from personalgen.errors import DataError
@@ -71,8 +72,22 @@ def _opinion(cells: Mapping[str, str | None], now: datetime, source: RatingSourc
     value, rater = float(cells["rating"] or "nan"), (cells["rater"] or "").strip()
     if not (math.isfinite(value) and -1 <= value <= 1):
         raise DataError(f"a rating is from -1 (dislike) to 1 (like), found {cells['rating']!r}")
-    if not 0 < len(rater) <= _RATER_CHARS:
-        raise DataError(f"a rater has a name of 1 to {_RATER_CHARS} characters, found {rater!r}")
-    at = datetime.fromisoformat(cells["at"]) if cells["at"] else now
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return RatingFacts(asset_id=int(cells["asset_id"] or ""), value=value, rater=rater, source=source, at=at)
+    if not 0 < len(rater) <= _RATER_CHARS or "\0" in rater:
+        raise DataError(f"a rater has a name of 1 to {_RATER_CHARS} characters, none of them NUL, found {rater!r}")
+    asset_id, at = int(cells["asset_id"] or ""), _instant(cells["at"]) if cells["at"] else now
+    if not 0 < asset_id <= MAX_ID:
+        raise DataError(f"an asset's id is from 1 to {MAX_ID}, found {asset_id}")
+    return RatingFacts(asset_id=asset_id, value=value, rater=rater, source=source, at=at)
+
+
+def _instant(text: str) -> datetime:
+    """Return an instant in UTC; text without a zone is UTC.
+
+    Raises:
+        DataError, ValueError: the text is no instant, or one that lies outside the years 1 to 9999 in UTC.
+    """
+    at = datetime.fromisoformat(text)
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise DataError(f"an instant lies in the years 1 to 9999 of UTC, found {text!r}") from None

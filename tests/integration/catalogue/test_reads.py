@@ -21,6 +21,16 @@ from tests.integration.catalogue.small import (
 )
 
 
+def test_a_value_that_the_database_cannot_hold_is_said_to_be_one(engine, stocked):
+    """PostgreSQL refuses a NUL: the message does not send anybody to look for the server; SQLite finds nobody."""
+    asked = AssetFilter(user_id="a\0b")
+    if engine.dialect.name == "sqlite":
+        assert questions.latest(engine, asked) == ()
+        return
+    with pytest.raises(CatalogueError, match="cannot hold a value that was asked for: ask for another one"):
+        questions.latest(engine, asked)
+
+
 def test_assets_page_from_the_newest(engine, stocked):
     """Pages follow each other by the last id, without a gap; one user's assets can be asked for."""
     first = questions.latest(engine, limit=3)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import typer
 
@@ -97,3 +99,29 @@ def test_a_world_that_is_not_simulated_is_not_written(tmp_path, capsys):
 def test_the_help_of_sql_names_every_view():
     """Whoever asks learns there what can be asked."""
     assert {name for name in VIEWS if name not in (sql.__doc__ or "")} == set()
+
+
+BIG = str(10**20)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("assets", "show", BIG),
+        ("assets", "rate", BIG, "--rating", "1"),
+        ("assets", "similar", "--asset", BIG),
+        *(("assets", "latest", option, BIG) for option in ("--before", "--night", "--model", "-n")),
+        ("assets", "top", "--after", BIG),
+        ("assets", "changed", "--after", f"{BIG}:1"),
+        ("assets", "changed", "--after", f"1:{2**63}"),
+        ("assets", "sql", "SELECT 1", "-n", BIG),
+        ("nights", "delete", BIG, "--reason", "x"),
+        ("models", "promote", BIG, "--reason", "x"),
+        ("models", "rollback", "--to", BIG, "--reason", "x"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_no_database_holds_is_refused(words, capsys):
+    """Before anything is opened, with what is expected, and never with a trace."""
+    assert main(list(words)) == 2
+    assert re.search(r"Invalid value for|takes a night and an asset", capsys.readouterr().err)
