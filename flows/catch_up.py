@@ -5,7 +5,7 @@ run of a dead process is running. So `serve` looks at the list before it begins.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -67,17 +67,20 @@ def plan(known: Sequence[Known], wanted: Sequence[datetime], *, now: datetime) -
     )
 
 
-def crashed_night(known: Sequence[Known], newest: datetime | None, *, retries: int) -> tuple[datetime, str] | None:
+def crashed_night(
+    known: Sequence[Known], newest: datetime | None, *, retries: int, now: datetime, settled: Collection[UUID] = ()
+) -> tuple[datetime, str] | None:
     """Return the newest night and its next key, if its runs died at most `retries` times and did nothing else.
 
-    An earlier one, or one that is finished (`newest`), is not worth a run; one that failed or was cancelled waits.
+    An earlier one, one that is finished (`newest`), or one behind which a later one is due is not worth a run; one that
+    failed or was cancelled waits. About runs that were over when `serve` began (`settled`) its catching up has decided.
     """
-    begun = [run for run in known if run.standing != "planned"]
-    instant = max((run.instant for run in begun), default=None)
+    due = [run.instant for run in known if run.standing != "planned" or run.instant <= now]
+    instant = max(due, default=None)
     if instant is None or (newest and instant <= newest):
         return None
     runs = [run for run in known if run.instant == instant]
-    if len(runs) > retries or not all(run.crashed for run in runs):
+    if len(runs) > retries or not all(run.crashed for run in runs) or all(run.run_id in settled for run in runs):
         return None
     return instant, night_key(instant, len(runs))
 
@@ -116,11 +119,23 @@ def catch_up(workspace: Workspace, client: SyncPrefectClient, deployment_id: UUI
     return done
 
 
-def retry_crashed(workspace: Workspace, client: SyncPrefectClient, deployment_id: UUID) -> datetime | None:
-    """Start the newest night again if its process died, and return its instant."""
+def ended_runs(client: SyncPrefectClient, deployment_id: UUID) -> frozenset[UUID]:
+    """Return the runs of a deployment that are over."""
+    runs = [_known(run) for run in _runs(client, [deployment_id])]
+    return frozenset(run.run_id for run in runs if run.standing == "ended")
+
+
+def retry_crashed(
+    workspace: Workspace, client: SyncPrefectClient, deployment_id: UUID, *, settled: Collection[UUID]
+) -> datetime | None:
+    """Start the newest night again if its process died, and return its instant.
+
+    `settled` runs are left as they are, but for a first night: before it nothing counts as missed.
+    """
     newest = read.newest_as_of(workspace.engine) if workspace.has_catalogue else None
     known = [_known(run) for run in _runs(client, [deployment_id])]
-    found = crashed_night(known, newest, retries=workspace.settings.schedule.crash_retries)
+    retries = workspace.settings.schedule.crash_retries
+    found = crashed_night(known, newest, retries=retries, now=workspace.now(), settled=settled if newest else ())
     if found is None:
         return None
     _start(*found)

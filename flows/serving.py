@@ -26,7 +26,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
-from flows.catch_up import catch_up, end_dead_runs, retry_crashed
+from flows.catch_up import catch_up, end_dead_runs, ended_runs, retry_crashed
 from flows.deployments import DEPLOYMENTS, FLOW, TAG
 from flows.heartbeats import watch_heartbeats
 from personalgen.errors import CatalogueError, ConfigError
@@ -52,12 +52,15 @@ def serve_nights(workspace: Workspace, config: Path | None, *, say: Say) -> None
         ConfigError: Prefect cannot read the cron line, or the server runs the nights of another home.
     """
     deployments = planned_deployments(workspace, config)
+    settled: frozenset[UUID] | None = None
     with _signals() as stop, ThreadPoolExecutor(1) as beside:  # the runner would take the signals of a main thread
         while not stop.is_set():
             try:
-                nightly = _register(workspace, deployments, say)
+                nightly, ended = _register(workspace, deployments, say)
+                settled = ended if settled is None else settled  # a run that died since then may go on by itself
                 say(f"serving {', '.join(DEPLOYMENTS)} of {workspace.settings.root}; {_when(workspace)}")
-                beside.submit(asyncio.run, _serve(deployments, stop, partial(_retry, workspace, nightly, say))).result()
+                retry = partial(_retry, workspace, nightly, settled, say)
+                beside.submit(asyncio.run, _serve(deployments, stop, retry)).result()
             except _LOST as error:
                 if not _is_away(error):
                     raise
@@ -87,8 +90,11 @@ def _signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say: Say) -> UUID:
-    """Tell the server of the deployments, mend its list of runs before anything of it starts; return `nightly`'s id."""
+def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say: Say) -> tuple[UUID, frozenset[UUID]]:
+    """Tell the server of the deployments, mend its list of runs before anything of it starts.
+
+    Return `nightly`'s id, and its runs that are over.
+    """
     with get_client(sync_client=True) as client:
         for deployment in deployments:
             _require_own(client, deployment)
@@ -97,18 +103,19 @@ def _register(workspace: Workspace, deployments: Sequence[RunnerDeployment], say
         with suppress(CatalogueError), workspace.only_night():  # where a night holds the home, its run may live
             if n_dead := end_dead_runs(client, list(ids.values())):
                 say(f"{n_dead} runs of dead processes were marked as crashed")
+        ended = ended_runs(client, ids["nightly"])
         done = catch_up(workspace, client, ids["nightly"])
         for instant, _ in done.start:
             say(f"the night of {instant.isoformat()} was missed and runs now")
         if done.cancel:
             say(f"{len(done.cancel)} late runs were cancelled: schedule.catch_up = {_policy(workspace)}")
-    return ids["nightly"]
+    return ids["nightly"], ended
 
 
-def _retry(workspace: Workspace, nightly: UUID, say: Say) -> None:
+def _retry(workspace: Workspace, nightly: UUID, settled: frozenset[UUID], say: Say) -> None:
     """Start the newest night again if its process died; what is away now is asked the next time."""
     with suppress(CatalogueError, *_LOST), get_client(sync_client=True) as client:
-        if instant := retry_crashed(workspace, client, nightly):
+        if instant := retry_crashed(workspace, client, nightly, settled=settled):
             say(f"the process of the night of {instant.isoformat()} died; it goes on now")
 
 

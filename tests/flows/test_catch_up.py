@@ -102,21 +102,36 @@ def test_a_night_whose_process_died_is_run_again_so_many_times():
     ahead = known(NOW + timedelta(hours=14), "planned")
     for tried in (1, 2):
         runs = [crashed(NIGHTS[2])] * tried + [ahead]
-        assert crashed_night(runs, NIGHTS[1], retries=2) == (NIGHTS[2], night_key(NIGHTS[2], tried))
-    assert crashed_night([crashed(NIGHTS[2])] * 3, NIGHTS[1], retries=2) is None
-    assert crashed_night([crashed(NIGHTS[2])], None, retries=1), "a first night too"
-    assert crashed_night([crashed(NIGHTS[2])], None, retries=0) is None
+        assert crashed_night(runs, NIGHTS[1], retries=2, now=NOW) == (NIGHTS[2], night_key(NIGHTS[2], tried))
+    assert crashed_night([crashed(NIGHTS[2])] * 3, NIGHTS[1], retries=2, now=NOW) is None
+    assert crashed_night([crashed(NIGHTS[2])], None, retries=1, now=NOW), "a first night too"
+    assert crashed_night([crashed(NIGHTS[2])], None, retries=0, now=NOW) is None
 
 
 @pytest.mark.parametrize("standing", ["planned", "begun", "ended"])
 def test_a_night_that_did_more_than_die_is_not_run_again(standing):
     """It runs, or will; or it ended with an error, or a person cancelled it."""
     runs = [crashed(NIGHTS[2]), known(NIGHTS[2], standing)]
-    assert crashed_night(runs, NIGHTS[1], retries=5) is None
+    assert crashed_night(runs, NIGHTS[1], retries=5, now=NOW) is None
 
 
 def test_a_dead_night_that_is_of_the_past_is_not_run_again():
     """One that is finished, by hand for instance, and one behind which another began."""
-    assert crashed_night([crashed(NIGHTS[2])], NIGHTS[2], retries=2) is None
-    assert crashed_night([crashed(NIGHTS[1]), known(NIGHTS[2], "ended")], NIGHTS[0], retries=2) is None
-    assert crashed_night([], None, retries=2) is None
+    assert crashed_night([crashed(NIGHTS[2])], NIGHTS[2], retries=2, now=NOW) is None
+    assert crashed_night([crashed(NIGHTS[1]), known(NIGHTS[2], "ended")], NIGHTS[0], retries=2, now=NOW) is None
+    assert crashed_night([], None, retries=2, now=NOW) is None
+
+
+def test_a_night_that_was_dead_before_serve_began_is_left_to_the_catching_up():
+    """`skip` left it out; one that died since then goes on, also as the second try of such a night."""
+    before, since = crashed(NIGHTS[2]), crashed(NIGHTS[2])
+    assert crashed_night([before], NIGHTS[1], retries=2, now=NOW, settled={before.run_id}) is None
+    found = crashed_night([before, since], NIGHTS[1], retries=2, now=NOW, settled={before.run_id})
+    assert found == (NIGHTS[2], night_key(NIGHTS[2], 2))
+
+
+def test_a_dead_night_is_not_run_behind_a_later_one_that_waits():
+    """The later one, which is due already, would be done first, and no earlier night may follow it."""
+    waits = known(NIGHTS[2], "planned")
+    assert crashed_night([crashed(NIGHTS[1]), waits], NIGHTS[0], retries=2, now=NOW) is None
+    assert crashed_night([crashed(NIGHTS[1]), waits], NIGHTS[0], retries=2, now=NIGHTS[1]) is not None
