@@ -3,9 +3,11 @@
 Imports nothing of prefect, which reads the address of its server once, when it is imported.
 """
 
+import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -80,10 +82,7 @@ def _ensure(folder: Path, port: int, say: Callable[[str], None]) -> str:
         time.sleep(_ASK_EVERY_SEC)
     told = _last_words(folder / "server.log")
     if "already in use" in told:
-        raise ConfigError(
-            f"port {port} of 127.0.0.1 is in use by another program, perhaps by another home's server. Set "
-            "schedule.port to a free one, or PREFECT_API_URL to the server that shall be used. Nothing was scheduled."
-        )
+        raise _port_in_use(port)
     raise ServerError(
         f"the Prefect server of {folder} did not answer within {_START_SEC:.0f} seconds: {told or 'it said nothing'}. "
         f"See {folder / 'server.log'}. Nothing was scheduled."
@@ -95,6 +94,8 @@ def _start_if_free(folder: Path, port: int, say: Callable[[str], None]) -> "subp
     with _lock(folder, fcntl.LOCK_EX) as free:
         if free is None:
             return None
+        if _is_in_use(port):  # what answers there is not ours, as ours would hold the folder
+            raise _port_in_use(port)
         say(f"starting a Prefect server at {_address(port)}, log in {folder / 'server.log'}")
         process = _start(folder, port, free)
         write_json(folder / "server.json", {"url": _address(port), "pid": process.pid})
@@ -158,6 +159,24 @@ def _lock(folder: Path, kind: int) -> Iterator[IO[str] | None]:
 
 def _address(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
+
+
+def _is_in_use(port: int) -> bool:
+    """Return whether a program listens on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended are nobody's
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _port_in_use(port: int) -> ConfigError:
+    return ConfigError(
+        f"port {port} of 127.0.0.1 is in use by another program, perhaps by another home's server. Set "
+        "schedule.port to a free one, or PREFECT_API_URL to the server that shall be used. Nothing was scheduled."
+    )
 
 
 def _answers(url: str) -> bool:
