@@ -9,10 +9,12 @@ import typer
 from personalgen.bounds import MAX_INTEGER
 from personalgen.cli.night import show_night, workspace_of_flows
 from personalgen.cli.terminal import (
+    AcceptOption,
     AsOfOption,
     ConfigOption,
     JsonOption,
     SetOption,
+    accepting,
     counted,
     options_text,
     parse_instant,
@@ -25,10 +27,11 @@ def retrain(
     overrides: SetOption = None,
     as_of: AsOfOption = None,
     warm: Annotated[bool, typer.Option("--warm", help="Start from what is live; default: from scratch.")] = False,
+    accept: AcceptOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train in full on the newest data, whatever is new, and release the model if it earns it."""
-    with workspace_of_flows(config, overrides) as opened:
+    with workspace_of_flows(config, accepting(overrides, accept)) as opened:
         from flows.retrain import retrain_night
 
         summary = retrain_night(opened, as_of=parse_instant(as_of), warm=warm)
@@ -36,10 +39,14 @@ def retrain(
 
 
 def generate_only(
-    config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_of: AsOfOption = None,
+    accept: AcceptOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw for new and changed users with what is live: no training, no evaluation, no promotion."""
-    with workspace_of_flows(config, overrides, existing=True) as opened:
+    with workspace_of_flows(config, accepting(overrides, accept), existing=True) as opened:
         from flows.generate_only import generate_night
 
         summary = generate_night(opened, as_of=parse_instant(as_of))

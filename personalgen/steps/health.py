@@ -138,5 +138,6 @@ def _message(tables: PreparedTables, wrong: Sequence[Check]) -> str:
         f"the source does not look like that of earlier nights, up to {tables.as_of.isoformat()}: "
         f"{'; '.join(one.told() for one in wrong)}. Look at it (`personalgen health`, and the tables in "
         f"{tables.folder}). Mend the source, or move the limit under [health]; or, where it is right, run again with "
-        f"{accepted}. Nothing was changed: no night was begun, and users see what they saw."
+        f"{accepted}, or with these names in health.accept. Nothing was changed: no night was begun, and users see "
+        "what they saw."
     )

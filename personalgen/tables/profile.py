@@ -21,6 +21,8 @@ TASTE_BINS = 64
 WEIGHT_EDGES = (-5.0, -2.0, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 2.0, 5.0)
 FIRST_DAYS = 28
 """On a first night, events of so many days before the newest one count as new."""
+FEWEST_DAYS = 0.5
+"""New events of a shorter time say nothing of those of a day: many a source is filled once a day."""
 _UNKNOWN_ITEM = "unknown_item"
 
 
@@ -60,7 +62,7 @@ def profile_of(tables: PreparedTables, *, since: datetime | None, newcomers: New
     """Return the figures of prepared tables.
 
     `since` is the end of the last night: events from there on are new. Without one, those of the last `FIRST_DAYS` days
-    are, and how many there are a day is not said. `newcomers` is None where no night knew anybody.
+    are. How many there are a day is said from half a day on. `newcomers` is None where no night knew anybody.
     """
     events = _Events.of(Path(tables.folder), tables.as_of, since)
     days = (tables.as_of - since).total_seconds() / DAY_SEC if since else 0.0
@@ -75,7 +77,7 @@ def profile_of(tables: PreparedTables, *, since: datetime | None, newcomers: New
         (
             *(Figure(table, "volume", float(n_rows)) for table, n_rows in rows.items()),
             *_quarantined(tables, rows),
-            Figure("interactions", "new_events", events.n_new / days if days > 0 else None),
+            Figure("interactions", "new_events", events.n_new / days if days >= FEWEST_DAYS else None),
             Figure("interactions", "age_hours", age),
             Figure("users", "new", shares[0]),
             Figure("items", "new", shares[1]),

@@ -27,6 +27,13 @@ def test_only_generating_needs_a_home(tmp_path, capsys):
     assert "there is no catalogue" in capsys.readouterr().err
 
 
+def test_nights_of_other_kinds_go_on_with_what_somebody_looked_at(tmp_path, capsys):
+    """A refusal of the data tells everybody to run again with --accept; the settings refuse a wrong name."""
+    for command in ("retrain", "generate-only"):
+        assert main([command, "--accept", "items.colour", "--set", f"home={tmp_path}"]) == 2
+        assert "accept holds 'items.colour'" in capsys.readouterr().err
+
+
 def test_a_day_is_told_in_a_line():
     """What was made, and who had an image already."""
     facts = {"day": "2026-09-01", "model_name": "gan", "version": 3, "images_made": 1, "users_with_an_image": 2}

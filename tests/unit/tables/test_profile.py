@@ -46,9 +46,15 @@ def test_columns_that_are_null(figures):
 def test_new_events_are_those_since_the_last_night(figures):
     """They are counted a day, and only they are in the distributions."""
     found = figures(since=AS_OF - timedelta(seconds=7200 - 15), newcomers=Newcomers(users=1, items=0))
-    assert found["interactions.new_events"].value == pytest.approx(2 / ((7200 - 15) / 86_400))
     assert sum(found["interactions.taste"].counts) == sum(found["interactions.weights"].counts) == 2
     assert (found["users.new"].value, found["items.new"].value) == (0.5, 0.0)
+
+
+def test_events_a_day_are_told_of_half_a_day_or_more(figures):
+    """An hour after a night a source that is filled once a day has none, and nothing is wrong with it."""
+    assert figures(since=AS_OF - timedelta(days=2))["interactions.new_events"].value == pytest.approx(4 / 2)
+    assert figures(since=AS_OF - timedelta(hours=12))["interactions.new_events"].value == pytest.approx(4 / 0.5)
+    assert figures(since=AS_OF - timedelta(hours=1))["interactions.new_events"].value is None
 
 
 def test_an_item_is_in_the_same_bin_in_every_night(figures):
