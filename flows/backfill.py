@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.nightly import RETRIED, as_task, one_night
+from flows.veiled import unveiled, veiled
 from personalgen import steps
 from personalgen.steps import MIDNIGHT, PastDay, Workspace
 
@@ -17,6 +18,7 @@ conclude_past = as_task(steps.conclude_past, RETRIED)
 
 
 @flow(name="backfill", validate_parameters=False, persist_result=False)
+@veiled
 def backfill(workspace: Workspace, days: Sequence[PastDay]) -> list[dict[str, Any]]:
     """Draw past days one after another, the oldest first; return each in numbers."""
     return [run_day(workspace, past) for past in days]
@@ -33,7 +35,8 @@ def run_backfill(
 ) -> list[dict[str, Any]]:
     """Run `backfill` for the days from `first` to `last`, settled by `days_to_backfill`; return each in numbers."""
     days = steps.days_to_backfill(workspace, first, last, version=version, everybody=everybody, at=at)
-    return backfill(workspace, days)
+    with unveiled():
+        return backfill(workspace, days)
 
 
 def run_day(workspace: Workspace, past: PastDay) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from flows.backfill import run_backfill
 from flows.generate_only import generate_night
 from flows.nightly import run_night, scheduled_time
 from flows.retrain import retrain_night
+from flows.veiled import shown, veiled
 from personalgen.config import load_settings
 from personalgen.steps import Workspace
 
@@ -37,7 +38,7 @@ def _deployed(name: str, run: Callable[[Workspace, datetime | None], Any]) -> Fl
 
     entry.__name__ = entry.__qualname__ = name.replace("-", "_")
     entry.__doc__ = f"Run `{name}` with a TOML file, key=value overrides, and the events before `as_of` (UTC)."
-    return Flow(entry, name=FLOW, flow_run_name=name, persist_result=False)
+    return Flow(veiled(shown(entry)), name=FLOW, flow_run_name=name, persist_result=False)
 
 
 def _backfill(
@@ -56,7 +57,7 @@ def _backfill(
 nightly = _deployed("nightly", run_night)
 retrain = _deployed("retrain", retrain_night)
 generate_only = _deployed("generate-only", generate_night)
-backfill: Flow[..., Any] = Flow(_backfill, name=FLOW, flow_run_name="backfill", persist_result=False)
+backfill: Flow[..., Any] = Flow(veiled(shown(_backfill)), name=FLOW, flow_run_name="backfill", persist_result=False)
 
 DEPLOYMENTS: Final[dict[str, Flow[..., Any]]] = {
     "nightly": nightly,

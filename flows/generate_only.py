@@ -18,6 +18,7 @@ from flows.nightly import (
     scheduled_time,
     score,
 )
+from flows.veiled import veiled
 from personalgen import steps
 from personalgen.steps import Night, Workspace
 
@@ -26,6 +27,7 @@ report_live = as_task(steps.report_live, RETRIED)
 
 
 @flow(name="generate-only", validate_parameters=False, persist_result=False)
+@veiled
 def generate_only(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
     """Draw for new and changed users with what is live; return the night's summary."""
     with one_night(workspace) as flow_run_id:

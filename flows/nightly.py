@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
-from prefect import Flow, State, flow, runtime, task
+from prefect import Flow, State, flow, runtime
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from flows.artifacts import show_night, show_verdict, with_progress
 from flows.leash import server_on_leash
 from flows.runners import by_tasks, task_runner
+from flows.veiled import StepTask, VeiledError, unveiled, veiled
 from personalgen import steps
 from personalgen.errors import UserError
 from personalgen.steps import Night, Workspace
@@ -20,7 +21,8 @@ from personalgen.steps import Night, Workspace
 
 def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     """Return whether another try may help: what the caller must mend stays as it is, and fails at once."""
-    return not isinstance(state.result(raise_on_failure=False), UserError)
+    found = state.result(raise_on_failure=False)
+    return not isinstance(found.error if isinstance(found, VeiledError) else found, UserError)
 
 
 ONCE: Final = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -32,8 +34,7 @@ R = TypeVar("R")
 
 def as_task(step: Callable[P, R], options: Mapping[str, Any]) -> Callable[P, R]:
     """Return a step as a Prefect task of its name."""
-    made: Callable[P, R] = task(step, name=step.__name__, **options)  # type: ignore[call-overload] # options are mixed
-    return made
+    return StepTask(step, **options)
 
 
 prepare = as_task(steps.prepare, RETRIED)
@@ -51,6 +52,7 @@ report = as_task(steps.report, RETRIED)
 
 
 @flow(name="nightly", validate_parameters=False, persist_result=False)
+@veiled
 def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, Any]:
     """Run one night and return its summary; a night that is done already is returned as it stands.
 
@@ -102,7 +104,8 @@ def run_there(whole: Flow[..., Any], workspace: Workspace, **parameters: Any) ->
         over_buckets=workspace.over_buckets if is_here else by_tasks,
     )
     try:
-        summary: dict[str, Any] = run(there, **parameters)
+        with unveiled():
+            summary: dict[str, Any] = run(there, **parameters)
     finally:
         there.close()
     return summary

@@ -6,10 +6,12 @@ from typing import Any
 from prefect import flow
 
 from flows.nightly import one_night, prepare, run_once, run_stages, run_there, scheduled_time
+from flows.veiled import veiled
 from personalgen.steps import Workspace
 
 
 @flow(name="retrain", validate_parameters=False, persist_result=False)
+@veiled
 def retrain(workspace: Workspace, as_of: datetime | None = None, *, warm: bool = False) -> dict[str, Any]:
     """Train on the newest data, and release the model if it earns it; return the night's summary.
 

@@ -11,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from flows.veiled import unveiled, veiled
 from personalgen.config import BucketOptions
 from personalgen.errors import ConfigError
 
@@ -49,6 +50,7 @@ def _follow(sentinel: int) -> None:
 
 
 @task(name="bucket", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 10])
+@veiled
 def bucket(work: Callable[[str, int], str], job: str, number: int) -> str:
     """Do the work on one bucket: files in, a file out, so that it may be done again."""
     return work(job, number)
@@ -57,4 +59,5 @@ def bucket(work: Callable[[str, int], str], job: str, number: int) -> str:
 def by_tasks(work: Callable[[str, int], str], job: str, buckets: Sequence[int]) -> list[str]:
     """Submit a task for each bucket to the flow's runner, and return what each returned, in order."""
     futures = [bucket.submit(work, job, number) for number in buckets]
-    return [future.result() for future in futures]
+    with unveiled():
+        return [future.result() for future in futures]
