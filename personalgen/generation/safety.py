@@ -128,6 +128,14 @@ def screened(encoder: Encoder, screen: Screen) -> Encoder:
     return replace(encoder, encode_batch=encode_batch)
 
 
+def blanked(images: Images, screen: Screen | None) -> Images:
+    """Return (n, H, W, 3) images for a sheet, those blank that the screen refuses; without one, all as they are."""
+    if screen is None:
+        return images
+    kept = screen.scores(images) < screen.threshold
+    return np.where(kept[:, None, None, None], images, np.uint8(255))
+
+
 def with_refused(table: pa.Table, refused: Sequence[RefusedAsset]) -> pa.Table:
     """Return the sidecar's table that also tells which planned images were refused, and no others."""
     metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != REFUSED_KEY}

@@ -23,6 +23,7 @@ from personalgen.evaluation import (
     write_png,
 )
 from personalgen.generation.options import OperatingPoint
+from personalgen.generation.safety import load_screen
 from personalgen.registry.run import Run
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
@@ -120,7 +121,8 @@ def _measured(workspace: Workspace, night: Night, embedded: Embedded, trained: T
     found = segment_figures(np.array(fit.per_user), segments, confidence=options.confidence)
     write_json(table, _rows(results, paired, [*similarity_figures(alike), *segment_rows(found, fit.gain)]))
     write_json(night.path / CURVE, [curve_numbers(at) for at in curve])
-    write_png(night.path / EXTREMES, extremes_sheet(data, yardstick, drawn["challenger"], fit.per_user))
+    screen = load_screen(workspace.settings.safety)
+    write_png(night.path / EXTREMES, extremes_sheet(data, yardstick, drawn["challenger"], fit.per_user, screen))
     return Evaluated(
         challenger=finite_numbers(results["challenger"]),
         before=finite_numbers(results["before"]) if before_is else {},

@@ -24,6 +24,7 @@ from personalgen.evaluation import (
     write_report,
 )
 from personalgen.evaluation.series_plot import series_svg
+from personalgen.generation.safety import blanked, load_screen
 from personalgen.generation.sampler import Sampler
 from personalgen.generation.shards import FOLDER
 from personalgen.histories import History
@@ -287,7 +288,8 @@ def _sheet(workspace: Workspace, night: Night, embedded: Embedded, decided: Deci
     shown = told.table.rows(rows)
     options = workspace.settings.generation
     sampler = Sampler(generator, batch_size=options.batch_size, operating_point=operating_point(workspace, decided))
-    images = draw(sampler, [told(rows, variant) for variant in range(_SHEET_IMAGES)]).reshape(
+    drawn = draw(sampler, [told(rows, variant) for variant in range(_SHEET_IMAGES)])
+    images = blanked(drawn, load_screen(workspace.settings.safety)).reshape(
         len(rows), _SHEET_IMAGES, generator.resolution, generator.resolution, 3
     )
     pictures = np.asarray(data.prepared.images)

@@ -21,6 +21,7 @@ from personalgen.embeddings.fields import COLLABORATIVE, EXPECTED
 from personalgen.embeddings.preference import PreferenceTable
 from personalgen.errors import LostProcessError, NotFoundError, TrainingError, UnfinishedError
 from personalgen.evaluation.sheet import grid
+from personalgen.generation.safety import Screen, blanked, load_screen
 from personalgen.generation.sampler import Sampler
 from personalgen.models import Generator, ModelCard, load_card, save_generator
 from personalgen.registry.run import Run
@@ -207,10 +208,11 @@ def _train(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> 
     pairs = job.pairs
     run.log_input("training pairs", digest=job.identity["pairs"], source=night.prepared, context="training")
     looked_at = _grid_users(preferences(night, embedded, embedded.train_basis, held_back=True))
+    screen = load_screen(settings.safety)
     speeds: list[float] = []
 
     def on_snapshot(average: Generator, kimg: float) -> dict[str, float]:
-        run.log_image(_sample_grid(average, looked_at), key="samples", step=int(kimg * 1000))
+        run.log_image(_sample_grid(average, looked_at, screen), key="samples", step=int(kimg * 1000))
         return {}
 
     def log(metrics: dict[str, float], seen_img: int) -> None:
@@ -294,8 +296,10 @@ def _grid_users(table: PreferenceTable) -> PreferenceTable:
     return table.rows(np.sort(np.argsort(-table.n_events, kind="stable")[:_GRID_USERS]))
 
 
-def _sample_grid(generator: Generator, users: PreferenceTable) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """Return one row of images per user from latents that are the same at every snapshot."""
+def _sample_grid(
+    generator: Generator, users: PreferenceTable, screen: Screen | None
+) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Return one row of images per user from latents that are the same at every snapshot; refused ones are blank."""
     condition: Condition = users.to_condition(generator.spec)
     rows = torch.arange(len(users.user_ids)).repeat_interleave(_GRID_IMAGES)
     seeds = [
@@ -303,4 +307,4 @@ def _sample_grid(generator: Generator, users: PreferenceTable) -> "np.ndarray[An
     ]
     device = next(generator.parameters()).device
     images = Sampler(generator, device=device).sample(condition.take(rows), seeds)
-    return grid(images, _GRID_IMAGES)
+    return grid(blanked(images, screen), _GRID_IMAGES)

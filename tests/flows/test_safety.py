@@ -65,6 +65,28 @@ def test_refused_images_are_counted_and_nowhere_else(night):
     assert f"{len(refused):,} refused by own_safety:make" in text
 
 
+def test_no_refused_image_is_in_the_contact_sheet(night, monkeypatch, tmp_path):
+    """What the filter minds is blank there, and so in the report and in MLflow; the rest is shown."""
+    import numpy as np
+
+    from personalgen import steps
+    from personalgen.steps.night import Night, from_json, stage_result
+
+    home, _, filtered, _ = night
+    module, rows = sys.modules["personalgen.steps.report"], []
+    sheet = module.contact_sheet
+    monkeypatch.setattr(module, "contact_sheet", lambda shown: rows.extend(shown) or sheet(shown))
+    (path,) = (home.path / "data" / "nights").glob("*/prepare.json")
+    prepared = from_json(Night, json.loads(path.read_text()))
+    results = [stage_result(prepared, stage) for stage in (steps.Embedded, steps.Decided)]
+    module._sheet(home.workspace(*filtered), prepared, *results, tmp_path)
+    images = np.stack([image for row in rows for image in row.generated])
+    blank = (images == 255).all(axis=(1, 2, 3))
+    refused = sys.modules["own_safety"].Filter()(images) > 0.5
+    assert 0 < blank.sum() < len(images)
+    assert not refused.any()
+
+
 def test_the_same_image_is_not_drawn_again_until_the_rule_changes(night):
     """Released again, the model draws nothing of what was refused; under a milder rule it draws all of that."""
     import own_safety

@@ -14,6 +14,7 @@ from personalgen.generation.safety import (
     RefusedAsset,
     SafetyOptions,
     Screen,
+    blanked,
     load_screen,
     refused_in,
     screened,
@@ -61,6 +62,14 @@ def test_all_or_none_may_be_refused(images):
     encoder = screened(choose_encoder("png/zlib"), Screen(Brightness(), 0.0))
     assert all(isinstance(each, Refused) for each in encoder.encode(images))
     assert encoder.encode(images[:0]) == []
+
+
+def test_a_sheet_shows_nothing_that_is_refused(images):
+    """Blank tiles stand in its place, the others are as they were; without a screen all of them are."""
+    shown = blanked(images, Screen(Brightness(), 0.9))
+    assert (shown[:4] == images[:4]).all()
+    assert (shown[4] == 255).all()
+    assert blanked(images, None) is images
 
 
 def test_a_kept_picture_says_where_it_comes_from(images):
