@@ -13,7 +13,6 @@ from personalgen.catalogue.schema import (
     asset,
     comparison,
     daily_stat,
-    data_health,
     live_release,
     model_promotion,
     model_version,
@@ -29,8 +28,8 @@ from personalgen.catalogue.schema import (
 from personalgen.errors import NotFoundError, UserError
 
 _POINTING = {"current images": user_current, "further images": user_variant}
-_OWN = (comparison, quarantine, user_change, daily_stat, data_health)
-"""Tables of which a night's rows go with it, apart from its images."""
+_OWN = (comparison, quarantine, user_change, daily_stat)
+"""Tables of which a night's rows go with it, apart from its images; `data_health` stays for later nights."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 from sqlalchemy import create_engine, delete, func, insert, select, text, update
 
-from personalgen.catalogue import compact, deletions, erasures, people, read, schema, write
+from personalgen.catalogue import compact, deletions, erasures, health, people, read, schema, write
 from personalgen.catalogue.engine import open_catalogue, transaction
 from personalgen.catalogue.facts import ForgottenFacts, ModelFacts, NightFacts
 from personalgen.catalogue.migrations import upgrade
@@ -191,8 +191,11 @@ def test_a_night_is_deleted_in_one_transaction(engine):
     """Its rows go, its files are asked to be removed, the ledger's line is open until they are."""
     with transaction(engine) as connection:
         connection.execute(delete(schema.user_current))
+    figure = health.HealthFacts("items", "volume", 3.0, None, None, None, "unknown")
+    health.record_health(engine, 1, [figure])
     line = deletions.delete_night(engine, 1, actor="ops", reason="old", at=AT)
-    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat", "data_health"), 0)
+    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat"), 0)
+    assert [row.value for row in health.health(engine)] == [3.0], "later nights are compared with it"
     assert line.removed == {"previous images": 0, "images": 3, "shards": 2, **own}
     assert (count(engine, schema.asset), count(engine, schema.shard)) == (0, 0)
     assert erasures.asked_removals(engine) == ("shards/1.tar", "shards/3.tar")
