@@ -52,7 +52,7 @@ def _alone(folder: Path, gpu: str, busy: str, say: Callable[[str], None]) -> Ite
     with suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o1777)  # every user of the machine may lock, and none may remove another's
-    descriptor = os.open(folder / f"{gpu}.lock", os.O_RDONLY | os.O_CREAT, 0o444)
+    descriptor = _opened(folder / f"{gpu}.lock")
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,3 +67,20 @@ def _alone(folder: Path, gpu: str, busy: str, say: Callable[[str], None]) -> Ite
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Return the descriptor of a lock that everybody can read, made by whoever is the first.
+
+    Linux (fs.protected_regular) lets nobody open another user's file in such a folder where they would make it.
+    """
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        pass
+    try:
+        made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444)
+    except FileExistsError:  # made just now
+        return os.open(path, os.O_RDONLY)
+    os.fchmod(made, 0o444)  # whatever the umask
+    return made

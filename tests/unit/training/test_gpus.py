@@ -57,6 +57,26 @@ def test_a_waiting_training_says_so_and_goes_on_when_the_other_is_killed(holder,
     assert time.monotonic() - began < 30
 
 
+def test_a_lock_that_another_user_made_is_held_by_whoever_comes_next(tmp_path, monkeypatch):
+    """Linux refuses to open it by O_CREAT in a folder of everybody's; all may read it, whatever its maker's umask."""
+    before, really = os.umask(0o077), os.open
+    try:
+        with alone_on(["a"], "refuse", say=print, folder=tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.lock").stat().st_mode & 0o777 == 0o444
+
+    def protected(path, flags, mode=0o777):
+        if flags & os.O_CREAT and not flags & os.O_EXCL and path.exists():
+            raise PermissionError(path)
+        return really(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", protected)
+    with alone_on(["a", "b"], "refuse", say=print, folder=tmp_path):
+        pass
+
+
 def test_the_folder_is_everybodys(tmp_path):
     """Another user of the machine may lock, and not remove what is locked."""
     with alone_on(["a"], "wait", say=print, folder=tmp_path / "gpus"):
