@@ -149,6 +149,13 @@ def newest_as_of(engine: Engine) -> datetime | None:
     return found
 
 
+def nights_done_at(engine: Engine, as_of: datetime) -> tuple[str, ...]:
+    """Return the keys of the nights of an instant that ended well, the oldest first; backfills look back."""
+    ended_well = (_nights.status == "done") & (_nights.kind != "backfill") & (_nights.as_of == as_of)
+    with reading(engine) as connection:
+        return tuple(connection.scalars(select(_nights.night_key).where(ended_well).order_by(_nights.night_id)))
+
+
 def users_without_live(engine: Engine) -> int:
     """Return how many users may get images and have none of the live model."""
     shown = v_users.c

@@ -1,17 +1,20 @@
 """Whether tonight's vectors still mean what last night's did; if not, users keep last night's."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personalgen.bounds import check_options
+from personalgen.conditions import ConditionSpec
 from personalgen.embeddings.fields import CONFIDENCE, FieldRows
 from personalgen.embeddings.preference import NO_EVENTS, PreferenceTable
 
 MIN_PEOPLE = 20
 """Fewest unchanged users, and fewest people whose newest likes are ranked, for a figure to decide anything."""
+_ROUNDING = 1e-5
+"""What the order of a sum may change of a number of the size of one; measured, it is fifty times less."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,20 @@ def held_at(before: PreferenceTable, tonight: PreferenceTable) -> PreferenceTabl
             for name, rows in tonight.fields.items()
         },
     )
+
+
+def as_it_was(then: PreferenceTable, computed: PreferenceTable, spec: ConditionSpec) -> PreferenceTable:
+    """Return the computed users, those as they were of whom both tables tell `spec` the same to rounding.
+
+    Sums that were kept and sums that are made anew differ in their last bits, and images are found by all bits. Both
+    tables are of one basis; `then` has at least the fields of the other.
+    """
+    mine, theirs = _common(computed, then)
+    then = replace(then, fields={name: then.fields[name] for name in computed.fields})
+    now, before = computed.condition_rows(spec)[mine], then.condition_rows(spec)[theirs]
+    same = np.isclose(now, before, rtol=_ROUNDING, atol=_ROUNDING).all(axis=1)
+    others = np.setdiff1d(np.arange(len(computed.user_ids)), mine[same])
+    return PreferenceTable.joined([then.rows(theirs[same]), computed.rows(others)])
 
 
 def _held(

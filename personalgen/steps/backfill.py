@@ -6,7 +6,9 @@ stands for a user.
 """
 
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,13 +20,16 @@ from personalgen.catalogue import read, write
 from personalgen.catalogue.engine import analyze
 from personalgen.embeddings import (
     Foresight,
+    PreferenceTable,
     asked_of_users,
     embed_users,
+    fields_in,
     load_basis,
     load_preferences,
     save_basis,
     save_preferences,
 )
+from personalgen.embeddings.drift import as_it_was
 from personalgen.embeddings.fields import EXPECTED
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, make_plan, read_plan, write_plan
@@ -166,9 +171,21 @@ def _look_back(workspace: Workspace, night: Night, past: PastDay) -> LookedBack:
         now=data.tonight()[users],
         foresight=Foresight.by(recommender, len(users)) if recommender else None,
     )
+    for then in _of_that_instant(workspace, night, folder.name, asked):
+        table = as_it_was(then, table, load_card(model).spec)
     save_basis(folder, basis)
     save_preferences(folder / TONIGHT, table)
     return LookedBack(str(folder), len(users))
+
+
+def _of_that_instant(
+    workspace: Workspace, night: Night, basis: str, asked: Mapping[str, int]
+) -> Iterator[PreferenceTable]:
+    """Yield what the nights of this instant used in a basis, where they kept it with all that is `asked` for."""
+    for key in read.nights_done_at(workspace.engine, datetime.fromisoformat(night.as_of)):
+        path = night_folder(workspace, key) / "embed" / basis / TONIGHT
+        if path.is_file() and asked.items() <= fields_in(path).items():
+            yield load_preferences(path)
 
 
 def _who(workspace: Workspace, data: NightData, past: PastDay) -> NDArray[np.int64]:

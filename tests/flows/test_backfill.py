@@ -172,6 +172,16 @@ def test_those_who_did_something_are_drawn_for_unless_their_image_is_there(home,
         assert backfilled.told[DAYS.index(day)]["images_made"] == len(mine)
 
 
+def test_whom_the_night_drew_for_is_not_drawn_for_again(home, backfilled):
+    """Where nothing came late, what a backfill knows of them is what their night knew, to the last bit."""
+    day, told = DAYS[0], backfilled.told[0]
+    (model,) = home.ask("select basis_version as b from model_version where version = 1")
+    then, now = (vectors(night_of(home, day, kind)[1], model["b"]) for kind in ("nightly", "backfill"))
+    assert now
+    assert all((now[user] == then[user]).all() for user in now)
+    assert (told["images_made"], told["users_with_an_image"]) == (0, len(now))
+
+
 def test_a_backfill_leaves_no_tables_behind(home, backfilled):
     """Tables with the pictures of all items go when a day is done; those of the nights stay."""
     named = [row["night_key"][:16] for row in home.ask("select night_key from night where kind = 'nightly'")]

@@ -4,8 +4,9 @@ import math
 import numpy as np
 import pytest
 
+from personalgen.conditions import ConditionSpec, FieldSpec
 from personalgen.embeddings import FieldRows, PreferenceTable
-from personalgen.embeddings.drift import Drift, DriftOptions, held_at, measure_drift
+from personalgen.embeddings.drift import Drift, DriftOptions, as_it_was, held_at, measure_drift
 from personalgen.embeddings.preference import events_to_json
 from personalgen.errors import OptionsError
 
@@ -125,3 +126,20 @@ def test_a_newcomer_s_confidence_says_that_nothing_is_known():
     held = held_at(table(np.eye(1, 4), ("a",), one), table(np.eye(2, 4), ("a", "b"), two))
     assert held.fields["confidence"].mask.tolist() == [True, True]
     assert held.fields["confidence"].values[1].tolist() == [0, 0, 0, 0]
+
+
+def test_what_is_the_same_to_rounding_is_as_it_was():
+    """To the bit, also where the tables hold other people; who moved in any field stands as computed."""
+    vectors, dislikes = np.full((4, 8), 0.3, np.float32), np.full((4, 2), 0.5, np.float32)
+    present, later = np.ones(4, dtype=np.bool_), vectors + np.float32(2e-7)
+    then = table(vectors, ("a", "b", "c", "d"), {"dislikes": FieldRows(dislikes, present)})
+    others = dislikes.copy()
+    others[2, 1] = 0.6
+    later[1, 0] = 0.4
+    computed = table(later, ("a", "b", "d", "e"), {"dislikes": FieldRows(others, present)})
+    spec = ConditionSpec((FieldSpec("preference", "vector", 8), FieldSpec("dislikes", "vector", 2)))
+    found = as_it_was(then, computed, spec)
+    assert found.user_ids == computed.user_ids
+    assert [bool((row == vectors[0]).all()) for row in found.vectors] == [True, False, False, False]
+    assert (found.vectors[1:] == later[1:]).all()
+    assert (found.fields["dislikes"].values == others).all()
