@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import personalgen
 from personalgen.catalogue import planning, read, shards, write
 from personalgen.catalogue.facts import Pointer, Repointing, ShardFacts
+from personalgen.catalogue.past_releases import past_releases
 from personalgen.catalogue.refusals import record_refused, refused_variants, were_refused
 from personalgen.catalogue.rows import ModelVersion
 from personalgen.embeddings import compared_columns
@@ -110,13 +111,18 @@ def _repointing(
 def operating_point(workspace: Workspace, decided: Decided) -> OperatingPoint:
     """Return where tonight's images are drawn: where the challenger was measured if it is promoted, else the live one.
 
-    So the images of a held night are what users see, whatever the settings say by now.
+    So the images of a held night are what users see, whatever the settings say by now. Where what is live was moved
+    since the night decided, its model is drawn where it was released last.
     """
     live = workspace.live()
     if decided.promote and decided.operating_point:
         return OperatingPoint(**decided.operating_point)
     if decided.promote or live is None:
         return workspace.settings.generation.operating_point
+    if decided.model_version_id and live.model_version_id != decided.model_version_id:
+        moves = past_releases(workspace.engine)
+        own = [one.operating_point for one in moves if one.model_version_id == decided.model_version_id]
+        return OperatingPoint(**(own[-1] if own else live.operating_point))
     return OperatingPoint(**live.operating_point)
 
 
