@@ -85,9 +85,9 @@ def staged(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]
     table.create(connection)
     if connection.dialect.name == "postgresql":
         copy_rows(connection, table, table.columns.keys(), rows)
-    else:
+    elif values := list(rows):  # without rows the driver takes the statement for one of a single row
         marks = ", ".join("?" * len(table.columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", list(rows))  # noqa: S608 - our own table
+        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", values)  # noqa: S608 - our own table
     yield
     table.drop(connection)
 

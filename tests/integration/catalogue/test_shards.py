@@ -42,6 +42,18 @@ def test_a_rerun_of_a_shard_adds_nothing(engine, stocked):
     assert counts(engine) == before
 
 
+def test_a_shard_whose_images_were_all_refused_is_catalogued(engine, stocked):
+    """It has no asset and moves nobody; the same shard again changes no row."""
+    night_id, model, keys = stocked
+    before, none = counts(engine), packed_rows([])
+    for _ in range(2):
+        result = shards.commit_shard(engine, shard_facts(night_id, model, "000001"), none)
+        assert (result.n_new, result.n_existing) == (0, 0)
+        assert counts(engine) == before | {"shard": 2}
+    current = planning.current_conditions(engine, digest_of(1))
+    assert current.user_keys.tolist() == sorted(keys.tolist())
+
+
 def test_a_rerun_of_an_old_shard_does_not_take_users_back(engine, stocked):
     """Committing last night's shard again leaves the users at tonight's assets."""
     night_id, model, keys = stocked
