@@ -109,7 +109,7 @@ def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None
     from personalgen.steps import prepare
     from personalgen.steps.models import write_snapshot
 
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides) as opened, opened.only_night():
         options = options_text(config, overrides)
         verbs = ("prepare", "embed", "train", f"models snapshot {shlex.quote(str(out))}")
         commands = [f"personalgen {verb}{options}" for verb in verbs]

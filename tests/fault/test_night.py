@@ -200,18 +200,25 @@ def test_a_sealed_shard_is_not_drawn_again(killed_for_real):
 # --- two at once ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["nightly", "prepare", "generate", "models promote 1 --reason x"])
-def test_a_second_night_in_the_same_home_refuses(first_night, command):
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("nightly", "prepare", "train", "sweep --over train.seed=1", "evaluate", "evaluate --vote", "generate"),
+        *("models promote 1 --reason x", "models snapshot {out}"),
+    ],
+)
+def test_a_second_night_in_the_same_home_refuses(first_night, command, tmp_path):
     """While a night holds the home, commands that would write wait for nobody: one clear line, nothing changed."""
-    home = first_night.home
+    home, out = first_night.home, tmp_path / "snapshot"
     before = home.state()
     with home.workspace().only_night():
-        told = home.tell(*command.split())
+        told = home.tell(*command.format(out=out).split())
     assert told.code == CatalogueError.exit_code == 1
     message = told.err.splitlines()[-1]
     assert f"another night is running in {home.path}" in message
     assert "Nothing was started" in message
     assert home.state() == before
+    assert not out.exists()
 
 
 def test_the_home_is_free_when_a_night_ends(first_night, plain_nightly):
