@@ -115,7 +115,7 @@ def run_stages(workspace: Workspace, night: Night) -> None:
     """Run every stage after prepare."""
     recommended = recommend(workspace, night)
     embedded = embed(workspace, night, recommended)
-    trained = train(workspace, night, embedded, asked=night.kind == "retrain")
+    trained = train(workspace, night, embedded)
     evaluated = evaluate(workspace, night, embedded, trained)
     registered = register(workspace, night, trained, evaluated)
     decided = promote(workspace, night, evaluated, registered)

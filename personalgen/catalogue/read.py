@@ -142,8 +142,12 @@ def night_by_key(engine: Engine, night_key: str) -> Night | None:
 
 
 def newest_as_of(engine: Engine) -> datetime | None:
-    """Return the latest `as_of` of the nights that ended well, or None where none did; backfills look back."""
-    ended_well = (_nights.status == "done") & (_nights.kind != "backfill")
+    """Return the latest `as_of` of the nights that ended well, or None where none did; backfills look back.
+
+    A night that ended well has counts: it counts also where somebody asked it to train again since.
+    """
+    is_done = (_nights.status == "done") | (_nights.counts.is_not(None) & (_nights.status != "deleted"))
+    ended_well = is_done & (_nights.kind != "backfill")
     with reading(engine) as connection:
         found: datetime | None = connection.scalar(select(func.max(_nights.as_of)).where(ended_well))
     return found

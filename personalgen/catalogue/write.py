@@ -70,6 +70,13 @@ def finish_night(
             raise NotFoundError(f"There is no night {night_id} in the catalogue. Nothing was changed.")
 
 
+def reopen_night(engine: Engine, night_id: int) -> None:
+    """Say of a night that was done that it runs again; what it counted stays, and so does the watermark."""
+    was_done = (night.c.night_id == night_id) & (night.c.status == "done")
+    with transaction(engine) as connection:
+        connection.execute(update(night).where(was_done).values(status="running", finished_at=None))
+
+
 def close_killed_nights(engine: Engine, *, but: int, at: datetime) -> int:
     """Say of nights that are running, though no process of theirs can be, that they were killed; return how many.
 

@@ -7,13 +7,14 @@ again: that is how a killed night goes on where it stopped, and why the same nig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from personalgen.artifacts import read_json, write_json
 from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import NightKind
-from personalgen.errors import NotFoundError
+from personalgen.errors import ConfigError, NotFoundError
 from personalgen.registry.run import Run
 from personalgen.registry.system_metrics import system_metrics
 from personalgen.steps.workspace import Workspace
@@ -39,6 +40,8 @@ STAGES = (
     "score",
     "report",
 )
+_COMMANDS = {"register": "promote", "release": "generate", "report": "generate"}
+"""The command of a stage that has none of its name."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def stage_result(night: Night, kind: type[T]) -> T:
     if not has_result(night, kind):
         raise NotFoundError(
             f"{name} has not run yet for the night of {night.day} ({night.key[:12]}). "
-            f"Run `personalgen {name}` with the same config first. Nothing was changed."
+            f"Run `personalgen {_COMMANDS.get(name, name)}` with the same config first. Nothing was changed."
         )
     return from_json(kind, read_json(night.path / f"{name}.json"))
 
@@ -140,6 +143,16 @@ def is_done(workspace: Workspace, night: Night) -> bool:
     """Return whether the night ended well before: then there is nothing left to do."""
     found = read.night_by_key(workspace.engine, night.key)
     return found is not None and found.status == "done"
+
+
+def require_newest(workspace: Workspace, as_of: datetime, newest: datetime | None) -> None:
+    """Return if no later night is done: an earlier one would move people back to preferences that they have left."""
+    if newest is not None and as_of < newest:
+        raise ConfigError(
+            f"as_of is {as_of.isoformat()}, and the night up to {newest.isoformat()} is done in "
+            f"{workspace.settings.root}: this one would give people back the preferences that they had then. Look back "
+            "in a home of its own with --set home=…. The catalogue was not changed."
+        )
 
 
 def stage_name(kind: type[Any]) -> str:

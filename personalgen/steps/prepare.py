@@ -19,7 +19,7 @@ from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.health import check_source, record_checks
-from personalgen.steps.night import Night, from_json
+from personalgen.steps.night import Night, from_json, require_newest
 from personalgen.steps.own_identity import own_identity
 from personalgen.steps.restore import restore_versions, with_known_run
 from personalgen.steps.watch import tell_night
@@ -85,7 +85,7 @@ def _prepare(
     folder = night_folder(workspace, key)
     if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
         return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
-    _require_newest(workspace, tables, newest)
+    require_newest(workspace, tables.as_of, newest)
     checks = check_source(workspace, tables, key, newest)
     restore_versions(workspace)
     workspace.follow_live()
@@ -150,16 +150,6 @@ def require_own_source(workspace: Workspace) -> None:
         )
 
 
-def _require_newest(workspace: Workspace, tables: PreparedTables, newest: datetime | None) -> None:
-    """Return if no later night is done: an earlier one would move people back to preferences that they have left."""
-    if newest is not None and tables.as_of < newest:
-        raise ConfigError(
-            f"as_of is {tables.as_of.isoformat()}, and the night up to {newest.isoformat()} is done in "
-            f"{workspace.settings.root}: this one would give people back the preferences that they had then. Look back "
-            "in a home of its own with --set home=…. The catalogue was not changed."
-        )
-
-
 def night_key(tables: PreparedTables, source: str, config_digest: str, of_kind: Sequence[object] = ()) -> str:
     """Return the 32 hex digits that identify a night; `of_kind` is what one that is not nightly adds."""
     return digest_of([source, tables.as_of.isoformat(), tables.source_digest, config_digest, *of_kind])
@@ -181,7 +171,7 @@ def _again(
     night = from_json(Night, read_json(folder / "prepare.json"))
     known = read.night_by_key(workspace.engine, key)
     if known is not None and known.status != "done":
-        _require_newest(workspace, tables, newest)
+        require_newest(workspace, tables.as_of, newest)
         begin_again(workspace, known, flow_run_id)
         restore_versions(workspace)
         night = with_known_run(workspace, night)

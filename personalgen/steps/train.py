@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from personalgen.artifacts import read_json, write_json
+from personalgen.catalogue import read, write
 from personalgen.conditions import Condition, ConditionSpec
 from personalgen.embeddings import (
     FIELD,
@@ -30,7 +32,7 @@ from personalgen.steps.data import NightData
 from personalgen.steps.due import due_facts, training_due
 from personalgen.steps.embed import NOBODY, Embedded, preferences
 from personalgen.steps.fields import behaviour_before, known_before, picture_fields, spec_to_train
-from personalgen.steps.night import Night, drop_results, has_result, run_stage, stage_result
+from personalgen.steps.night import Night, drop_results, has_result, require_newest, run_stage, stage_result
 from personalgen.steps.workspace import Workspace
 from personalgen.training import (
     Job,
@@ -49,6 +51,7 @@ from personalgen.training.due import Due
 DUE = "due.json"
 """In a night's folder: whether it trains, and why."""
 
+_ASKED = Due(train=True, because="it was asked for")
 _GRID_USERS, _GRID_IMAGES = 8, 8
 
 
@@ -81,17 +84,18 @@ class Trained:
 def train(workspace: Workspace, night: Night, embedded: Embedded, *, asked: bool = False) -> Trained:
     """Return tonight's challenger, or that nothing was trained: the rule of `retrain` decides (training/due.py).
 
-    A killed training goes on from its last checkpoint. `asked` trains whatever the rule says; where the night skipped
-    training before, its later stages are forgotten, and may be run again. One that diverges for good ends no night:
-    there is no challenger, and what is live draws tonight's images.
+    A killed training goes on from its last checkpoint. A retrain trains whatever the rule says. So does a night where
+    somebody `asked`; where it has no challenger yet, its later stages are forgotten, and may be run again. A training
+    that diverges for good ends no night: there is no challenger, and what is live draws tonight's images.
 
     Raises:
+        ConfigError: somebody asked, and a later night is done. Nothing was changed.
         TrainingError: it diverged, and nothing is live that could draw.
         UnfinishedError: the time limit of the settings ended first.
     """
-    if asked and has_result(night, Trained) and stage_result(night, Trained).skipped:
-        drop_results(night, since=Trained)
-    return run_stage(workspace, night, Trained, lambda run: _by_rule(workspace, night, embedded, run, asked=asked))
+    if asked and (not has_result(night, Trained) or stage_result(night, Trained).skipped):
+        _ask(workspace, night)
+    return run_stage(workspace, night, Trained, lambda run: _by_rule(workspace, night, embedded, run))
 
 
 def trained_tonight(night: Night) -> Trained:
@@ -109,9 +113,17 @@ def trained_tonight(night: Night) -> Trained:
     return found
 
 
-def _by_rule(workspace: Workspace, night: Night, embedded: Embedded, run: Run, *, asked: bool) -> Trained:
-    """Train where it was asked for, or is due; what was settled once stays, however often the night is begun again."""
-    due = Due(train=True, because="it was asked for") if asked else _settled(workspace, night, embedded)
+def _ask(workspace: Workspace, night: Night) -> None:
+    """Settle that a night trains, and forget what it did without; cut anywhere, it is a night that trains."""
+    require_newest(workspace, datetime.fromisoformat(night.as_of), read.newest_as_of(workspace.engine))
+    write_json(night.path / DUE, asdict(_ASKED))
+    write.reopen_night(workspace.engine, night.night_id)
+    drop_results(night, since=Trained)
+
+
+def _by_rule(workspace: Workspace, night: Night, embedded: Embedded, run: Run) -> Trained:
+    """Train where it is due; what was settled once stays, however often the night is begun again."""
+    due = _settled(workspace, night, embedded)
     if not due.train:
         run.set_tags({"training": "skipped", "because": due.because})
         return _skipped(embedded, run, due.because)
@@ -124,10 +136,16 @@ def _settled(workspace: Workspace, night: Night, embedded: Embedded) -> Due:
     """Return whether tonight trains, as it was settled before anything was trained."""
     path = night.path / DUE
     if not path.is_file():
-        is_begun = (night.path / "train").is_dir()  # by `write_job`, for another machine
-        due = Due(train=True, because="it was begun") if is_begun else training_due(workspace, night, embedded)
-        write_json(path, asdict(due))
+        write_json(path, asdict(_due(workspace, night, embedded)))
     return Due(**read_json(path))
+
+
+def _due(workspace: Workspace, night: Night, embedded: Embedded) -> Due:
+    """Return whether tonight trains: a retrain does, and what `write_job` began elsewhere; the rule says of others."""
+    if night.kind == "retrain":
+        return _ASKED
+    is_begun = (night.path / "train").is_dir()
+    return Due(train=True, because="it was begun") if is_begun else training_due(workspace, night, embedded)
 
 
 def _train_or_keep(workspace: Workspace, night: Night, embedded: Embedded, run: Run, because: str) -> Trained:

@@ -11,6 +11,7 @@ from personalgen.errors import NotFoundError
 from personalgen.journal.lines import Journal
 from personalgen.journal.options import LogOptions
 from personalgen.steps.night import STAGES, Night, from_json, run_stage, stage_result
+from personalgen.steps.report import Reported
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,9 @@ def test_a_result_of_a_newer_version_is_read_by_its_known_keys():
 def test_every_stage_has_a_name_of_its_own():
     """The results of two stages never share a file."""
     assert len(set(STAGES)) == len(STAGES) == 12
+
+
+def test_a_stage_without_a_command_is_told_by_the_one_that_runs_it(night):
+    """There is no `personalgen report`."""
+    with pytest.raises(NotFoundError, match=r"report has not run yet.*`personalgen generate`"):
+        stage_result(night, Reported)
