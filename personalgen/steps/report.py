@@ -246,7 +246,7 @@ def _summary(
         "users_unchanged": generated.n_unchanged,
         "live_version": released.live_version,
         **_training(night),
-        "promoted": decided.promote,
+        "promoted": released.moved,
         "gate": "; ".join(decided.reasons),
         "events": night.n_interactions,
         "rows_quarantined": night.n_quarantined,

@@ -1,9 +1,11 @@
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from personalgen.histories import History
-from personalgen.steps.report import _known, _shown_users, liked_items
+from personalgen.steps.report import _known, _shown_users, _summary, liked_items
 
 
 def history():
@@ -55,3 +57,23 @@ def test_what_was_not_kept_is_not_told():
     recommended.tables_kept = True
     kept = _known(recommended, SimpleNamespace(fell_back=("vectors moved", "lengths too")))
     assert kept == told | {"vectors_kept": "vectors moved; lengths too", "tables_kept": True}
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_night_promoted_what_its_release_moved(monkeypatch, moved):
+    """The gate may have passed it, and somebody moved what is live before the release: then nothing was promoted."""
+    monkeypatch.setattr(import_module("personalgen.steps.report").read, "night_counts", lambda *_: Anything())
+    monkeypatch.setattr(import_module("personalgen.steps.report"), "stage_result", lambda *_: Anything())
+    evaluated = SimpleNamespace(challenger={}, before={}, before_is="champion")
+    decided = SimpleNamespace(promote=True, reasons=("better",))
+    released = SimpleNamespace(moved=moved, live_version=1)
+    workspace = SimpleNamespace(engine=None)
+    told = _summary(workspace, Anything(), evaluated, decided, Anything(), released)
+    assert (told["promoted"], told["live_version"], told["gate"]) == (moved, 1, "better")
+
+
+class Anything:
+    """Has whatever is asked for."""
+
+    def __getattr__(self, _name):
+        return 0
