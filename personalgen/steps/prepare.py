@@ -41,7 +41,7 @@ def prepare(
 ) -> Night:
     """Return tonight's night: tables validated and sealed, users and items known to the catalogue.
 
-    Without `as_of` the night ends one second after the newest plausible event, or where the newest night ended. The
+    Without `as_of` the night ends one second after the newest event until now, or where the newest night ended. The
     same source content, instant, settings and kind give the same night, however often it is prepared. `from_scratch`
     is for a retrain. A backfill is prepared by `backfill.prepare_past`.
 

@@ -49,10 +49,10 @@ def prepare_tables(
 ) -> PreparedTables:
     """Read, validate and write the tables of a source into a sealed folder under `out_root`; return what it holds.
 
-    Events before `as_of` are read; without it, all up to the newest that lies at most the tolerance after `now`, and
-    `as_of` is one second after that, or `not_before` where that is later. The folder is named by its content: one that
-    is there already is left as it stands. Nothing is read of users who are `forgotten`, by their canonical ids: their
-    events count as those of users who opted out.
+    Events before `as_of` are read; without it, all before `now`, and `as_of` is one second after the newest of them, or
+    `not_before` where that is later. Events from `now` on, up to the tolerance, wait for a later night. The folder is
+    named by its content: one that is there already is left as it stands. Nothing is read of users who are `forgotten`,
+    by their canonical ids: their events count as those of users who opted out.
 
     Raises:
         ConfigError: an option is out of range, or a time has no zone.
@@ -119,14 +119,14 @@ class _Job:
 
     def _window(self, as_of: datetime | None, now: datetime, not_before: datetime | None) -> Window:
         """Return which events are read."""
-        limits = self.reading.limits
-        latest = ceil_seconds(now) + limits.future_tolerance_sec
+        limits, present = self.reading.limits, ceil_seconds(now)
+        latest = present + limits.future_tolerance_sec
         if as_of is not None:
             return Window(as_of=ceil_seconds(as_of), latest=latest)
         newest = newest_event(
-            self.reading.source, self.layout.interactions, latest=latest, chunk_rows=limits.chunk_rows
+            self.reading.source, self.layout.interactions, latest=present - 1, chunk_rows=limits.chunk_rows
         )
-        end = (latest if newest is None else newest) + 1
+        end = present if newest is None else newest + 1
         return Window(as_of=end if not_before is None else max(end, ceil_seconds(not_before)), latest=latest)
 
     def _events(self, known: Known, window: Window) -> tuple[Staged, RowSum]:

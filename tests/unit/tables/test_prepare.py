@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -354,12 +354,20 @@ def test_events_at_or_after_as_of_are_counted_and_never_quarantined(shop):
     assert {one.reason for one in tables.quarantine} == {"future"}
 
 
-def test_without_as_of_the_newest_plausible_event_decides(shop):
-    """An event up to a day after the wall clock is plausible; later ones are faults."""
-    add_events(shop, user_id=["u1", "u1"], item_id=["a", "b"], timestamp=[NOW_SEC + 86_400, NOW_SEC + 86_401])
+def test_without_as_of_the_newest_event_until_now_decides(shop):
+    """A plausible event of the next day waits for a later night, which it cannot stand in the way of."""
+    times = [NOW_SEC - 1, NOW_SEC, NOW_SEC + 86_400, NOW_SEC + 86_401]
+    add_events(shop, user_id=["u1"] * 4, item_id=["a", "b", "a", "b"], timestamp=times)
     tables = shop.prepare()
-    assert tables.as_of == NOW + timedelta(days=1, seconds=1)
-    assert (tables.n_interactions, tables.n_after_as_of, tables.n_quarantined) == (5, 0, 1)
+    assert tables.as_of == NOW
+    assert (tables.n_interactions, tables.n_after_as_of, tables.n_quarantined) == (5, 2, 1)
+
+
+def test_events_that_all_lie_ahead_are_told(shop):
+    """The night ends now, and has nothing to read."""
+    shop.interactions["timestamp"] = [NOW_SEC + place for place in range(len(shop.interactions["timestamp"]))]
+    with pytest.raises(DataError, match=f"lie at or after as_of = {NOW.isoformat()[:19]}"):
+        shop.prepare()
 
 
 def test_a_table_in_milliseconds_is_told_so(shop):
