@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from personalgen.catalogue import schema
 from personalgen.catalogue.bulk import chunks
 from personalgen.catalogue.engine import reason_of, shown
+from personalgen.catalogue.facts import NightKind
 from personalgen.catalogue.rows import (
     AssetLineage,
     AssetSummary,
@@ -122,9 +123,10 @@ def n_training_items_since(engine: Engine, night_id: int) -> int:
         return int(connection.scalar(query) or 0)
 
 
-def nights(engine: Engine, *, limit: int = 100) -> tuple[Night, ...]:
-    """Return the nights, the newest first."""
-    return _all(engine, Night, select(schema.night).order_by(_nights.night_id.desc()).limit(limit))
+def nights(engine: Engine, *, limit: int = 100, kinds: Sequence[NightKind] = ()) -> tuple[Night, ...]:
+    """Return the nights of these kinds, by default of all, the newest first."""
+    query = select(schema.night).order_by(_nights.night_id.desc()).limit(limit)
+    return _all(engine, Night, query.where(_nights.kind.in_(kinds)) if kinds else query)
 
 
 def night_by_id(engine: Engine, night_id: int) -> Night:

@@ -16,6 +16,8 @@ from personalgen.locks import NIGHT, SERVE, is_held
 from personalgen.status.needs import OVERDUE, Facts, Need, NightLine, needs
 from personalgen.status.places import Places, next_night, refused_path
 
+_DECISIONS = 20
+"""So many may have been made by hand since the nights that are shown."""
 _WORST_FIRST = ("fail", "accepted", "warn", "ok", "unknown")
 
 
@@ -45,9 +47,9 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
     path = sqlite_path(parse_url(places.catalogue_url))
     engine = open_catalogue(places.catalogue_url, read_only=True) if path is None or path.exists() else None
     try:
-        lines = _nights(engine, nights) if engine else []
+        lines = _lines(places, engine, read.nights(engine, limit=nights)) if engine else []
         live = read.live_release(engine) if engine else None
-        facts = _facts(places, engine, lines, now, alias)
+        facts = _facts(places, engine, now, alias)
     finally:
         if engine:
             engine.dispose()
@@ -63,31 +65,48 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
     )
 
 
-def _facts(places: Places, engine: Engine | None, lines: list[NightLine], now: datetime, alias: str) -> Facts:
+def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> Facts:
     disk = shutil.disk_usage(next(path for path in (places.root, *places.root.parents) if path.exists()))
     rows = health.health(engine, nights=1) if engine else ()
     return Facts(
-        nights=lines,
+        newest=_newest(places, engine) if engine else (),
         is_running=is_held(places.data / NIGHT),
         refused=_refused(places.data),
         damaged_shards=_damaged(engine, places.shards) if engine else 0,
         near_quarantine=_near(rows, places.max_quarantine_share / 2),
         free_bytes=disk.free,
         total_bytes=disk.total,
-        overdue_since=_overdue(places, lines, now),
+        overdue_since=_overdue(places, engine, now) if engine else None,
         alias=alias,
     )
 
 
-def _nights(engine: Engine, limit: int) -> list[NightLine]:
-    worst = _worst(health.health(engine, nights=limit))
-    decided = {one.night_id: one for one in reversed(read.promotions(engine, limit=limit * 4)) if one.night_id}
+def _newest(places: Places, engine: Engine) -> list[NightLine]:
+    """Return the newest night that is no backfill, and the newest backfill where it came later."""
+    nights = read.nights(engine, limit=1, kinds=("nightly", "retrain", "generate"))
+    last = read.nights(engine, limit=1, kinds=("backfill",))
+    later = [one for one in last if not nights or one.night_id > nights[0].night_id]
+    return _lines(places, engine, (*nights, *later))
+
+
+def _lines(places: Places, engine: Engine, rows: Sequence[Night]) -> list[NightLine]:
+    worst = _worst(health.health(engine, nights=max(1, len(rows))))
+    decided = {
+        one.night_id: one for one in reversed(read.promotions(engine, limit=_DECISIONS + 4 * len(rows))) if one.night_id
+    }
     return [
-        _line(row, decided.get(row.night_id), worst.get(row.night_id, "")) for row in read.nights(engine, limit=limit)
+        _line(row, decided.get(row.night_id), worst.get(row.night_id, ""), is_warm=_is_warm(places, row))
+        for row in rows
     ]
 
 
-def _line(row: Night, decision: Promotion | None, verdict: str) -> NightLine:
+def _is_warm(places: Places, row: Night) -> bool:
+    """Return whether a night is a retrain from what was live, by what its `prepare` told."""
+    told = places.data / "nights" / row.night_key[:16] / "prepare.json"
+    return row.kind == "retrain" and told.is_file() and not read_json(told)["from_scratch"]
+
+
+def _line(row: Night, decision: Promotion | None, verdict: str, *, is_warm: bool) -> NightLine:
     counts: dict[str, Any] = dict(row.counts or {})
     ended = row.finished_at
     return NightLine(
@@ -104,6 +123,8 @@ def _line(row: Night, decision: Promotion | None, verdict: str) -> NightLine:
         else {"promote": "promoted", "hold": "held"}.get(decision.action, decision.action),
         is_evaluated=counts.get("kid") is not None,
         health=verdict,
+        as_of=row.as_of.isoformat(),
+        is_warm=is_warm,
     )
 
 
@@ -141,12 +162,10 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _overdue(places: Places, lines: Sequence[NightLine], now: datetime) -> datetime | None:
-    """Return the scheduled instant after the newest night that lies too far back, or None."""
-    began = [line.began for line in lines if line.kind == "nightly"]
-    if not began:
-        return None
-    due = next_night(places, began[0])
+def _overdue(places: Places, engine: Engine, now: datetime) -> datetime | None:
+    """Return the scheduled instant after the newest nightly night that lies too far back, or None."""
+    nights = read.nights(engine, limit=1, kinds=("nightly",))
+    due = next_night(places, nights[0].created_at) if nights else None
     return due if due is not None and now - due > OVERDUE else None
 
 

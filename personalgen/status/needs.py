@@ -8,6 +8,8 @@ LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
 OVERDUE = timedelta(hours=36)
 """A night that is scheduled and has not ended for so long is missed."""
+_CUT = ("running", "killed")
+"""What a night is called whose process died: before another night began, and after."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,18 @@ class NightLine:
     is_evaluated: bool
     health: str
     """The worst verdict on its data: ok, warn, accepted or unknown."""
+    as_of: str = ""
+    """The instant that the night is of, ISO 8601."""
+    is_warm: bool = False
+    """Whether it is a retrain from what was live."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """What was found in a home."""
 
-    nights: Sequence[NightLine]
-    """The newest first."""
+    newest: Sequence[NightLine]
+    """The newest night that is no backfill, and the newest backfill where it came later."""
     is_running: bool
     """Whether a process holds the home's lock."""
     refused: Sequence[str]
@@ -68,8 +74,20 @@ def needs(facts: Facts) -> tuple[Need, ...]:
 
 
 def _again(night: NightLine) -> str:
-    command = {"generate": "generate-only", "backfill": "backfill with the same days"}.get(night.kind, night.kind)
-    return f"personalgen {command} goes on with it"
+    if night.kind == "backfill":
+        return "personalgen backfill with the same days goes on with it"
+    command = {"generate": "generate-only"}.get(night.kind, night.kind) + (" --warm" if night.is_warm else "")
+    return f"personalgen {command} --as-of {night.as_of} goes on with it"
+
+
+def _unfinished(facts: Facts) -> Iterator[Need]:
+    """Yield the newest nights that failed, or that nobody works on."""
+    for night in facts.newest:
+        if night.status == "failed":
+            yield Need("night", f"night {night.night_id} of {night.day} failed", _again(night))
+        if night.status in _CUT and not facts.is_running:
+            found = f"night {night.night_id} of {night.day} was cut off: no process works on it"
+            yield Need("night", found, _again(night))
 
 
 def _needs(facts: Facts) -> Iterator[Need]:
@@ -77,19 +95,15 @@ def _needs(facts: Facts) -> Iterator[Need]:
         found = f"the newest night was stopped by {', '.join(facts.refused)}"
         accepted = " ".join(f"--accept {name}" for name in facts.refused)
         yield Need("data", found, f"personalgen health, then personalgen nightly {accepted} where the data are right")
-    newest = facts.nights[0] if facts.nights else None
-    if newest is not None and newest.status == "failed":
-        yield Need("night", f"night {newest.night_id} of {newest.day} failed", _again(newest))
-    if newest is not None and newest.status == "running" and not facts.is_running:
-        found = f"night {newest.night_id} of {newest.day} was cut off: no process works on it"
-        yield Need("night", found, _again(newest))
+    yield from _unfinished(facts)
     if facts.overdue_since is not None:
         yield Need(
             "schedule", f"no night since {facts.overdue_since.isoformat()}, which is overdue", "personalgen serve"
         )
-    if newest is not None and newest.status == "done" and newest.outcome == "held" and not newest.is_evaluated:
-        found = f"night {newest.night_id} held its model back without an evaluation"
-        yield Need("evaluation", found, "personalgen evaluate, and the night's report")
+    for night in facts.newest:
+        if night.status == "done" and night.outcome == "held" and not night.is_evaluated:
+            found = f"night {night.night_id} held its model back without an evaluation"
+            yield Need("evaluation", found, "personalgen evaluate, and the night's report")
     if facts.damaged_shards:
         yield Need("shards", f"{facts.damaged_shards} are missing or of another size", "personalgen doctor")
     for table in facts.near_quarantine:

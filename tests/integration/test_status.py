@@ -74,7 +74,7 @@ def test_what_was_cut_off_needs_a_person(prepared):
     assert (code, needed) == (3, {"night"})
     told = prepared.tell("status")
     assert told.code == 3
-    assert "was cut off: no process works on it. Do: personalgen nightly" in told.out
+    assert "was cut off: no process works on it. Do: personalgen nightly --as-of 2023-11" in told.out
 
 
 def test_a_failed_night_and_a_lost_shard_need_a_person(restored):

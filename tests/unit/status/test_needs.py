@@ -9,9 +9,10 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DONE = NightLine(
     night_id=7, kind="nightly", day="2026-03-01", status="done", attempts=1, began=NOON, sec=60.0, n_images=10,
     outcome="promoted", is_evaluated=True, health="ok",
+    as_of="2026-03-01T02:00:00+00:00",
 )  # fmt: skip
 FINE = Facts(
-    nights=(DONE,), is_running=False, refused=(), damaged_shards=0, near_quarantine=(), free_bytes=50 << 30,
+    newest=(DONE,), is_running=False, refused=(), damaged_shards=0, near_quarantine=(), free_bytes=50 << 30,
     total_bytes=100 << 30,
 )  # fmt: skip
 
@@ -24,27 +25,27 @@ def asked(**changes):
 def test_a_home_that_is_fine_needs_nobody():
     """Also one without a night, one whose night runs now, and one that held a challenger with good reason."""
     assert asked() == []
-    assert asked(nights=()) == []
-    assert asked(nights=(replace(DONE, status="running"),), is_running=True) == []
-    assert asked(nights=(replace(DONE, outcome="held"),)) == []
-    assert asked(nights=(replace(DONE, status="failed"),)) != []
+    assert asked(newest=()) == []
+    assert asked(newest=(replace(DONE, status="running"),), is_running=True) == []
+    assert asked(newest=(replace(DONE, outcome="held"),)) == []
+    assert asked(newest=(replace(DONE, status="failed"),)) != []
 
 
 @pytest.mark.parametrize(
     ("changes", "what", "found", "command"),
     [
         ({"refused": ("users.volume",)}, "data", "stopped by users.volume", "--accept users.volume"),
-        ({"nights": (replace(DONE, status="failed"),)}, "night", "night 7 of 2026-03-01 failed", "personalgen nightly"),
-        ({"nights": (replace(DONE, status="running"),)}, "night", "cut off", "personalgen nightly"),
+        ({"newest": (replace(DONE, status="failed"),)}, "night", "night 7 of 2026-03-01 failed", "personalgen nightly"),
+        ({"newest": (replace(DONE, status="running"),)}, "night", "cut off", "personalgen nightly"),
         (
-            {"nights": (replace(DONE, kind="generate", status="failed"),)},
+            {"newest": (replace(DONE, kind="generate", status="failed"),)},
             "night",
             "failed",
             "personalgen generate-only",
         ),
         ({"overdue_since": NOON}, "schedule", "2026-03-01T12:00", "personalgen serve"),
         (
-            {"nights": (replace(DONE, outcome="held", is_evaluated=False),)},
+            {"newest": (replace(DONE, outcome="held", is_evaluated=False),)},
             "evaluation",
             "held",
             "personalgen evaluate",
@@ -64,12 +65,30 @@ def test_each_thing_is_told_with_its_command(changes, what, found, command):
     assert command in its_command
 
 
-def test_only_the_newest_night_matters():
-    """A failed night that a later one followed is over."""
-    assert asked(nights=(DONE, replace(DONE, night_id=6, status="failed"))) == []
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "personalgen nightly --as-of 2026-03-01T02:00:00+00:00 goes on"),
+        ({"kind": "retrain"}, "personalgen retrain --as-of 2026"),
+        ({"kind": "retrain", "is_warm": True}, "personalgen retrain --warm --as-of 2026"),
+        ({"kind": "generate"}, "personalgen generate-only --as-of 2026"),
+        ({"kind": "backfill"}, "personalgen backfill with the same days"),
+    ],
+)
+def test_the_command_goes_on_with_that_night(changes, command):
+    """By its kind and its instant: without that a scheduled night would be followed by another one."""
+    ((_, _, its_command),) = asked(newest=(replace(DONE, status="failed", **changes),))
+    assert its_command.startswith(command)
+
+
+def test_a_night_that_another_one_found_dead_needs_a_person():
+    """The backfill after it closed it as killed; both are told of while they wait."""
+    dead = replace(DONE, status="killed")
+    assert [what for what, _, _ in asked(newest=(dead, replace(DONE, night_id=8, kind="backfill")))] == ["night"]
+    assert len(asked(newest=(dead, replace(DONE, night_id=8, kind="backfill", status="failed")))) == 2
 
 
 def test_the_most_urgent_comes_first():
     """What stops nights before what will."""
-    found = asked(refused=("users.volume",), free_bytes=0, nights=(replace(DONE, status="failed"),))
+    found = asked(refused=("users.volume",), free_bytes=0, newest=(replace(DONE, status="failed"),))
     assert [what for what, _, _ in found] == ["data", "night", "disk"]
