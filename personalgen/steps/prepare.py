@@ -15,6 +15,7 @@ from personalgen.catalogue.rows import Night as NightRow
 from personalgen.catalogue.summaries import replace_summaries
 from personalgen.errors import ConfigError
 from personalgen.registry.run import Run
+from personalgen.status.places import refused_path
 from personalgen.steps.delete_night import finish_deletions
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
@@ -176,6 +177,7 @@ def _again(
         restore_versions(workspace)
         night = with_known_run(workspace, night)
     if newest is None or tables.as_of >= newest:  # an earlier night knows nothing of people who came later
+        refused_path(workspace.data).unlink(missing_ok=True)  # the source is again what this night was checked with
         _catalogue_people(workspace, load_prepared(tables.folder), night.night_id)
     return night
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from personalgen.status.places import refused_path
+
 STRICT = ["health.min_nights=1"]
 
 
@@ -51,6 +53,21 @@ def test_what_stopped_the_night_is_listed_until_a_night_goes_on(broken):
     assert {row["check"]: row["status"] for row in rows}["interactions.volume"] == "accepted"
     (row,) = broken.ask("select * from v_health where night_id = 2 and check_name = 'volume' and expected > 1000")
     assert (row["source_table"], row["status"]) == ("interactions", "accepted")
+
+
+def test_a_source_that_is_mended_stops_nothing(new_home):
+    """The night that was prepared before is found again, and what stopped its source is listed no more."""
+    home = new_home(own_world=True)
+    assert prepare(home).code == 0
+    whole = (home.world / "history.db").read_bytes()
+    with closing(sqlite3.connect(home.world / "history.db")) as connection, connection:
+        connection.execute("delete from interactions where rowid % 10 <> 0")
+    assert prepare(home).code == 65
+    assert refused_path(home.path / "data").is_file()
+    (home.world / "history.db").write_bytes(whole)
+    assert prepare(home).code == 0
+    assert not refused_path(home.path / "data").exists()
+    assert home.ask("select count(*) as n from night") == [{"n": 1}]
 
 
 def test_accepting_makes_no_other_night(broken):
