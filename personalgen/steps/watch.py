@@ -16,7 +16,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def watched(workspace: Workspace, *, flow_run_id: str | None = None) -> Iterator[None]:
-    """Keep the journal open; write and send how the night ended. The error of a night passes through unchanged."""
+    """Keep the journal open; write and send how the night ended. The error of a night passes through unchanged.
+
+    A night that was stopped is written down, and sent to nobody.
+    """
     journal = workspace.journal
     with journal.opened(prefect_flow_run_id=flow_run_id):
         _log.info("night began")
@@ -26,7 +29,7 @@ def watched(workspace: Workspace, *, flow_run_id: str | None = None) -> Iterator
             _log.error(
                 "night failed: %s", told(error), extra={"facts": {"error": type(error).__name__}, **TOLD_ELSEWHERE}
             )
-            if not isinstance(error, KeyboardInterrupt):  # whoever pressed it knows
+            if isinstance(error, Exception):  # whoever stopped it, by Ctrl-C or SIGTERM, knows
                 _send(workspace, "failed", error)
             raise
         _log.info("night ended")
