@@ -52,7 +52,7 @@ def rate_from_file(workspace: Workspace, path: Path) -> tuple[int, int]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number of each line of the file and its cells."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
                 raise DataError(

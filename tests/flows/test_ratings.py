@@ -142,3 +142,11 @@ def test_a_rating_at_the_terminal_is_the_raters(home, rated):
         assert told.out == "1 rating read, 1 new or changed\n"
     rows = home.ask("select value, source from rating where rater = 'vera'")
     assert rows == [{"value": -0.5, "source": "terminal"}]
+
+
+def test_a_file_that_excel_wrote_is_read(home, night, tmp_path):
+    """A byte-order mark before the header does no harm."""
+    file = tmp_path / "excel.csv"
+    file.write_text("asset_id,rating,rater,at\n3,0.5,xenia,\n", encoding="utf-8-sig")
+    told = home.tell("assets", "rate", "--file", str(file))
+    assert (told.code, told.out) == (0, "1 rating read, 1 new or changed\n"), told.err
