@@ -67,7 +67,10 @@ def sentence_features(folder: Path, texts: Sequence[str], report: Report) -> Mat
 
 
 def cached_rows(folder: Path, keys: Sequence[str], width: int, look: Callable[[NDArray[np.int64]], Matrix]) -> Matrix:
-    """Return (len(keys), width) rows, those of new keys by `look`, which is given the first place of each of them."""
+    """Return (len(keys), width) rows, those of new keys by `look`, which is given the first place of each of them.
+
+    A row that is not finite, of what could not be looked at, is not kept: it is asked for again the next time.
+    """
     found = np.empty((len(keys), width), dtype=np.float32)
     place_of: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
@@ -83,7 +86,9 @@ def cached_rows(folder: Path, keys: Sequence[str], width: int, look: Callable[[N
         rows = look(np.array([place_of[key][0] for key in new], dtype=np.int64))
         for key, row in zip(new, rows, strict=True):
             found[place_of[key]] = row
-        _write(folder, new, rows)
+        whole = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        if len(whole):
+            _write(folder, [new[k] for k in whole.tolist()], rows[whole])
     if len(parts) > _MOST_PARTS:
         _compact(folder)
     return found

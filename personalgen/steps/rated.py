@@ -73,7 +73,10 @@ def _ratings_of(workspace: Workspace, night: Night) -> tuple[OwnRating, ...]:
 
 
 def _features(workspace: Workspace, told: tuple[OwnRating, ...], feature_px: int) -> Matrix:
-    """Return (n, 1280) content features of rated pictures, each looked at once; NaN of one that cannot be read."""
+    """Return (n, 1280) content features of rated pictures, each looked at until it was read; NaN of one that cannot be.
+
+    A picture is known by its checksum beside its number: a catalogue from an older backup gives the number again.
+    """
 
     def look(rows: NDArray[np.int64]) -> Matrix:
         found = np.full((len(rows), FEATURE_DIM), np.nan, dtype=np.float32)
@@ -85,7 +88,7 @@ def _features(workspace: Workspace, told: tuple[OwnRating, ...], feature_px: int
         return found
 
     folder = workspace.data / "features" / f"{FEATURES}{digest_of([CONTENT_ENCODER, feature_px])[:16]}"
-    return cached_rows(folder, [str(one.asset_id) for one in told], FEATURE_DIM, look)
+    return cached_rows(folder, [f"{one.asset_id}-{one.crc32:08x}" for one in told], FEATURE_DIM, look)
 
 
 def _pixels(workspace: Workspace, one: OwnRating) -> NDArray[np.uint8] | None:

@@ -35,6 +35,20 @@ def test_only_what_is_new_is_looked_at(tmp_path, looked):
     assert len(asked) == 2
 
 
+def test_what_could_not_be_looked_at_is_looked_at_again(tmp_path, looked):
+    """Its row is given and not kept: once it can be, it is found as if nothing had been."""
+    asked, look = looked
+    assert np.isnan(cached_rows(tmp_path, ["a"], 2, lambda rows: look(rows) * np.nan)).all()
+    assert not list(tmp_path.glob("*.parquet"))
+
+    def half(rows):
+        return np.where(rows[:, None] == 1, look(rows), np.nan)
+
+    assert np.isnan(cached_rows(tmp_path, ["a", "b"], 2, half)).any(axis=1).tolist() == [True, False]
+    assert cached_rows(tmp_path, ["a", "b"], 2, look).tolist() == [[0, 0.5], [1, 1.5]]
+    assert asked == [[0], [0, 1], [0]]
+
+
 def test_many_parts_become_one(tmp_path, looked, monkeypatch):
     """And nothing is lost."""
     asked, look = looked
