@@ -81,8 +81,9 @@ def keep_or_fall_back(
     before = load_preferences(computed if computed.is_file() else served)
     tells = EXPECTED in tonight.fields and recommended.ndcg_share is not None
     share = float(recommended.ndcg_share or 0) if tells else float("nan")
-    raters = rated_in(folder)
-    unchanged = unchanged_users(recommended) - set(raters.user_ids if raters else ())
+    # Who rated by last night moves without an event, too, once a rating is withdrawn, deleted or not heard any more.
+    raters = {user_id for heard in (rated_in(folder), rated_in(served.parent)) if heard for user_id in heard.user_ids}
+    unchanged = unchanged_users(recommended) - raters
     drift = measure_drift(before, tonight, unchanged, ndcg_share=share)
     reasons = drift.reasons(workspace.settings.drift)
     if reasons:
