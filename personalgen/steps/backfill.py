@@ -31,6 +31,7 @@ from personalgen.embeddings import (
 )
 from personalgen.embeddings.drift import as_it_was
 from personalgen.embeddings.fields import EXPECTED
+from personalgen.embeddings.rated import RatedPictures
 from personalgen.generation.options import OperatingPoint
 from personalgen.generation.plan import Plan, make_plan, read_plan, write_plan
 from personalgen.generation.safety import load_screen
@@ -56,6 +57,7 @@ from personalgen.steps.prepare import (
     require_own_source,
     source_of,
 )
+from personalgen.steps.rated import rated_in, write_rated
 from personalgen.steps.restore import with_known_run
 from personalgen.steps.told import Told, told_by
 from personalgen.steps.watch import tell_night
@@ -160,9 +162,12 @@ def drop_tables(workspace: Workspace, night: Night) -> None:
 def _look_back(workspace: Workspace, night: Night, past: PastDay) -> LookedBack:
     data, model = NightData.of(workspace, night), workspace.model_folder(past.model_version_id)
     history, basis = data.history, load_basis(model)
-    asked, users = asked_of_users(load_card(model).spec), _who(workspace, data, past)
-    recommender = next_item_model(history, recommender_of(workspace, model)) if EXPECTED in asked else None
     folder = basis_folder(night, basis.version)
+    save_basis(folder, basis)
+    write_rated(workspace, night, folder, basis)
+    rated = rated_in(folder)
+    asked, users = asked_of_users(load_card(model).spec), _who(workspace, data, past, rated)
+    recommender = next_item_model(history, recommender_of(workspace, model)) if EXPECTED in asked else None
     table = embed_users(
         history.of(users),
         basis,
@@ -170,10 +175,10 @@ def _look_back(workspace: Workspace, night: Night, past: PastDay) -> LookedBack:
         asked,
         now=data.tonight()[users],
         foresight=Foresight.by(recommender, len(users)) if recommender else None,
+        rated=rated,
     )
     for then in _of_that_instant(workspace, night, folder.name, asked):
         table = as_it_was(then, table, load_card(model).spec)
-    save_basis(folder, basis)
     save_preferences(folder / TONIGHT, table)
     return LookedBack(str(folder), len(users))
 
@@ -188,18 +193,21 @@ def _of_that_instant(
             yield load_preferences(path)
 
 
-def _who(workspace: Workspace, data: NightData, past: PastDay) -> NDArray[np.int64]:
+def _who(workspace: Workspace, data: NightData, past: PastDay, rated: RatedPictures | None) -> NDArray[np.int64]:
     """Return the places in the history of whom the day is drawn for: the catalogue knows them, and they may get images.
 
-    Time alone moves nobody, so whoever did nothing that day has the picture of the last day on which they did.
+    Time alone moves nobody, so whoever did nothing that day, nor rated, has the picture of the last day on which they
+    did.
     """
-    history = data.history
-    of_that_day = np.ones_like(history.timestamp, dtype=np.bool_)
-    if not past.everybody:
-        of_that_day = history.timestamp >= past.since.timestamp()
-    users = np.unique(history.user_index[of_that_day])
+    history, since = data.history, -np.inf if past.everybody else past.since.timestamp()
+    users = history.user_index[history.timestamp >= since]
+    if rated is not None:
+        place = {user_id: k for k, user_id in enumerate(history.user_ids)}
+        raters = rated.of(np.flatnonzero(rated.seconds >= since)).user_ids
+        users = np.append(users, [place[user_id] for user_id in raters if user_id in place])
+    users = np.unique(users).astype(np.int64)
     known = read.user_keys(workspace.engine, [history.user_ids[user] for user in users.tolist()])
-    return users[[history.user_ids[user] in known for user in users.tolist()]].astype(np.int64)
+    return users[[history.user_ids[user] in known for user in users.tolist()]]
 
 
 def _draw_past(workspace: Workspace, night: Night, past: PastDay, looked_back: LookedBack, run: Run) -> Generated:

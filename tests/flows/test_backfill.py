@@ -31,6 +31,8 @@ pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves r
 FIRST, AT = date(2023, 11, 14), time(23, 13, 20)  # where the simulated history ends: nothing comes late
 UTC_AT = time(22, 13, 20)
 DAYS = [FIRST + timedelta(days=k) for k in range(3)]
+RATED_AT = datetime.combine(FIRST, time(23), tzinfo=UTC)
+"""After the first night's instant and before the second's."""
 ADDED = {"asset", "daily_stat", "night", "quarantine", "shard", "sqlite_sequence"}
 """Tables that a backfill writes to."""
 ZONE = "store.time_zone=Europe/Berlin"
@@ -57,9 +59,18 @@ def look(home):
     )
 
 
+def rate(home, file):
+    """Let a dozen people rate their own pictures."""
+    own = home.ask("select asset_id, user_id from asset join user using (user_key) order by asset_id limit 12")
+    rows = (f"{one['asset_id']},{(-1) ** k},{one['user_id']},{RATED_AT.isoformat()}" for k, one in enumerate(own))
+    file.write_text("\n".join(["asset_id,rating,rater,at", *rows]))
+    told = home.tell("assets", "rate", "--file", str(file))
+    assert told.out == "12 ratings read, 12 new or changed\n", told.err
+
+
 @pytest.fixture(scope="module")
-def home(new_home, plainly):
-    """A home after three nights, and a fourth day's events in which somebody opts out and somebody is forgotten."""
+def home(new_home, plainly, tmp_path_factory):
+    """A home after three nights, and a fourth day's events; some people rated what the first night drew for them."""
     home = new_home(own_world=True)
     for day in DAYS:
         workspace = home.workspace(ZONE, "gate.min_users=1000000" if day == DAYS[1] else "gate.min_users=2")
@@ -68,6 +79,8 @@ def home(new_home, plainly):
                 module = importlib.import_module("personalgen.steps.promote")
                 patch.setattr(module, "gate", lambda *_: Verdict(promote=True, reasons=("a test said so",)))
             plainly(nightly, workspace, datetime.combine(day, UTC_AT, tzinfo=UTC))
+        if day == DAYS[0]:
+            rate(home, tmp_path_factory.mktemp("ratings") / "ratings.csv")
         history = workspace.settings.world.history
         add_days(ShapesWorld(128), home.world / "history.db", history, active_share=0.5)
     sql(home, "insert into interactions values('new-00001', 'shape-00021', 1700000000, 1, 'like')")
@@ -77,7 +90,7 @@ def home(new_home, plainly):
 
 @pytest.fixture(scope="module")
 def active(home):
-    """Who did something on each day, with pictures that can be read."""
+    """Who did something on each day, with pictures that can be read, or rated."""
     instants = [
         instant_of(day, AT, ZoneInfo(ZONE.partition("=")[2])).timestamp() for day in [FIRST - timedelta(days=1), *DAYS]
     ]
@@ -86,6 +99,8 @@ def active(home):
             select user_id, timestamp from interactions
             where typeof(timestamp) <> 'text' and item_id not in ('shape-00010', 'shape-00011', 'shape-99999')
         """).fetchall()
+    rated = home.ask("select rater from rating")
+    rows += [(one["rater"], RATED_AT.timestamp()) for one in rated]
     days = itertools.pairwise(instants)
     return [{user for user, at in rows if low <= at < high} for low, high in days]
 
@@ -185,7 +200,7 @@ def test_whom_the_night_drew_for_is_not_drawn_for_again(home, backfilled):
 def test_a_backfill_leaves_no_tables_behind(home, backfilled):
     """Tables with the pictures of all items go when a day is done; those of the nights stay."""
     named = [row["night_key"][:16] for row in home.ask("select night_key from night where kind = 'nightly'")]
-    assert len(list((home.path / "data" / "prepared").iterdir())) == len(named) == 3
+    assert len(list((home.path / "data" / "prepared").iterdir())) == len(named) >= 3
 
 
 def test_days_that_are_done_add_nothing(home, backfilled, plainly):
