@@ -8,12 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from personalgen.catalogue.bulk import chunks, execute_rows, insert_into
 from personalgen.catalogue.engine import transaction
-from personalgen.catalogue.people import delete_people, owned
+from personalgen.catalogue.people import delete_opinions, delete_people, owned
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.schema import METADATA, asset, erasure, removal, shard, user
 from personalgen.errors import CatalogueError, NotFoundError
@@ -57,10 +58,19 @@ class ShardOfPeople:
     """In the order of their bytes."""
 
 
-def begin_erasures(engine: Engine, user_ids: Sequence[str], *, actor: str, reason: str, at: datetime) -> None:
+def begin_erasures(
+    engine: Engine,
+    user_ids: Sequence[str],
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    spoke_as: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write that these people are to be erased, and delete their rows but for assets; they are silent from then on.
 
-    Who is being erased already stays as the first request said. All are begun, or none.
+    Who is being erased already stays as the first request said. All are begun, or none. `spoke_as` gives further ids
+    that raters and voters may have been named by, each with the person's: what was said under these goes too.
 
     Raises:
         NotFoundError: a person is unknown. Nothing was changed.
@@ -68,6 +78,7 @@ def begin_erasures(engine: Engine, user_ids: Sequence[str], *, actor: str, reaso
     with transaction(engine) as connection:
         keys = _keys(connection, user_ids)
         counts = delete_people(connection, list(keys.values()))
+        delete_opinions(connection, {name: keys[user_id] for name, user_id in spoke_as.items()}, counts)
         for part in chunks(list(keys.values())):
             connection.execute(update(user).where(user.c.user_key.in_(part)).values(forgotten=True))
         rows = [

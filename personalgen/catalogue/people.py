@@ -1,7 +1,7 @@
 """Deleting what the catalogue's tables hold of people: every table that names a user, those of later revisions too."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, or_, select, update
 
@@ -49,7 +49,8 @@ def delete_people(connection: Connection, user_keys: Sequence[int]) -> dict[int,
     for part in chunks(list(counts)):
         for table in reversed(tables_of_people()):
             _delete_from(connection, table, part, counts)
-        _delete_opinions(connection, part, counts)
+        named = select(user.c.user_id, user.c.user_key).where(user.c.user_key.in_(part))
+        delete_opinions(connection, {row.user_id: row.user_key for row in connection.execute(named)}, counts)
         connection.execute(update(user).where(user.c.user_key.in_(part)).values(segment=None))
         own = owned(asset, part) & (asset.c.top_events != [])
         for key, count in connection.execute(select(asset.c.user_key, func.count()).where(own).group_by("user_key")):
@@ -58,17 +59,19 @@ def delete_people(connection: Connection, user_keys: Sequence[int]) -> dict[int,
     return counts
 
 
-def _delete_opinions(connection: Connection, user_keys: Sequence[int], counts: dict[int, Counter[str]]) -> None:
-    """Delete what these people said of others' pictures, which names them by their ids."""
-    named = select(user.c.user_id, user.c.user_key).where(user.c.user_key.in_(user_keys))
-    keys = {row.user_id: row.user_key for row in connection.execute(named)}
+def delete_opinions(connection: Connection, keys: Mapping[str, int], counts: Mapping[int, Counter[str]]) -> None:
+    """Delete what people said as raters and voters of anybody's pictures, by the ids that name them there.
+
+    `keys` are those of the people by such an id; how many went is added to the counts of each.
+    """
     for user_id, count in delete_opinions_of(connection, list(keys)).items():
         counts[keys[user_id]]["rating"] += count
-    voted = comparison.c.voter.in_(keys)
-    votes = select(comparison.c.voter, func.count()).where(voted).group_by(comparison.c.voter)
-    for user_id, count in connection.execute(votes):
-        counts[keys[user_id]][KINDS["comparison"]] += count
-    connection.execute(delete(comparison).where(voted))
+    for part in chunks(list(keys)):
+        voted = comparison.c.voter.in_(part)
+        votes = select(comparison.c.voter, func.count()).where(voted).group_by(comparison.c.voter)
+        for user_id, count in connection.execute(votes):
+            counts[keys[user_id]][KINDS["comparison"]] += count
+        connection.execute(delete(comparison).where(voted))
 
 
 def owned(table: Table, user_keys: Sequence[int]) -> ColumnElement[bool]:

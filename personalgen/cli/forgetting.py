@@ -33,9 +33,7 @@ def forget(
     if not people:
         raise ConfigError("Name users, or a --file with an id a line. Nothing was changed.")
     with workspace(config, overrides, existing=True) as opened, opened.only_night():
-        done = steps.forget_people(
-            opened, [steps.user_named(opened, one) for one in people], reason=reason, actor=getpass.getuser()
-        )
+        done = steps.forget_people(opened, people, reason=reason, actor=getpass.getuser())
     if as_json:
         receipts = [asdict(one) for one in done]
         typer.echo(json.dumps(receipts if file or len(people) > 1 else receipts[0], ensure_ascii=False, indent=2))

@@ -26,6 +26,7 @@ from personalgen.recommenders.stored import load_recommender
 from personalgen.steps.erase_images import erase_images
 from personalgen.steps.erased_ids import name_in_catalogue, own_key
 from personalgen.steps.forget_files import forget_in_files, remove_sheets, sheets_of
+from personalgen.steps.own_identity import users_named
 from personalgen.steps.receipt import Receipt, receipt_of
 from personalgen.steps.state import AFFINITY, Kept, history_of, kept_state, publish, save_new, state_folder
 from personalgen.steps.workspace import Workspace
@@ -61,15 +62,22 @@ def forget_people(
 ) -> tuple[ForgottenPerson, ...]:
     """Forget people in the order given, all in one go: each table and each shard is rewritten once.
 
+    Each is named by the plain id or by the one that lists show; what was said under either goes.
+
     Raises:
         NotFoundError: the catalogue does not know one of them. Nothing was changed.
-        ConfigError: the key by which erased people are recognised is missing. Nothing was changed.
+        ConfigError: the key by which erased people are recognised is missing, or a plain id needs the salt. Nothing was
+            changed.
     """
-    key = own_key(workspace)
-    names = {name_in_catalogue(workspace, user_id, key): user_id for user_id in user_ids}
-    erasures.begin_erasures(workspace.engine, list(names), actor=actor, reason=reason, at=workspace.now())
-    done = _finish(workspace, key, names)
-    return tuple(done[user_id] for user_id in dict.fromkeys(user_ids))
+    key, ids = own_key(workspace), users_named(workspace, user_ids)
+    known = {user_id: name_in_catalogue(workspace, user_id, key) for user_id in ids.values()}
+    spoke_as = known | {asked: known[user_id] for asked, user_id in ids.items()}
+    names = {name: user_id for user_id, name in known.items()}
+    erasures.begin_erasures(
+        workspace.engine, list(names), actor=actor, reason=reason, at=workspace.now(), spoke_as=spoke_as
+    )
+    done = _finish(workspace, key, names, spoke_as)
+    return tuple(done[user_id] for user_id in known)
 
 
 def finish_erasures(workspace: Workspace) -> tuple[ForgottenPerson, ...]:
@@ -81,8 +89,13 @@ def finish_erasures(workspace: Workspace) -> tuple[ForgottenPerson, ...]:
     return tuple(_finish(workspace, own_key(workspace), {}).values())
 
 
-def _finish(workspace: Workspace, key: bytes, ids: Mapping[str, str]) -> dict[str, ForgottenPerson]:
-    """Carry out all intents; `ids` are those of people whom the catalogue knows by another name."""
+def _finish(
+    workspace: Workspace, key: bytes, ids: Mapping[str, str], spoke_as: Iterable[str] = ()
+) -> dict[str, ForgottenPerson]:
+    """Carry out all intents; `ids` are those of people whom the catalogue knows by another name.
+
+    `spoke_as` are all ids that opinions were deleted by; without, as after a cut, nobody knows what free pages hold.
+    """
     unread = erase_images(workspace, [one.user_key for one in erasures.open_erasures(workspace.engine)])
     people = {ids.get(one.user_id, one.user_id): one for one in erasures.open_erasures(workspace.engine)}
     counts: dict[str, Counter[str]] = {user_id: Counter() for user_id in people}
@@ -105,7 +118,7 @@ def _finish(workspace: Workspace, key: bytes, ids: Mapping[str, str]) -> dict[st
         ledger_id = write.record_forgotten(workspace.engine, facts, at=workspace.now())
         line = next(each for each in read.forgotten(workspace.engine) if each.forgotten_id == ledger_id)
         done[user_id] = ForgottenPerson(ledger_id, dict(line.removed), forgot.get(user_id, ""), receipt)
-    _rewrite(workspace, only_with=people)
+    _rewrite(workspace, only_with={*people, *spoke_as} if spoke_as else ())
     return done
 
 

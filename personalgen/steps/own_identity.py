@@ -1,6 +1,7 @@
 """The salt of `privacy.hash_ids`: where it is read, that the catalogue knows people by it, and whom a command means."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from personalgen.catalogue import read
@@ -25,16 +26,22 @@ def own_identity(workspace: Workspace) -> Identity:
 
 
 def user_named(workspace: Workspace, text: str) -> str:
-    """Return the canonical id of whom a person names, by the plain id or by the one that lists show.
+    """Return the canonical id of whom a person names, as `users_named` does for many."""
+    return users_named(workspace, [text])[text]
 
-    Only a plain id needs the salt.
+
+def users_named(workspace: Workspace, texts: Iterable[str]) -> dict[str, str]:
+    """Return the canonical ids of whom a person names, by the text: the plain id, or the one that lists show.
+
+    Only plain ids need the salt.
 
     Raises:
         ConfigError: as `own_identity`.
     """
-    if not workspace.settings.privacy.hash_ids or salt_of(text):
-        return text
-    return own_identity(workspace).asked(text)
+    named = tuple(dict.fromkeys(texts))
+    needs_salt = workspace.settings.privacy.hash_ids and not all(map(salt_of, named))
+    identity = own_identity(workspace) if needs_salt else PLAIN
+    return {text: text if salt_of(text) else identity.asked(text) for text in named}
 
 
 def _salt(workspace: Workspace) -> bytes:

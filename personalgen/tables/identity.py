@@ -56,7 +56,7 @@ class Identity:
 
     def asked(self, text: str) -> str:
         """Return the canonical id of a user whom a person names: by the plain id, or by one that we showed."""
-        if not self.salt or salt_of(text) == self.fingerprint:
+        if self.salt and salt_of(text) == self.fingerprint:
             return text
         return self.user_id(canonical_id(text) or text)
 
