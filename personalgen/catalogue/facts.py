@@ -151,7 +151,7 @@ class ComparisonFacts:
     operating_point_digest: int
     winner: Winner
     voter: str
-    """Who chose, as text; at most 128 characters, and not looked up anywhere."""
+    """Who chose, as text, hashed where ids are; at most 128 characters, and not looked up anywhere."""
     source: VoteSource
 
 
@@ -163,7 +163,7 @@ class RatingFacts:
     value: float
     """-1 (dislikes it) to 1 (likes it)."""
     rater: str
-    """Who said so, as text; at most 128 characters, and not looked up anywhere."""
+    """Who said so, as text, hashed where ids are; at most 128 characters, and not looked up anywhere."""
     source: RatingSource
     at: datetime
     """When it was said, aware."""

@@ -35,6 +35,10 @@ class OwnRating(NamedTuple):
 S = TypeVar("S", bound=Select[Any])
 _KEY = (rating.c.asset_id, rating.c.rater)
 """What makes an opinion the same opinion."""
+_OWNED = (
+    select(asset.c.asset_id, asset.c.user_key).join(user, user.c.user_key == asset.c.user_key).where(~user.c.forgotten)
+)
+"""For whom each asset was made, but for people who were forgotten."""
 
 
 def record_ratings(engine: Engine, facts: Sequence[RatingFacts]) -> int:
@@ -113,6 +117,15 @@ def delete_opinions_of(connection: Connection, raters: Sequence[str]) -> dict[st
     return counts
 
 
+def can_be_rated(engine: Engine, asset_ids: Collection[int]) -> frozenset[int]:
+    """Return which of these assets are there, made for somebody who was not forgotten."""
+    found: set[int] = set()
+    with reading(engine) as connection:
+        for part in chunks(sorted(asset_ids)):
+            found.update(row.asset_id for row in connection.execute(_OWNED.where(asset.c.asset_id.in_(part))))
+    return frozenset(found)
+
+
 def _locked(query: S) -> S:
     """Return a query of assets that locks them until the transaction ends, in one order for all writers."""
     return query.order_by(asset.c.asset_id).with_for_update(of=asset, key_share=True)
@@ -125,9 +138,8 @@ def _owners(connection: Connection, asset_ids: Sequence[int]) -> dict[int, int]:
     these opinions are summed up, and sums up theirs too. On SQLite there is one writer at a time.
     """
     found: dict[int, int] = {}
-    query = select(asset.c.asset_id, asset.c.user_key).join(user, user.c.user_key == asset.c.user_key)
     for part in chunks(asset_ids):
-        own = _locked(query).where(asset.c.asset_id.in_(part), ~user.c.forgotten)
+        own = _locked(_OWNED).where(asset.c.asset_id.in_(part))
         found.update((row.asset_id, row.user_key) for row in connection.execute(own))
     if missing := [asset_id for asset_id in asset_ids if asset_id not in found]:
         raise NotFoundError(

@@ -67,25 +67,34 @@ def verify(
 def rate(
     asset_id: Annotated[int | None, typer.Argument(min=1, max=MAX_ID, help="The asset; left out with --file.")] = None,
     rating: Annotated[float | None, typer.Option("--rating", help="-1 (dislike) to 1 (like).")] = None,
-    rater: Annotated[str, typer.Option("--rater", help="Who says so; default: the login name.")] = "",
+    rater: Annotated[
+        str, typer.Option("--rater", help="Who says so; default: the login name. Hashed as --user where ids are.")
+    ] = "",
     file: Annotated[
         Path | None, typer.Option("--file", help="A CSV file: asset_id, rating, rater, at (ISO 8601, empty: now).")
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Store opinions of assets. A person's own, whose --rater is the user's id, are told to the next nights' models."""
-    from personalgen.steps.rate import rate_asset, rate_from_file
+    """Store opinions of assets. A person's own, whose --rater is the user's id, are told to the next nights' models.
+
+    Who was forgotten is not heard. Of a file, opinions by them and of pictures that are gone are left out and counted.
+    """
+    from personalgen.steps.rate import RatingsRead, rate_asset, rate_from_file
 
     if (file is None) == (asset_id is None) or (asset_id is None) != (rating is None):
         raise ConfigError("Name an asset and --rating, or a --file with both. Nothing was stored.")
     with workspace(config, overrides, existing=True) as opened:
         if file is not None:
-            told, new = rate_from_file(opened, file)
+            told = rate_from_file(opened, file)
         else:
             assert asset_id is not None and rating is not None  # noqa: S101, PT018 - checked above
-            told, new = 1, rate_asset(opened, asset_id, rating, rater=rater.strip() or getpass.getuser())
-    typer.echo(f"{counted(told, 'rating')} read, {new:,} new or changed")
+            told = RatingsRead(1, rate_asset(opened, asset_id, rating, rater=rater.strip() or getpass.getuser()))
+    typer.echo(f"{counted(told.n_read, 'rating')} read, {told.n_new:,} new or changed")
+    if told.n_of_forgotten:
+        typer.echo(f"{told.n_of_forgotten:,} left out: who rated was forgotten", err=True)
+    if told.n_of_no_picture:
+        typer.echo(f"{told.n_of_no_picture:,} left out: the picture is not in the catalogue (any more)", err=True)
 
 
 @assets.command()

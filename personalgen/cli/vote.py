@@ -24,7 +24,10 @@ VoteOption = Annotated[bool, typer.Option("--vote", help="Ask people: blind pair
 ChoicesOption = Annotated[
     Path | None, typer.Option("--choices", help="With --vote: store this filled table.", show_default=False)
 ]
-VoterOption = Annotated[str, typer.Option("--voter", help="With --vote: who chooses; default: the login name.")]
+VoterOption = Annotated[
+    str,
+    typer.Option("--voter", help="With --vote: who chooses; default: the login name. Hashed as --user where ids are."),
+]
 PairsOption = Annotated[int, typer.Option("--pairs", min=1, help="With --vote: most pairs, when they are first made.")]
 
 _ANSWERS: "dict[str, Winner]" = {"l": "left", "r": "right", "t": "tie"}
@@ -120,10 +123,11 @@ def ask(asked: _Asked, voter: str) -> None:
     """Ask a voter pair by pair, but for those already answered; each answer is stored at once."""
     from personalgen.catalogue.comparisons import comparisons
     from personalgen.steps import store_choices
+    from personalgen.steps.heard import name_heard
 
-    opened, night, pairs = asked.opened, asked.night, asked.pairs
+    opened, night, pairs, known = asked.opened, asked.night, asked.pairs, name_heard(asked.opened, voter)
     stored = comparisons(opened.engine, between=(pairs.challenger, pairs.before), night_id=night.night_id)
-    answered = {row.user_id for row in stored if row.voter == voter}
+    answered = {row.user_id for row in stored if row.voter == known}
     page = pairs.folder / "pairs.html"
     typer.echo(f"{len(pairs.pairs)} pairs, {len(answered)} of them answered by {voter}; all on one page: {page}")
     for pair in pairs.pairs:
@@ -133,7 +137,7 @@ def ask(asked: _Asked, voter: str) -> None:
         if answer == _STOP:
             break
         if answer != _SKIP:
-            store_choices(opened, night, [pairs.facts(pair, _ANSWERS[answer], voter=voter, source="terminal")])
+            store_choices(opened, night, [pairs.facts(pair, _ANSWERS[answer], voter=known, source="terminal")])
 
 
 def _answer(question: str) -> str:
@@ -149,10 +153,14 @@ def _answer(question: str) -> str:
 
 def _store(asked: _Asked, table: Path) -> None:
     from personalgen.steps import read_choices, store_choices
+    from personalgen.steps.heard import names_heard
 
     facts = read_choices(asked.pairs, table)
+    heard = names_heard(asked.opened, (choice.voter for choice in facts))
+    n_left_out = sum(choice.voter not in heard for choice in facts)
     n_new = store_choices(asked.opened, asked.night, facts)
-    typer.echo(f"{table}: {len(facts)} choices, {n_new} of them new or changed", err=True)
+    left_out = f"; {n_left_out} left out: who chose was forgotten" if n_left_out else ""
+    typer.echo(f"{table}: {len(facts)} choices, {n_new} of them new or changed{left_out}", err=True)
 
 
 def outcome_lines(found: "Outcome") -> dict[str, str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +23,7 @@ from personalgen.evaluation import (
     voter_agreement,
 )
 from personalgen.registry.promotion import Votes
+from personalgen.steps.heard import names_heard
 from personalgen.steps.night import Night
 from personalgen.steps.workspace import Workspace
 
@@ -155,8 +156,16 @@ def table_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def store_choices(workspace: Workspace, night: Night, facts: Sequence[ComparisonFacts]) -> int:
-    """Write choices about a night's pairs to the catalogue; return how many are new or changed."""
-    return record_comparisons(workspace.engine, night.night_id, facts, at=workspace.now())
+    """Write choices about a night's pairs to the catalogue; return how many are new or changed.
+
+    Voters are named as users are (`heard`); those of voters who were forgotten are left out.
+
+    Raises:
+        ConfigError: ids are hashed, a voter's is plain, and the salt is missing. Nothing was stored.
+    """
+    ids = names_heard(workspace, (choice.voter for choice in facts))
+    heard = [replace(choice, voter=ids[choice.voter]) for choice in facts if choice.voter in ids]
+    return record_comparisons(workspace.engine, night.night_id, heard, at=workspace.now())
 
 
 def outcome(workspace: Workspace, pairs: Pairs) -> Outcome | None:

@@ -3,13 +3,15 @@
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from personalgen.bounds import MAX_ID
 from personalgen.catalogue.facts import RatingFacts, RatingSource
-from personalgen.catalogue.ratings import record_ratings
+from personalgen.catalogue.ratings import can_be_rated, record_ratings
 from personalgen.errors import DataError
+from personalgen.steps.heard import name_heard, names_heard
 from personalgen.steps.workspace import Workspace
 
 COLUMNS = ("asset_id", "rating", "rater", "at")
@@ -17,25 +19,42 @@ _SHOWN = 5
 _RATER_CHARS = 128
 
 
+@dataclass(frozen=True)
+class RatingsRead:
+    """What became of the opinions of a file."""
+
+    n_read: int
+    n_new: int
+    """Stored, and new or changed."""
+    n_of_forgotten: int = 0
+    """Left out: the rater was forgotten."""
+    n_of_no_picture: int = 0
+    """Left out: the picture is not in the catalogue, be it that its person was forgotten or its night deleted."""
+
+
 def rate_asset(workspace: Workspace, asset_id: int, rating: float, *, rater: str) -> int:
     """Store what somebody says of an asset now, -1 to 1; return 1 where that is new.
 
     Raises:
-        DataError: the rating is outside -1 to 1, or the rater has no name or a long one. Nothing was stored.
+        DataError: the rating is outside -1 to 1, or the rater has no name or a long one, or was forgotten. Nothing was
+            stored.
         NotFoundError: there is no such asset.
+        ConfigError: ids are hashed, the rater's is plain, and the salt is missing. Nothing was stored.
     """
     cells = {"asset_id": str(asset_id), "rating": str(rating), "rater": rater, "at": ""}
-    return record_ratings(workspace.engine, [_opinion(cells, workspace.now(), "terminal")])
+    told = _opinion(cells, workspace.now(), "terminal")
+    return record_ratings(workspace.engine, [replace(told, rater=name_heard(workspace, told.rater))])
 
 
-def rate_from_file(workspace: Workspace, path: Path) -> tuple[int, int]:
-    """Store the opinions of a CSV file (asset_id, rating, rater, at); return how many, and how many are new.
+def rate_from_file(workspace: Workspace, path: Path) -> RatingsRead:
+    """Store the opinions of a CSV file (asset_id, rating, rater, at); return what became of them.
 
-    `at` is ISO 8601 (UTC where it names no zone); empty, it is now. All are stored, or none.
+    `at` is ISO 8601 (UTC where it names no zone); empty, it is now. Those by people who were forgotten, and of pictures
+    that the catalogue does not hold, are left out; all others are stored, or none.
 
     Raises:
         DataError: the file cannot be read, or rows are no opinions: which, and why. Nothing was stored.
-        NotFoundError: an asset is unknown.
+        ConfigError: ids are hashed, a rater's is plain, and the salt is missing. Nothing was stored.
     """
     now, facts, faults = workspace.now(), [], []
     for line, cells in _rows(path):
@@ -46,7 +65,12 @@ def rate_from_file(workspace: Workspace, path: Path) -> tuple[int, int]:
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if faults[_SHOWN:] else "")
         raise DataError(f"{path}: {shown}. Mend these rows. Nothing was stored.")
-    return len(facts), record_ratings(workspace.engine, facts)
+    ids = names_heard(workspace, (told.rater for told in facts))
+    heard = [replace(told, rater=ids[told.rater]) for told in facts if told.rater in ids]
+    there = can_be_rated(workspace.engine, {told.asset_id for told in heard})
+    kept = [told for told in heard if told.asset_id in there]
+    n_new = record_ratings(workspace.engine, kept)
+    return RatingsRead(len(facts), n_new, len(facts) - len(heard), len(heard) - len(kept))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,5 +1,7 @@
 """Prepares blind pairs: pictures of tonight's challenger beside those of what it started from, for people held out."""
 
+import csv
+import io
 import shutil
 from collections import Counter
 from collections.abc import Collection
@@ -18,6 +20,7 @@ from personalgen.steps.choices import KEY, PAGE, TABLE, Pair, Pairs, choices_tab
 from personalgen.steps.data import NightData
 from personalgen.steps.embed import Embedded
 from personalgen.steps.evaluate import Evaluated
+from personalgen.steps.heard import name_heard
 from personalgen.steps.night import Night, from_json
 from personalgen.steps.report import liked_items
 from personalgen.steps.train import Trained
@@ -50,12 +53,16 @@ def prepare_pairs(
     The folder holds a PNG a pair, a page of them all, the table to fill in and the key. Each model is left in half of
     the pairs, in an order drawn from the night's key. Both draw from the same z at the settings' operating point.
 
+    The table names the voter as users are named, hashed where ids are.
+
     Raises:
-        DataError: there is nothing to compare the challenger with, or too few people are held out.
+        DataError: there is nothing to compare the challenger with, too few people are held out, or the voter was
+            forgotten.
     """
     folder = votes_folder(workspace, night)
     if (folder / KEY).is_file():
         return Pairs.load(folder)
+    voter = name_heard(workspace, voter) if voter else ""
     models, data = _models(workspace, embedded, trained, evaluated), NightData.of(workspace, night)
     users = held_out(workspace, data).user_index[:n_pairs]
     challenger, before = (weights_key(load_card(model).generator_sha256) for model in models)
@@ -98,7 +105,10 @@ def pairs_of_table(workspace: Workspace, table: Path) -> tuple[Night, Pairs]:
 
 
 def forget_in_pairs(workspace: Workspace, people: Collection[str]) -> Counter[str]:
-    """Take these people's pairs out of every night's; return how many each had. What was cut off is deleted whole."""
+    """Take these people's pairs out of every night's, and what they chose themselves out of the tables.
+
+    Returns how many pairs each had. What was cut off is deleted whole.
+    """
     gone: Counter[str] = Counter()
     for folder in sorted((workspace.data / "votes").glob("*/")):
         if not (folder / KEY).is_file():
@@ -108,6 +118,7 @@ def forget_in_pairs(workspace: Workspace, people: Collection[str]) -> Counter[st
         kept = replace(pairs, pairs=tuple(pair for pair in pairs.pairs if pair.user_id not in people))
         if len(kept.pairs) < len(pairs.pairs):
             _write_without(workspace, pairs, kept)
+        _forget_voters(folder / TABLE, people)
         gone.update(pair.user_id for pair in pairs.pairs if pair.user_id in people)
     return gone
 
@@ -123,6 +134,20 @@ def _write_without(workspace: Workspace, pairs: Pairs, kept: Pairs) -> None:
     for pair in set(pairs.pairs) - set(kept.pairs):
         (pairs.folder / pair.picture).unlink(missing_ok=True)
     kept.save()
+
+
+def _forget_voters(table: Path, people: Collection[str]) -> None:
+    """Empty the choice and the voter in the rows of a table in which these people are the voter.
+
+    People fill it in with programs of theirs: bytes that are no UTF-8 stay what they are.
+    """
+    text = table.read_bytes().decode(errors="surrogateescape") if table.is_file() else ""
+    rows = list(csv.reader(io.StringIO(text)))
+    if any(row[-1].strip() in people for row in rows[1:] if row):
+        stream = io.StringIO()
+        kept = (row if row[-1].strip() not in people else [row[0], "", ""] for row in rows[1:] if row)
+        csv.writer(stream, lineterminator="\n").writerows([rows[0], *kept])
+        write_bytes(table, stream.getvalue().encode(errors="surrogateescape"))
 
 
 def _models(workspace: Workspace, embedded: Embedded, trained: Trained, evaluated: Evaluated) -> tuple[Path, Path]:

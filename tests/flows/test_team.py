@@ -75,7 +75,7 @@ def copy_to(server, history, database):
 
 @pytest.fixture(scope="module")
 def team(postgresql_server, tiny_world, tmp_path_factory):
-    """A home after two nights as a role that may only write rows; between them there were new events."""
+    """A home after two nights as a role that may only write rows, with new events between, and a rating of a person."""
     server, home = postgresql_server, tmp_path_factory.mktemp("team")
     on_server(server, "create role keeper login createrole", *(f"create database team_{name}" for name in ("source",
               "tracking", "flows")), "create database team_catalogue owner keeper")  # fmt: skip
@@ -100,6 +100,8 @@ def team(postgresql_server, tiny_world, tmp_path_factory):
                           from interactions where timestamp ~ '^[0-9]+$' and timestamp::bigint < 2000000000
                           order by timestamp desc limit 200""")
     team.tell("nightly", "--json")
+    (image, *_) = json.loads(team.tell("assets", "latest", "--user", ADA, "--json").stdout)
+    team.tell("assets", "rate", str(image["asset_id"]), "--rating", "1", "--rater", ADA)
     return team
 
 

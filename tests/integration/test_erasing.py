@@ -228,6 +228,22 @@ def test_without_the_key_no_night_reads(home):
     assert home.tell("prepare").code == 0
 
 
+def test_no_rating_brings_the_erased_back(home, tmp_path):
+    """A product's export goes on: what they say, and what is said of their pictures, is left out and counted."""
+    (own,) = home.ask(f"select asset_id from v_assets where user_id = '{PERSON}'")
+    (other,) = home.ask(f"select asset_id from v_assets where user_id = '{OTHER}'")
+    assert home.tell("forget", PERSON, "--reason", "asked").code == 0
+    file = tmp_path / "export.csv"
+    rows = [(other["asset_id"], PERSON), (other["asset_id"], OTHER), (own["asset_id"], OTHER)]
+    file.write_text("asset_id,rating,rater,at\n" + "".join(f"{asset_id},1,{rater},\n" for asset_id, rater in rows))
+    told = home.tell("assets", "rate", "--file", str(file))
+    assert (told.code, told.out) == (0, "3 ratings read, 1 new or changed\n")
+    assert "1 left out: who rated was forgotten" in told.err
+    assert "1 left out: the picture is not in the catalogue" in told.err
+    assert where_is(home, PERSON.encode()) == []
+    assert home.tell("assets", "rate", str(other["asset_id"]), "--rating", "1", "--rater", PERSON).code == 2
+
+
 def test_who_was_erased_may_be_erased_again(home):
     """From a backup that was put back, say: the id is known by its digest, and there is a second line."""
     for _ in range(2):

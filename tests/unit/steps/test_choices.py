@@ -6,7 +6,8 @@ import pytest
 from personalgen.catalogue.comparisons import comparisons
 from personalgen.errors import DataError, NotFoundError
 from personalgen.steps import Pairs, outcome, read_choices, store_choices
-from personalgen.steps.choices import choices_table, votes_between
+from personalgen.steps.choices import TABLE, choices_table, votes_between
+from personalgen.steps.vote import forget_in_pairs
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_filled_rows_become_choices(voting, table):
     ]  # fmt: skip
     assert facts[0].left_generator_digest == voting.pairs.challenger
     assert facts[2].right_generator_digest == voting.pairs.challenger
+
+
+def test_who_is_forgotten_is_in_no_table(voting):
+    """The row of the pair stays, without what a person chose and without the name; others' rows are as they were."""
+    pairs = replace(voting.pairs, folder=voting.workspace.data / "votes" / "n")
+    pairs.save()
+    path = pairs.folder / TABLE
+    path.write_bytes(b"pair,choice,voter\nn-1,left,dan\nn-2,,dan\nn-3,tie,Ren\xe9\n")
+    assert forget_in_pairs(voting.workspace, {"dan"}) == {}
+    assert path.read_bytes() == b"pair,choice,voter\nn-1,,\nn-2,,\nn-3,tie,Ren\xe9\n"
+    written = path.stat().st_mtime_ns
+    forget_in_pairs(voting.workspace, {"dan", "voter"})
+    assert path.stat().st_mtime_ns == written
 
 
 def test_a_row_that_ends_early_is_empty(voting, table):
