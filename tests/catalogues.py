@@ -43,14 +43,14 @@ class Catalogue:
         """Return the settings by which an analyst asks: on PostgreSQL a role that reads the views, which stand now."""
         if self.is_sqlite:
             return ()
-        from personalgen.catalogue.analysts import grant_analyst
         from personalgen.catalogue.engine import open_catalogue
         from personalgen.catalogue.migrations import current_revision
+        from personalgen.catalogue.roles import ANALYST, grant_role
 
         engine = open_catalogue(self.url)
         has_views = current_revision(engine) is not None
         if has_views:
-            grant_analyst(engine, "asker")
+            grant_role(engine, ANALYST, "asker")
         engine.dispose()
         return () if not has_views else (f"store.catalogue_analyst_url={self.url.replace('pg@', 'asker@')}",)
 

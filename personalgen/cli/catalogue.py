@@ -10,6 +10,11 @@ from personalgen.cli.terminal import ConfigOption, SetOption, workspace
 
 catalogue = typer.Typer(no_args_is_help=True)
 
+_MAY = {
+    "writer": "reads and changes rows, and no table; name it in store.catalogue_url of the nights",
+    "reader": "reads every table and changes nothing",
+    "analyst": "reads the views of the catalogue and nothing else; name it in store.catalogue_analyst_url",
+}
 
 PrintOption = Annotated[bool, typer.Option("--print", help="Print the SQL and run nothing.")]
 
@@ -40,27 +45,14 @@ def grant_reader(
 
 
 @catalogue.command("grant-analyst")
-def grant(
-    role: str,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    print_only: PrintOption = False,
+def grant_analyst(
+    role: str, config: ConfigOption = None, overrides: SetOption = None, print_only: PrintOption = False
 ) -> None:
     """Make a PostgreSQL role that may read the views and nothing else, or mend its grants.
 
     No password is set or kept: give it one in psql, then name the role in store.catalogue_analyst_url.
     """
-    from personalgen.catalogue.analysts import grant_analyst, statements_for
-
-    with workspace(config, overrides, existing=True) as opened:
-        statements = (statements_for if print_only else grant_analyst)(opened.engine, role)
-    typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
-    if not print_only:
-        typer.echo(
-            f"the role {role} reads the views of the catalogue and nothing else. Give it a password with "
-            f"\\password {role} in psql, and name it in store.catalogue_analyst_url.",
-            err=True,
-        )
+    _grant("analyst", role, config, overrides, print_only=print_only)
 
 
 def _grant(kind: str, role: str, config: Path | None, overrides: Sequence[str] | None, *, print_only: bool) -> None:
@@ -71,4 +63,4 @@ def _grant(kind: str, role: str, config: Path | None, overrides: Sequence[str] |
         statements = grant_role(opened.engine, kind, role, run=not print_only)
     typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
     if not print_only:
-        typer.echo(f"the role {role} has them. Give it a password with \\password {role} in psql.", err=True)
+        typer.echo(f"the role {role} {_MAY[kind]}. Give it a password with \\password {role} in psql.", err=True)

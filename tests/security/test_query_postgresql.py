@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from personalgen.catalogue.analysts import grant_analyst, grant_statements, statements_for
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.migrations import _migrate, upgrade
 from personalgen.catalogue.query import run_sql
+from personalgen.catalogue.roles import ANALYST, grant_role, role_statements
 from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS
 from personalgen.cli import main
@@ -30,7 +30,7 @@ def owner_url(postgresql_server, stock):
     url = f"{postgresql_server}/sandbox"
     engine = open_catalogue(url)
     upgrade(engine)
-    grant_analyst(engine, ROLE)
+    grant_role(engine, ANALYST, ROLE)
     engine.dispose()
     with psycopg.connect(url) as connection:
         connection.execute(stock.format(blob="'\\x0000803f'").encode())
@@ -123,7 +123,7 @@ def test_a_migration_hands_the_readers_on(owner_url, url):
     engine = open_catalogue(owner_url.replace("/sandbox", "/handed_on"))
     on_server(owner_url.rpartition("/")[0], "CREATE DATABASE handed_on")
     upgrade(engine)
-    grant_analyst(engine, ROLE)
+    grant_role(engine, ANALYST, ROLE)
     _migrate(engine, "head", down=False)  # what `upgrade` does to a catalogue of an older revision
     engine.dispose()
     assert run_sql(url.replace("/sandbox", "/handed_on"), "SELECT * FROM v_users").rows == ()
@@ -132,9 +132,12 @@ def test_a_migration_hands_the_readers_on(owner_url, url):
 def test_granting_twice_is_granting_once(owner_url):
     """The second time the role is there, and the same statements run but for the one that makes it."""
     engine = open_catalogue(owner_url)
-    assert grant_analyst(engine, ROLE) == grant_statements(ROLE, database="sandbox", exists=True)
-    assert statements_for(engine, "somebody")[0].startswith("CREATE ROLE somebody LOGIN NOSUPERUSER")
-    assert not [each for each in statements_for(engine, "somebody") if "PASSWORD" in each.upper()]
+    assert grant_role(engine, ANALYST, ROLE) == role_statements(
+        ANALYST, ROLE, database="sandbox", owner="pg", exists=True
+    )
+    told = grant_role(engine, ANALYST, "somebody", run=False)
+    assert told[0].startswith("CREATE ROLE somebody LOGIN NOSUPERUSER")
+    assert not [each for each in told if "PASSWORD" in each.upper()]
     engine.dispose()
 
 
@@ -142,14 +145,14 @@ def test_granting_twice_is_granting_once(owner_url):
 def test_a_role_has_a_plain_name(name):
     """A name that would need quotes is refused before any SQL is made of it."""
     with pytest.raises(ConfigError, match="not a plain name"):
-        grant_statements(name, database="d")
+        role_statements(ANALYST, name, database="d", owner="o")
 
 
 def test_sqlite_has_no_roles(tmp_path):
     """Asked of a SQLite catalogue, the verb says that nothing is needed."""
     engine = open_catalogue(f"sqlite:///{tmp_path}/c.db")
     with pytest.raises(ConfigError, match="SQLite has no roles"):
-        statements_for(engine, ROLE)
+        grant_role(engine, ANALYST, ROLE)
     engine.dispose()
 
 
@@ -178,7 +181,7 @@ def test_a_role_that_may_more_is_refused(owner_url, grant, why):
     """One right too many on any table or on the server is found and named."""
     name = f"too_{abs(hash(grant)) % 10**6}"
     engine = create_engine(owner_url.replace("postgresql://", "postgresql+psycopg://"))
-    grant_analyst(engine, name)
+    grant_role(engine, ANALYST, name)
     try:
         with engine.begin() as connection:
             connection.execute(text(grant.format(name)))

@@ -16,8 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from personalgen.catalogue.analysts import grant_views, readers
 from personalgen.catalogue.engine import reason_of, shown, sqlite_path, transaction
+from personalgen.catalogue.roles import grant_views, owner_of, readers
 from personalgen.catalogue.views import create_views, drop_views
 from personalgen.errors import CatalogueError
 
@@ -50,13 +50,15 @@ def upgrade(engine: Engine) -> str:
     """Bring the catalogue to the newest revision, as one transaction; return that revision. At head it writes nothing.
 
     Raises:
-        CatalogueError: the catalogue is at a revision that this program does not know, or cannot be written.
+        CatalogueError: the catalogue is at a revision that this program does not know, belongs to another role, or
+            cannot be written.
     """
     with _only_one(engine):
         revision = current_revision(engine)
         _refuse_unknown(engine, revision)
         if revision == head_revision():
             return revision
+        _refuse_others(engine, revision)
         _set_wal(engine)
         _migrate(engine, "head", down=False)
         return head_revision()
@@ -111,6 +113,26 @@ def _refuse_unknown(engine: Engine, revision: str | None) -> None:
             f"personalgen does not know (its newest is {head_revision()!r}). A newer version wrote it: install "
             "that one, or point store.catalogue_url at another database. Nothing was changed."
         )
+
+
+def _refuse_others(engine: Engine, revision: str | None) -> None:
+    """Refuse to change tables as a role that does not own them: on PostgreSQL a night's role need not.
+
+    Raises:
+        CatalogueError: the role is neither the tables' owner nor one that has its rights.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        owner = owner_of(connection)
+        if owner is None or connection.scalar(text("SELECT pg_has_role(:owner, 'USAGE')"), {"owner": owner}):
+            return
+        own = connection.scalar(text("SELECT current_user"))
+    raise CatalogueError(
+        f"The catalogue {shown(engine.url)} is at revision {revision!r} and this version of personalgen works on "
+        f"{head_revision()!r}; the role {own} may not change its tables, which belong to {owner}. Run `personalgen "
+        f"catalogue upgrade` as {owner}, then this again. Nothing was changed."
+    )
 
 
 @contextmanager
