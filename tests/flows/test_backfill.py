@@ -177,7 +177,7 @@ def test_those_who_did_something_are_drawn_for_unless_their_image_is_there(home,
         known = vectors(folder, model["b"])
         assert known.keys() == who - silent - {"new-00001"}
         assets = home.ask(f"""
-            select user_id, condition_digest, night_id from asset join user using (user_key)
+            select user_id, condition_digest, night_id from asset join "user" using (user_key)
             where generator_digest = {model["g"]}""")
         drawn = {(one["user_id"], one["condition_digest"]): one["night_id"] for one in assets}
         digests = {user: condition_digest(np.asarray(vector, dtype=np.float32)) for user, vector in known.items()}
@@ -228,7 +228,7 @@ def test_a_cut_backfill_is_gone_on_with(home, backfilled, plainly, monkeypatch):
         plainly(backfill, workspace, days)
     monkeypatch.undo()
     (told,) = plainly(backfill, workspace, days)
-    rows = home.ask("""select user_id, count(*) as n from asset join user using (user_key)
+    rows = home.ask("""select user_id, count(*) as n from asset join "user" using (user_key)
                        where night_id = (select max(night_id) from night) group by 1""")
     assert len(rows) == told["users_drawn_for"] == told["images_made"] > 50
     assert {row["n"] for row in rows} == {1}

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights run once, wh
 SHARE = "gate.canary_share=0.7"
 FILTER = f"{__name__}:refuses_bright"
 PROMOTED = Verdict(promote=True, reasons=("a test said so",))
-CURRENT = """select user_id, version from user_current join user using (user_key)
+CURRENT = """select user_id, version from user_current join "user" using (user_key)
              join model_version using (generator_digest)"""
 
 

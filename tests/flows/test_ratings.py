@@ -14,7 +14,9 @@ from personalgen.steps.preferences import HELD_BACK, TONIGHT, basis_folder
 from personalgen.steps.train import training_job
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the night itself runs once, while a test is set up
-OWN = """select a.asset_id, u.user_id from asset a join user u using (user_key) where a.variant = 0 order by asset_id"""
+OWN = (
+    """select a.asset_id, u.user_id from asset a join "user" u using (user_key) where a.variant = 0 order by asset_id"""
+)
 EARLY, LATE = "2023-11-14T00:00:00", "2023-11-15T00:00:00"
 """Before and after the instant until which the night reads."""
 
@@ -103,7 +105,7 @@ def test_lineage_names_the_rating(home, night, rated):
         home.workspace("generation.min_shift=0.0"), night, stage_result(night, Embedded), stage_result(night, Decided)
     )
     (new,) = home.ask(
-        f"select max(asset_id) as id from asset join user using (user_key) where user_id='{mine['user_id']}'"
+        f"select max(asset_id) as id from asset join \"user\" using (user_key) where user_id='{mine['user_id']}'"
     )
     assert new["id"] > mine["asset_id"]
     shown = home.tell("assets", "show", str(new["id"])).out

@@ -18,7 +18,7 @@ from personalgen.tables.split import JUDGE
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves run once, while a test is set up
 
-SCORES = "select a.asset_id, u.user_id, a.score from asset a join user u using (user_key) order by asset_id"
+SCORES = 'select a.asset_id, u.user_id, a.score from asset a join "user" u using (user_key) order by asset_id'
 
 
 @pytest.fixture(scope="module")

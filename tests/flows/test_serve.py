@@ -227,7 +227,7 @@ def test_a_night_fires_by_itself_at_its_time(nights):
 def test_nights_in_a_row_do_what_is_new_and_no_more(nights, home):
     """Each reads its new events alone, nobody's history anew, and draws for new and changed users alone."""
     first, *later = nights
-    n_users = home.ask("select count(*) as n from user where not opted_out")[0]["n"]
+    n_users = home.ask('select count(*) as n from "user" where not opted_out')[0]["n"]
     assert first.counts["images_made"] == n_users
     for night in later:
         counts = night.counts

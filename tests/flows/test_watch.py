@@ -38,7 +38,7 @@ def test_no_line_names_a_person_or_an_item(first_night):
     """Not one of the ids that the night read is anywhere in its logs."""
     home = first_night.home
     text = "".join(path.read_text() for path in (home.path / "data" / "logs").iterdir())
-    ids = [row["user_id"] for row in home.ask("select user_id from user")]
+    ids = [row["user_id"] for row in home.ask('select user_id from "user"')]
     ids += [row["item_id"] for row in home.ask("select item_id from item")]
     assert len(ids) > 200
     assert [one for one in ids if one in text] == []

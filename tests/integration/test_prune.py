@@ -148,7 +148,7 @@ def test_rows_that_were_set_aside_go_and_are_counted_still(home):
 
 def test_an_open_erasure_goes_first(home):
     """It has to find every file of the person: until it has ended nothing goes, and a real run ends it."""
-    (row,) = home.ask("select user_id from user_current join user using (user_key) order by user_key limit 1")
+    (row,) = home.ask('select user_id from user_current join "user" using (user_key) order by user_key limit 1')
     opened = home.workspace()
     erasures.begin_erasures(opened.engine, [row["user_id"]], actor="test", reason="asked", at=opened.now())
     waiting = prune(home.workspace(*ALL), dry_run=True)
