@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 
@@ -142,9 +143,11 @@ def fresh_database(server):
 
 
 def as_sqlite(value):
-    """Return a value of PostgreSQL's as SQLite keeps it: instants and JSON are text, truth is a number."""
+    """Return a value of PostgreSQL's as SQLite keeps it: instants and JSON are text, truth and sums are numbers."""
     if isinstance(value, bool):
         return int(value)
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else float(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     if isinstance(value, date):
