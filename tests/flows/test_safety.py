@@ -87,7 +87,7 @@ def test_no_refused_image_is_in_the_contact_sheet(night, monkeypatch, tmp_path):
     assert not refused.any()
 
 
-def test_the_same_image_is_not_drawn_again_until_the_rule_changes(night):
+def test_the_same_image_is_not_drawn_again_until_the_rule_changes(night, monkeypatch):
     """Released again, the model draws nothing of what was refused; under a milder rule it draws all of that."""
     import own_safety
 
@@ -98,7 +98,7 @@ def test_the_same_image_is_not_drawn_again_until_the_rule_changes(night):
     assert again.code == 0, again.err
     assert own_safety.seen == []
     assert home.ask("select count(*) as n from asset") == [{"n": summary["images_made"]}]
-    own_safety.Filter.__call__ = lambda self, images: [0.9] * len(images)
+    monkeypatch.setattr(own_safety.Filter, "__call__", lambda self, images: [0.9] * len(images))
     milder = home.tell(
         "models", "promote", str(version), "--reason", "milder", overrides=(filtered[0], "safety.threshold=1.0")
     )

@@ -194,7 +194,7 @@ def test_a_night_is_deleted_in_one_transaction(engine):
     figure = health.HealthFacts("items", "volume", 3.0, None, None, None, "unknown")
     health.record_health(engine, 1, [figure])
     line = deletions.delete_night(engine, 1, actor="ops", reason="old", at=AT)
-    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat"), 0)
+    own = dict.fromkeys(("comparison", "quarantine", "user_change", "daily_stat", "ratings"), 0)
     assert [row.value for row in health.health(engine)] == [3.0], "later nights are compared with it"
     assert line.removed == {"previous images": 0, "images": 3, "shards": 2, **own}
     assert (count(engine, schema.asset), count(engine, schema.shard)) == (0, 0)
