@@ -55,12 +55,12 @@ test: setup texts
 test-postgresql: setup texts
 	$(BIN)/python -m pytest --catalogue postgresql $(APART)
 
-# The tests kill the writer 50 times (PERSONALGEN_TEST_KILLS) and nights 4 times (PERSONALGEN_TEST_NIGHT_KILLS). Cut short,
+# The tests kill the writer 50 times (TESTS_KILLS) and nights 4 times (TESTS_NIGHT_KILLS). Cut short,
 # the second one goes on where its log ends; remove build/nights_killed to begin anew.
 fault: setup
 	$(BIN)/python -m benchmarks.kills --kills 1000
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.nights_killed --kills 200
-	PERSONALGEN_TEST_SILENCE=1 $(BIN)/python -m pytest tests/flows/test_serve.py -q
+	TESTS_SILENCE=1 $(BIN)/python -m pytest tests/flows/test_serve.py -q
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.agreement import Agreed, disagreements, lost_and_doubled
 
-KILLS = int(os.environ.get("PERSONALGEN_TEST_NIGHT_KILLS", "4"))
+KILLS = int(os.environ.get("TESTS_NIGHT_KILLS", "4"))
 
 
 @pytest.mark.timeout(600)

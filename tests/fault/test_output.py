@@ -20,7 +20,7 @@ from personalgen.generation.roots import LocalRoot
 from personalgen.generation.shards import sweep_temporaries
 
 N_IMAGES, SHARD_SIZE = 40, 8
-KILLS = int(os.environ.get("PERSONALGEN_TEST_KILLS", "50"))
+KILLS = int(os.environ.get("TESTS_KILLS", "50"))
 
 
 @pytest.mark.timeout(600)

@@ -258,8 +258,8 @@ def test_the_schedule_outlives_serve(nights, home):
 
 
 SILENT = pytest.mark.skipif(
-    "PERSONALGEN_TEST_SILENCE" not in os.environ,
-    reason="kills nights and waits for what follows, for minutes; make fault sets PERSONALGEN_TEST_SILENCE",
+    "TESTS_SILENCE" not in os.environ,
+    reason="kills nights and waits for what follows, for minutes; make fault sets TESTS_SILENCE",
 )
 
 
