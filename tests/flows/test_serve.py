@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 N_ITEMS, DAYS = 128, 3
 AHEAD_SEC = 15
+BUSY = 503
+"""What Prefect answers where SQLite is locked for too long."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 RUN = "import sys; from personalgen.cli import main; sys.exit(main())"
 NIGHTS = "select as_of, created_at, status, counts, night_id from night order by night_id"
@@ -41,15 +43,16 @@ class Served:
     process: subprocess.Popen
 
     def ask(self, method, path, **body):
-        """Return what the server answers; one that is being started again is waited for."""
+        """Return what the server answers; one that is being started again, or whose database is busy, is waited for."""
         deadline = time.monotonic() + 120
         while True:
             try:
                 answer = httpx.request(method, f"{self.url}{path}", json=body if method == "POST" else None, timeout=60)
                 answer.raise_for_status()
                 return answer.json()
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                is_refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code != BUSY
+                if is_refused or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
 
