@@ -48,6 +48,9 @@ def placed_assets(engine: Engine, *, live_only: bool = True, chunk_rows: int = 1
     query = select(*columns).select_from(joined).order_by(schema.asset.c.shard_id, schema.asset.c.shard_offset)
     if live_only:
         query = query.where(v_assets.c.is_live)
-    with reading(engine) as connection:
-        for row in connection.execution_options(yield_per=chunk_rows).execute(query):
+    with (
+        reading(engine, streaming=True) as connection,
+        connection.execution_options(yield_per=chunk_rows).execute(query) as rows,
+    ):
+        for row in rows:
             yield PlacedAsset(**row._asdict())

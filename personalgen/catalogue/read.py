@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Engine, Select, TableClause, func, select
+from sqlalchemy import Column, Connection, Engine, Select, TableClause, func, inspect, select
 from sqlalchemy.exc import DataError, DBAPIError
 
 from personalgen.catalogue import schema
@@ -43,11 +43,12 @@ _models, _live, _decisions = schema.model_version.c, schema.live_release.c, sche
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def reading(engine: Engine, *, streaming: bool = False) -> Iterator[Connection]:
     """Yield a connection to read from.
 
     On SQLite all answers are of one moment. PostgreSQL's default gives each statement a moment of its own inside a
-    transaction, too, so there is none: beginning and ending one would cost as much as a question.
+    transaction, too, so there is none: beginning and ending one would cost as much as a question. Rows that come in
+    chunks (`streaming`) need one there: its cursor lives no longer.
 
     Raises:
         CatalogueError: the database is locked, gone, or has no tables yet.
@@ -55,7 +56,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             options = connection.get_execution_options()
-            if connection.dialect.name == "postgresql" and not options.get("postgresql_readonly"):
+            in_transaction = streaming or options.get("postgresql_readonly")
+            if connection.dialect.name == "postgresql" and not in_transaction:
                 connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
             yield connection
     except DBAPIError as error:
@@ -64,6 +66,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
             mend = "It cannot hold a value that was asked for: ask for another one."
         told = f"The catalogue {shown(engine.url)} could not be read: {reason_of(error)}. {mend}"
         raise CatalogueError(told) from None
+
+
+def has_tables(engine: Engine) -> bool:
+    """Return whether the catalogue was ever made; a database of a server may be there and empty.
+
+    Raises:
+        CatalogueError: the database is locked or gone.
+    """
+    with reading(engine) as connection:
+        return inspect(connection).has_table(schema.night.name)
 
 
 def live_release(engine: Engine) -> LiveRelease | None:

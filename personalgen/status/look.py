@@ -44,8 +44,7 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
         CatalogueError: the catalogue cannot be read.
         ConfigError: the catalogue's URL or the schedule is none.
     """
-    path = sqlite_path(parse_url(places.catalogue_url))
-    engine = open_catalogue(places.catalogue_url, read_only=True) if path is None or path.exists() else None
+    engine = _opened(places.catalogue_url)
     try:
         lines = _lines(places, engine, read.nights(engine, limit=nights)) if engine else []
         live = read.live_release(engine) if engine else None
@@ -63,6 +62,18 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
         nights=lines,
         needs=needs(facts),
     )
+
+
+def _opened(url: str) -> Engine | None:
+    """Return the catalogue, or None before the first night: there is no file, or no table."""
+    path = sqlite_path(parse_url(url))
+    if path is not None and not path.exists():
+        return None
+    engine = open_catalogue(url, read_only=True)
+    if read.has_tables(engine):
+        return engine
+    engine.dispose()
+    return None
 
 
 def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> Facts:

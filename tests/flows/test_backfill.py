@@ -61,7 +61,7 @@ def look(home):
 
 def rate(home, file):
     """Let a dozen people rate their own pictures."""
-    own = home.ask("select asset_id, user_id from asset join user using (user_key) order by asset_id limit 12")
+    own = home.ask('select asset_id, user_id from asset join "user" using (user_key) order by asset_id limit 12')
     rows = (f"{one['asset_id']},{(-1) ** k},{one['user_id']},{RATED_AT.isoformat()}" for k, one in enumerate(own))
     file.write_text("\n".join(["asset_id,rating,rater,at", *rows]))
     told = home.tell("assets", "rate", "--file", str(file))

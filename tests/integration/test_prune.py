@@ -158,10 +158,10 @@ def test_an_open_erasure_goes_first(home):
     assert home.ask("select 1 from erasure") == []
 
 
-def test_a_cut_anywhere_is_gone_on_with(home, restore, cut):
+def test_a_cut_anywhere_is_gone_on_with(home, cut, tmp_path):
     """The next call ends it, and what is needed is there."""
-    spoilt = home.path.with_name("unpruned")
-    shutil.copytree(home.path / "data", spoilt, dirs_exist_ok=True)
+    spoilt, put_catalogue_back = tmp_path / "unpruned", home.catalogue.kept(tmp_path)
+    shutil.copytree(home.path / "data", spoilt)
 
     def act(workspace: Workspace) -> None:
         prune(workspace)
@@ -172,6 +172,7 @@ def test_a_cut_anywhere_is_gone_on_with(home, restore, cut):
     for last in range(1, n_calls + 1):
         shutil.rmtree(home.path / "data")
         shutil.copytree(spoilt, home.path / "data")
+        put_catalogue_back()
         cut(home.workspace(*ALL, now=in_60_days), last, act)
         workspace = home.workspace(*ALL, now=in_60_days)
         prune(workspace)

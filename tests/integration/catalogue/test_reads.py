@@ -5,8 +5,9 @@ from datetime import date
 import pytest
 from sqlalchemy import text
 
-from personalgen.catalogue import questions, read, shards, write
-from personalgen.catalogue.engine import analyze, transaction
+from personalgen.catalogue import placed, questions, read, shards, write
+from personalgen.catalogue.engine import analyze, open_catalogue, transaction
+from personalgen.catalogue.migrations import downgrade
 from personalgen.catalogue.query import run_sql
 from personalgen.catalogue.scopes import AssetFilter
 from personalgen.errors import CatalogueError, NotFoundError, QueryError
@@ -134,3 +135,24 @@ def test_the_error_of_a_broken_write_names_no_password(url, engine):
         connection.execute(text("INSERT INTO nowhere VALUES (1)"))
     assert "nowhere" in str(caught.value)
     assert "Nothing was changed" in str(caught.value)
+
+
+def test_placed_images_come_in_chunks_on_either_backend(engine, url, stocked):
+    """As they lie in their shard, also for who may write, and for who stops half-way."""
+    reader = open_catalogue(url, read_only=True)
+    for one in (engine, reader):
+        found = list(placed.placed_assets(one, live_only=False, chunk_rows=1))
+        assert [asset.user_id for asset in found] == ["ada", "ada", "bob", "bob"]
+        assert sorted(found, key=lambda asset: asset.shard_offset) == found
+        started = placed.placed_assets(one, live_only=False, chunk_rows=1)
+        assert next(started) == found[0]
+        started.close()
+    assert list(placed.placed_assets(engine)) == []
+    reader.dispose()
+
+
+def test_a_catalogue_that_was_never_made_is_told_from_an_empty_one_on_either_backend(engine):
+    """By its tables."""
+    assert read.has_tables(engine)
+    downgrade(engine)
+    assert not read.has_tables(engine)
