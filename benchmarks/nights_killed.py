@@ -71,9 +71,9 @@ def _quiet(home: Path) -> None:
     os.environ.update(PREFECT_HOME=str(home / "prefect"), MPLBACKEND="Agg")
     quiet_environment()
     prepare_environment()
-    import mlflow  # noqa: F401
+    import mlflow  # noqa: F401 - for the forks
 
-    import flows.nightly  # noqa: F401
+    import flows.nightly  # noqa: F401 - for the forks
 
     torch.set_num_threads(1)
 

@@ -58,7 +58,7 @@ def reading(engine: Engine, *, streaming: bool = False) -> Iterator[Connection]:
             options = connection.get_execution_options()
             in_transaction = streaming or options.get("postgresql_readonly")
             if connection.dialect.name == "postgresql" and not in_transaction:
-                connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901 - the same one
             yield connection
     except DBAPIError as error:
         mend = "Check that it is reachable and that `personalgen nightly` has made its tables."
