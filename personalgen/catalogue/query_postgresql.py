@@ -45,7 +45,7 @@ SELECT current_user,
        s.schema
 FROM pg_roles r,
      (SELECT (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE c.oid = to_regclass('v_assets')) AS schema) s
+              WHERE c.oid = to_regclass('v_assets') AND has_table_privilege(c.oid, 'SELECT')) AS schema) s
 WHERE r.rolname = current_user
 """
 _FUNCTIONS = """

@@ -3,13 +3,13 @@ import json
 import pytest
 
 from benchmarks import catalogue, rollback
+from tests.catalogues import fresh_database
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_the_benchmark_builds_asks_and_asks_again(request, tmp_path, backend):
     """At a toy size every question has its figures; a second run finds the catalogue and builds nothing."""
-    server = request.getfixturevalue("postgresql_server") if backend == "postgresql" else ""
-    url = ["--url", f"{server}/postgres"] if server else []
+    url = ["--url", fresh_database(request.getfixturevalue("postgresql_server"))] if backend == "postgresql" else []
     told = []
     for name in ("first", "second"):
         file = tmp_path / f"{name}.json"

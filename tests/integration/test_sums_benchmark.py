@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import sums
+from tests.catalogues import fresh_database
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
@@ -14,7 +15,7 @@ def test_all_ways_run_at_toy_size(tmp_path, capsys, request, backend):
     """Events are written once; ratios are of the figures beside them; a server's seconds are told."""
     url = []
     if backend == "postgresql":
-        url = ["--url", request.getfixturevalue("postgresql_server").replace("://", "+psycopg://") + "/postgres"]
+        url = ["--url", fresh_database(request.getfixturevalue("postgresql_server"))]
     arguments = ["--quick", *url, "--home", str(tmp_path), "--json", str(tmp_path / "found.json")]
     assert sums.main(arguments) == 0
     found = json.loads((tmp_path / "found.json").read_text())

@@ -14,6 +14,7 @@ from personalgen.catalogue.schema import METADATA
 from personalgen.catalogue.views import VIEWS
 from personalgen.cli import main
 from personalgen.errors import ConfigError, QueryError
+from tests.catalogues import fresh_database
 
 pytestmark = pytest.mark.timeout(600)  # whichever test comes first waits for all attacks, a process each
 ROLE = "analyst"
@@ -195,10 +196,17 @@ def test_a_role_that_may_more_is_refused(owner_url, grant, why):
         engine.dispose()
 
 
-def test_a_role_that_sees_no_views_is_told_so(owner_url, url):
-    """A URL of another database is told apart from a missing grant."""
+def test_a_role_that_sees_no_views_is_told_so(postgresql_server, url):
+    """Asked of an empty database, and of a catalogue in which nobody granted it anything, it gets no answer."""
+    other = fresh_database(postgresql_server)
+    as_analyst = f"{url.rpartition('/')[0]}/{other.rpartition('/')[2]}"
     with pytest.raises(QueryError, match="sees no view v_assets"):
-        run_sql(url.replace("/sandbox", "/postgres"), "SELECT 1")
+        run_sql(as_analyst, "SELECT 1")
+    engine = open_catalogue(other)
+    upgrade(engine)
+    engine.dispose()
+    with pytest.raises(QueryError, match="sees no view v_assets"):
+        run_sql(as_analyst, "SELECT 1")
 
 
 def test_a_query_that_is_cut_ends_on_the_server_too(owner_url, url):
