@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, bindparam, select, tuple_
 
+from personalgen.catalogue.fitting import fitting_changes, fitting_images
 from personalgen.catalogue.prepared import places_in
 from personalgen.catalogue.rows import RatedAsset
 from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
@@ -14,53 +15,66 @@ from personalgen.catalogue.views import v_assets
 _LOWEST = -1e308
 Order = tuple[ColumnElement[Any], ...]
 _shown, _asset, _change, _rated = v_assets.c, asset.c, user_change.c, asset_rating.c
-BY_SCORE: Order = (_shown.score, _shown.asset_id)
-BY_OWN_SCORE: Order = (_asset.score, _asset.asset_id)
+BY_SCORE: Order = (_asset.score, _asset.asset_id)
 BY_RATING: Order = (_rated.mean, _rated.n_ratings, _rated.asset_id)
 # For some users' images alone. As expressions, so that no planner looks for these users among the images of all.
-BY_NIGHT_AND_OWN_SCORE: Order = ((_asset.night_id + 0).label("night_id"), *BY_OWN_SCORE)
+BY_NIGHT_AND_SCORE: Order = ((_asset.night_id + 0).label("night_id"), *BY_SCORE)
 BY_NIGHT_AND_RATING: Order = ((_rated.night_id + 0).label("night_id"), *BY_RATING)
 BY_SHIFT: Order = (_change.shift, _change.generator_digest, _change.user_key, _change.night_id)
 
 
-def candidates(shape: frozenset[str]) -> Select[Any]:
-    """Return the query of a night's scored images, with what tells whether they fit a filter of this shape."""
-    told = [_shown[name] for name in ("model_version", "segment") if name in shape]
-    query = select(*BY_SCORE, *told)
-    return query.where(_shown.night_id == bindparam("night", type_=BigInteger), _shown.score > _LOWEST)
+def best_of_night(shape: frozenset[str]) -> Select[Any]:
+    """Return the query of a night's scored images."""
+    query = select(*BY_SCORE).where(_asset.night_id == bindparam("night", type_=BigInteger), _asset.score > _LOWEST)
+    return query.where(*fitting_images(shape))
 
 
-def _own(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+def _own(shape: frozenset[str], n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
     """Return the query of some users' images by the natural key's index, of these models and nights."""
-    query = select(_asset.night_id, *BY_OWN_SCORE).where(
-        places_in(_asset.generator_digest, "generators", n_generators), places_in(_asset.user_key, "keys", n_keys)
+    query = select(_asset.night_id, *BY_SCORE).where(
+        places_in(_asset.generator_digest, "generators", n_generators),
+        places_in(_asset.user_key, "keys", n_keys),
+        *fitting_images(shape),
     )
     return query if n_nights is None else query.where(places_in(_asset.night_id + 0, "nights", n_nights))
 
 
-def best_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+def best_of_people(shape: frozenset[str], n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
     """Return the query of some users' scored images."""
-    return _own(n_keys, n_generators, n_nights).where(_asset.score > _LOWEST)
+    return _own(shape, n_keys, n_generators, n_nights).where(_asset.score > _LOWEST)
 
 
-def newest_of_people(n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
+def newest_of_people(shape: frozenset[str], n_keys: int, n_generators: int, n_nights: int | None) -> Select[Any]:
     """Return the query of some users' images with ids between `first` and `last`, the newest first."""
-    within_ids = (_asset.asset_id + 0).between(bindparam("first"), bindparam("last"))
-    newest = _own(n_keys, n_generators, n_nights).where(within_ids).order_by((_asset.asset_id + 0).desc())
-    return newest.limit(bindparam("limit", type_=Integer))
+    newest = _own(shape, n_keys, n_generators, n_nights).where(_within_ids(_asset.asset_id + 0))
+    return newest.order_by((_asset.asset_id + 0).desc()).limit(bindparam("limit", type_=Integer))
 
 
-def ratings(n_keys: int | None, n_nights: int | None) -> Select[Any]:
+def newest(shape: frozenset[str], n_nights: int) -> Select[Any]:
+    """Return the query of images with ids between `first` and `last`, of these nights if any, the newest first."""
+    query = select(_asset.asset_id).where(_within_ids(_asset.asset_id), *fitting_images(shape))
+    if n_nights:
+        query = query.where(places_in(_asset.night_id + 0, "nights", n_nights))
+    return query.order_by(_asset.asset_id.desc()).limit(bindparam("limit", type_=Integer))
+
+
+def _within_ids(asset_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return asset_id.between(bindparam("first"), bindparam("last"))
+
+
+def ratings(shape: frozenset[str], n_keys: int | None, n_nights: int | None) -> Select[Any]:
     """Return the query of a night's rated images, or of those of some users, in some nights or all."""
     own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
-    query = select(*own).select_from(asset_rating.join(v_assets, _shown.asset_id == _rated.asset_id))
+    joined = asset_rating.join(asset, _asset.asset_id == _rated.asset_id)
+    joined = joined.join(v_assets, _shown.asset_id == _rated.asset_id)
+    query = select(*own).select_from(joined).where(*fitting_images(shape, _rated.user_key))
     if n_keys is None:
         return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
     query = query.where(places_in(_rated.user_key, "keys", n_keys))
     return query if n_nights is None else query.where(places_in(_rated.night_id + 0, "nights", n_nights))
 
 
-def changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
+def changes(shape: frozenset[str], n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
     """Return the query of who changed in a night, or of some users in some nights; those who came back are left out."""
     joined = (
         user_change.outerjoin(night, night.c.night_id == _change.night_id)
@@ -70,6 +84,7 @@ def changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
     names = (night.c.day, user.c.user_id, user.c.segment, model_version.c.model_name)
     version = model_version.c.version.label("model_version")
     query = select(user_change, *names, version).select_from(joined).where(_change.old_asset_id != _change.new_asset_id)
+    query = query.where(*fitting_changes(shape))
     if not n_keys:
         return query.where(_change.night_id == bindparam("night", type_=BigInteger))
     return query.where(
@@ -82,11 +97,6 @@ def changes(n_keys: int, n_generators: int, n_nights: int) -> Select[Any]:
 def by_ids(count: int) -> Select[Any]:
     """Return the query of images by their ids; its columns are in the order of `AssetSummary`."""
     return select(v_assets).where(places_in(_shown.asset_id, "ids", count))
-
-
-def live_ids(count: int) -> Select[Any]:
-    """Return the query of whether images are what users see."""
-    return select(_shown.asset_id, _shown.is_live).where(places_in(_shown.asset_id, "ids", count))
 
 
 def changed_to(n_nights: int) -> Select[Any]:
@@ -104,7 +114,7 @@ def changed_to_own(n_nights: int) -> Select[Any]:
 
 def place_by_score() -> Select[Any]:
     """Return the query of an asset's place by the judge's score."""
-    place = select(_asset.night_id, *BY_OWN_SCORE)
+    place = select(_asset.night_id, *BY_SCORE)
     return place.where(_asset.asset_id == bindparam("asset"), _asset.score.is_not(None))
 
 

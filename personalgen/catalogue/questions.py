@@ -1,45 +1,35 @@
 """The standing questions of analysts: the newest images, the best, and who changed.
 
 Each answers in about a millisecond at ten million images: it starts from a range of ids or an index in the order that
-is asked for, reads a page of candidates, keeps those that fit, and pages by the last row that it showed, never by
-counting rows. No condition is left to a planner that could start from anywhere else.
+is asked for, keeps the rows that fit (`fitting`) until there are enough, and pages by the last row that it showed,
+never by counting rows. No condition is left to a planner that could start from anywhere else.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from math import ceil
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 
 from personalgen.catalogue import question_queries as queries
 from personalgen.catalogue.bulk import chunks
-from personalgen.catalogue.prepared import ask, listed, padded
+from personalgen.catalogue.prepared import Build, ask, listed, padded
 from personalgen.catalogue.read import reading
 from personalgen.catalogue.rows import AssetSummary, ChangedUser, RatedAsset
 from personalgen.catalogue.scopes import (
     EVERYTHING,
-    MOST,
     NEWEST,
     AssetFilter,
-    fits,
     generators_of,
-    live_generator,
     newest_nights,
-    newest_of,
     nights_of,
     nights_of_changes,
     people,
-    share_of_segment,
     steps,
     windows,
 )
 from personalgen.errors import NotFoundError
-
-_GROWTH = 4
-_SPARE = 1.5
-"""How many more rows are looked at than a segment's share of them makes likely to be enough."""
 
 T = TypeVar("T")
 Dated = TypeVar("Dated", AssetSummary, RatedAsset)
@@ -52,24 +42,21 @@ def latest(
     end = NEWEST if before_asset_id is None else before_asset_id - 1
     with reading(engine) as connection:
         keys = people(connection, asked)
-        found = [] if keys is not None or asked == EVERYTHING else windows(connection, asked)
         nights = nights_of(connection, asked) if asked.names_night else None
         if keys is None:
+            ranges = [(0, end)] if asked == EVERYTHING else steps(windows(connection, asked), end)
             n_nights = padded(len(nights or ()))
-            query = partial(
-                ask, connection, newest_of, asked.shape, n_nights, **asked.values, **listed("nights", nights or ())
-            )
+            query = partial(ask, connection, queries.newest, asked.shape, n_nights, **listed("nights", nights or ()))
         else:
-            shape, values = _of_people(connection, asked, keys, nights)
+            ranges, (shape, values) = [(0, end)], _of_people(connection, asked, keys, nights)
             query = partial(ask, connection, queries.newest_of_people, *shape, **values)
-
-        def page(size: int, last: Any) -> Page:
-            stop = end if last is None else last.asset_id - 1
-            ranges = [(0, stop)] if keys is not None or asked == EVERYTHING else steps(found, stop)
-            rows = _newest(query, ranges, size)
-            return Page(rows, rows[-1] if len(rows) >= size else None)
-
-        return _summaries_of(connection, asked, limit, page, first=limit)
+        ids: list[int] = []
+        for first, last in ranges:
+            if len(ids) == limit:
+                break
+            found = query(first=first, last=last, limit=limit - len(ids), **asked.values)
+            ids += [row.asset_id for row in found]
+        return _summaries(connection, ids)
 
 
 def top(
@@ -86,20 +73,20 @@ def top(
     with reading(engine) as connection:
         keys, start = people(connection, asked), _start(connection, queries.place_by_score, after_asset_id)
         nights = _nights_asked(connection, asked, start)
+
+        def best(
+            build: Build, shape: tuple[Any, ...], places: Sequence[dict[str, int]], order: queries.Order
+        ) -> tuple[AssetSummary, ...]:
+            found = _best(connection, build, shape, places, order, asked, start, limit)
+            return _summaries(connection, [row.asset_id for row in found])
+
         if keys is None:
-
-            def best(among: Sequence[int]) -> tuple[AssetSummary, ...]:
-                places, shape = _nights(among), (asked.shape,)
-                order, first = queries.BY_SCORE, _first_page(connection, asked, among, limit)
-                page = partial(_best, connection, queries.candidates, shape, places, order, asked)
-                return _summaries_of(connection, asked, limit, lambda n, last: page(last or start, n), first=first)
-
-            return _of_newest(best, nights, newest_nights(connection, asked))
+            of_night = partial(best, queries.best_of_night, (asked.shape,), order=queries.BY_SCORE)
+            return _of_newest(lambda among: of_night(_nights(among)), nights, newest_nights(connection, asked))
         of_newest = nights is None and asked.user_id is None
-        order = queries.BY_NIGHT_AND_OWN_SCORE if of_newest else queries.BY_OWN_SCORE
+        order = queries.BY_NIGHT_AND_SCORE if of_newest else queries.BY_SCORE
         shape, values = _of_people(connection, asked, keys, nights)
-        page = partial(_best, connection, queries.best_of_people, shape, [values], order, EVERYTHING)
-        found = _summaries_of(connection, asked, limit, lambda size, last: page(last or start, size), first=limit)
+        found = best(queries.best_of_people, shape, [values], order)
         return _of_first_night(found) if of_newest else found
 
 
@@ -118,28 +105,22 @@ def top_rated(
         keys, start = people(connection, asked), _start(connection, queries.place_by_rating, after_asset_id)
         nights = _nights_asked(connection, asked, start)
 
-        def kept(rows: Sequence[Any]) -> list[RatedAsset]:
-            live = _live(connection, [row.asset_id for row in rows]) if asked.live_only else ()
-            return [_as(RatedAsset, row) for row in rows if not asked.live_only or row.asset_id in live]
-
         def best(
-            shape: tuple[Any, ...], places: Sequence[dict[str, int]], order: queries.Order, first: int
+            shape: tuple[Any, ...], places: Sequence[dict[str, int]], order: queries.Order
         ) -> tuple[RatedAsset, ...]:
-            page = partial(_best, connection, queries.ratings, shape, places, order, asked)
-            return _collect(lambda size, last: page(last or start, size), kept, limit=limit, first=first)
+            found = _best(connection, queries.ratings, (asked.shape, *shape), places, order, asked, start, limit)
+            return tuple(_as(RatedAsset, row) for row in found)
 
         if keys is None:
             return _of_newest(
-                lambda among: best(
-                    (None, None), _nights(among), queries.BY_RATING, _first_page(connection, asked, among, limit)
-                ),
+                lambda among: best((None, None), _nights(among), queries.BY_RATING),
                 nights,
                 newest_nights(connection, asked, rated=True),
             )
         of_newest = nights is None and asked.user_id is None
         order = queries.BY_NIGHT_AND_RATING if of_newest else queries.BY_RATING
         shape = (padded(len(keys)), None if nights is None else padded(len(nights)))
-        found = best(shape, [listed("keys", keys) | listed("nights", nights or ())], order, limit)
+        found = best(shape, [listed("keys", keys) | listed("nights", nights or ())], order)
         return _of_first_night(found) if of_newest else found
 
 
@@ -156,119 +137,40 @@ def changed(
         NotFoundError: nobody changed to this asset in this night, or the night is not among those asked for.
     """
     with reading(engine) as connection:
-        keys, nights = people(connection, asked), nights_of_changes(connection, asked)
+        keys = people(connection, asked)
+        nights = nights_of_changes(connection, asked, keys)
         places, shape = _nights(nights), (0, 0, 0)
         if keys is not None:
             generators = generators_of(connection, EVERYTHING)
             places = [listed("keys", keys) | listed("generators", generators) | listed("nights", nights)]
             shape = (padded(len(keys)), padded(len(generators)), padded(len(nights)))
         start = None if after is None else _place_of_change(connection, nights, *after)
-        live = live_generator(connection) if asked.live_only else None
-        first = limit if keys is not None else _first_page(connection, asked, nights, limit, changed=True)
-
-        def page(size: int, last: Any) -> Page:
-            return _best(connection, queries.changes, shape, places, queries.BY_SHIFT, asked, last or start, size)
-
-        def kept(rows: Sequence[Any]) -> list[ChangedUser]:
-            return [_as(ChangedUser, row) for row in rows if not asked.live_only or row.generator_digest == live]
-
-        return _collect(page, kept, limit=limit, first=first)
-
-
-class Page(NamedTuple):
-    """Some rows of an answer, and the row after which the rest comes; None where there is no rest."""
-
-    rows: Sequence[Any]
-    last: Any
-
-
-Pages = Callable[[int, Any], Page]
-
-
-def _collect(page: Pages, kept: Callable[[Sequence[Any]], Sequence[T]], *, limit: int, first: int) -> tuple[T, ...]:
-    """Return the first `limit` of what is kept of pages, `page(size, last row looked at)` giving the next.
-
-    The first page has `first` rows; a page grows where a narrow filter leaves little of it, up to MOST rows looked at.
-    """
-    found, size, last = list[T](), first, None
-    while len(found) < limit:
-        rows, last = page(size, last)
-        found += kept(rows)
-        if last is None:
-            break
-        size = max(size, min(size * _GROWTH, MOST))
-    return tuple(found[:limit])
-
-
-def _first_page(
-    connection: Connection, asked: AssetFilter, nights: Sequence[int], limit: int, *, changed: bool = False
-) -> int:
-    """Return how many rows to look at first, so that those of the segment asked for are likely enough."""
-    if asked.segment is None:
-        return limit
-    share = share_of_segment(connection, asked, nights, changed=changed)
-    return limit if not share else max(limit, min(MOST, ceil(limit / share * _SPARE)))
-
-
-def _summaries_of(
-    connection: Connection, asked: AssetFilter, limit: int, page: Pages, *, first: int
-) -> tuple[AssetSummary, ...]:
-    """Return the first `limit` assets of pages.
-
-    What is live is told apart by the rows themselves: as a condition of the query, PostgreSQL would read the whole of
-    `user_current` before the first row.
-    """
-
-    def kept(rows: Sequence[Any]) -> list[AssetSummary]:
-        ids = [row.asset_id for row in rows]
-        shown = _summaries(connection, ids if asked.live_only else ids[:limit])
-        return [one for one in shown if one.is_live or not asked.live_only]
-
-    return _collect(page, kept, limit=limit, first=first)
-
-
-def _newest(query: Callable[..., list[Any]], ranges: Iterable[tuple[int, int]], limit: int) -> list[Any]:
-    """Return the newest rows of the query with ids within the ranges, reading no further than needed."""
-    rows: list[Any] = []
-    for first, last in ranges:
-        rows += query(first=first, last=last, limit=limit - len(rows))
-        if len(rows) >= limit:
-            break
-    return rows
+        order = queries.BY_SHIFT
+        found = _best(connection, queries.changes, (asked.shape, *shape), places, order, asked, start, limit)
+        return tuple(_as(ChangedUser, row) for row in found)
 
 
 def _best(
     connection: Connection,
-    build: Callable[..., Select[Any]],
+    build: Build,
     shape: tuple[Any, ...],
     places: Sequence[dict[str, Any]],
     order: queries.Order,
     asked: AssetFilter,
     after: Any,
     limit: int,
-) -> Page:
-    """Return what fits of the next `limit` rows of every place, from the highest `order` down.
+) -> list[Any]:
+    """Return the first `limit` rows of all places together, from the highest `order` down, those after a row if given.
 
-    A place is a set of bound values. The database is asked for candidates in their order and filters none of them: so
-    no planner starts from the filter. The rest of an answer comes after the last row of a full place; of several
-    places the nearest such row counts.
+    A place is a set of bound values: each is asked by itself, so that each is read in the order of an index.
     """
     names = [str(column.key) for column in order]
     told = {f"after_{name}": getattr(after, name) for name in names} if after is not None else {}
-    rows: list[Any] = []
-    ends: list[Any] = []
-    for values in places:
-        found = ask(connection, queries.falling, build, shape, order, tuple(told), **values, **told, limit=limit)
-        rows += found
-        ends += found[-1:] if len(found) == limit else []
-
-    def key(row: Any) -> list[Any]:
-        return [getattr(row, name) for name in names]
-
-    rows.sort(key=key, reverse=True)
-    last = max(ends, key=key, default=None)
-    seen = rows if last is None else rows[: rows.index(last) + 1]
-    return Page([row for row in seen if fits(row, asked)], last)
+    query = partial(ask, connection, queries.falling, build, shape, order, tuple(told))
+    rows = [row for values in places for row in query(**values, **told, **asked.values, limit=limit)]
+    if len(places) > 1:
+        rows.sort(key=lambda row: [getattr(row, name) for name in names], reverse=True)
+    return rows[:limit]
 
 
 def _nights_asked(connection: Connection, asked: AssetFilter, start: Any) -> tuple[int, ...] | None:
@@ -315,21 +217,13 @@ def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary
     return tuple(found[asset_id] for asset_id in ids if asset_id in found)
 
 
-def _live(connection: Connection, ids: Sequence[int]) -> frozenset[int]:
-    """Return which of these assets users see now."""
-    parts = chunks(ids)
-    found = (
-        row for part in parts for row in ask(connection, queries.live_ids, padded(len(part)), **listed("ids", part))
-    )
-    return frozenset(row.asset_id for row in found if row.is_live)
-
-
 def _of_people(
     connection: Connection, asked: AssetFilter, keys: Sequence[int], nights: Sequence[int] | None
 ) -> tuple[tuple[Any, ...], dict[str, int]]:
     """Return shape and values of `_own` for these users, the model asked for and these nights."""
     generators = generators_of(connection, replace(asked, live_only=False))
-    shape = (padded(len(keys)), padded(len(generators)), None if nights is None else padded(len(nights)))
+    n_nights = None if nights is None else padded(len(nights))
+    shape = (asked.shape, padded(len(keys)), padded(len(generators)), n_nights)
     return shape, listed("keys", keys) | listed("generators", generators) | listed("nights", nights or ())
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from personalgen.catalogue.column_types import BigKey, Json, UtcDateTime
@@ -50,6 +51,7 @@ before; one whose old picture stands again counts, though nothing was made. firs
 in which these images lie, so that a night's newest are found without an index of their own; null where none was made.
 """
 
+_MOVED = "old_asset_id <> new_asset_id"
 user_change = Table(
     "user_change",
     METADATA,
@@ -59,7 +61,15 @@ user_change = Table(
     Column("old_asset_id", BigInteger, nullable=False),
     Column("new_asset_id", BigInteger, nullable=False),
     Column("shift", Float, nullable=False),
-    Index("ix_user_change_shift", "night_id", "shift", "generator_digest", "user_key"),
+    Index(
+        "ix_user_change_shift",
+        "night_id",
+        "shift",
+        "generator_digest",
+        "user_key",
+        sqlite_where=text(_MOVED),
+        postgresql_where=text(_MOVED),
+    ),
     sqlite_with_rowid=False,
 )
 """A user whose current asset under a generator became another one in a night; a first asset is no change.
@@ -106,7 +116,7 @@ asset_rating = Table(
     Column("night_id", BigInteger, nullable=False),
     Column("n_ratings", Integer, nullable=False),
     Column("mean", Float, nullable=False),
-    Index("ix_asset_rating_best", "night_id", "mean", "n_ratings", "asset_id"),
+    Index("ix_asset_rating_best", "night_id", "mean", "n_ratings", "asset_id", "user_key"),
 )
 """The ratings of an asset together, beside the night that made it and for whom: what the best-rated are found by."""
 

@@ -178,7 +178,8 @@ asset = Table(
         "variant",
         name="uq_asset_natural_key",
     ),
-    Index("ix_asset_night_id_score", "night_id", "score"),
+    # With all that a question about the best of a segment reads, so that no row is fetched that is not shown.
+    Index("ix_asset_best", "night_id", "score", "asset_id", "user_key"),
     sqlite_autoincrement=True,
 )
 """One generated image. night_id: the night that made it, later ones re-use it. shard_offset: its first byte in the tar.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 
 from personalgen.bounds import MAX_ID
+from personalgen.catalogue.fitting import asked_for, fitting_changes
 from personalgen.catalogue.prepared import ask, listed, padded, places_in
 from personalgen.catalogue.schema import (
     asset_rating,
@@ -80,11 +82,6 @@ class AssetFilter:
         return {f"asked_{name}": value for name, value in vars(self).items() if value is not None}
 
 
-def _asked(name: str, kind: Any) -> Any:
-    """Return the place of a filter's value in a statement."""
-    return bindparam(f"asked_{name}", type_=kind)
-
-
 EVERYTHING = AssetFilter()
 
 
@@ -124,12 +121,11 @@ def _nights(shape: frozenset[str], counted: str) -> Select[Any]:
     return query.order_by(_stats.night_id.desc())
 
 
-def nights_of_changes(connection: Connection, asked: AssetFilter) -> tuple[int, ...]:
-    """Return the nights asked for that changed users: all of one user's, else the newest in which somebody fits."""
+def nights_of_changes(connection: Connection, asked: AssetFilter, keys: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the nights asked for that changed users (`people`): all of one user's, else the newest that fits."""
     nights = nights_of(connection, asked, changed=True)
     if asked.names_night or asked.user_id is not None:
         return nights
-    keys = people(connection, asked)
     if keys == []:
         return ()
     generators = generators_of(connection, asked)
@@ -174,7 +170,7 @@ def generators_of(connection: Connection, asked: AssetFilter) -> list[int]:
 def _generators(shape: frozenset[str]) -> Select[Any]:
     query = select(model_version.c.generator_digest)
     if "model_version" in shape:
-        query = query.where(model_version.c.version == _asked("model_version", BigInteger))
+        query = query.where(model_version.c.version == asked_for("model_version", BigInteger))
     if "live_only" in shape:
         query = query.where(model_version.c.generator_digest.in_(select(live_release.c.generator_digest)))
     return query
@@ -198,18 +194,12 @@ def _one_who_changed(shape: frozenset[str], n_keys: int | None, n_generators: in
     )
     if n_keys is not None:
         return query.where(places_in(change.user_key, "keys", n_keys)).limit(1)
-    if "segment" in shape:
-        query = query.join(user, user.c.user_key == change.user_key)
-        query = query.where(func.coalesce(user.c.segment, "") == _asked("segment", String))
     # Without the order PostgreSQL expects a row so soon that it starts at the table's first page.
-    return query.order_by(change.shift.desc(), change.generator_digest.desc(), change.user_key.desc()).limit(1)
-
-
-def newest_of(shape: frozenset[str], n_nights: int) -> Select[Any]:
-    """Return the query of the newest ids between `first` and `last` that fit, `limit` at most."""
-    found = select(_shown.asset_id).where(*conditions(_shown, shape, n_nights))
-    within_ids = found.where(_shown.asset_id.between(bindparam("first"), bindparam("last")))
-    return within_ids.order_by(_shown.asset_id.desc()).limit(bindparam("limit", type_=Integer))
+    return (
+        query.where(*fitting_changes(shape))
+        .order_by(change.shift.desc(), change.generator_digest.desc(), change.user_key.desc())
+        .limit(1)
+    )
 
 
 def steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -221,77 +211,33 @@ def steps(found: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int
 
 def people(connection: Connection, asked: AssetFilter) -> list[int] | None:
     """Return the keys of the users asked for, where these are few; None where all or many are."""
-    if asked.user_id is None and asked.segment is None:
+    query = partial(ask, connection, _people, asked.shape, **asked.values)
+    if asked.user_id is None and (asked.segment is None or query(1, skipped=FEW_USERS)):
         return None
-    keys = [row.user_key for row in ask(connection, _people, asked.shape, limit=FEW_USERS + 1, **asked.values)]
-    return None if len(keys) > FEW_USERS and asked.user_id is None else keys
+    return [row.user_key for row in query(FEW_USERS if asked.user_id is None else 1, skipped=0)]
 
 
-def _people(shape: frozenset[str]) -> Select[Any]:
-    query, of_segment = select(user.c.user_key), user.c.segment == _asked("segment", String)
+def _people(shape: frozenset[str], limit: int) -> Select[Any]:
+    """Return the query of some users asked for, after `skipped` others of them."""
+    query, of_segment = select(user.c.user_key), user.c.segment == asked_for("segment", String)
     if "no_segment" in shape:
         of_segment = or_(of_segment, user.c.segment.is_(None))
     if "segment" in shape:
         query = query.where(of_segment)
     if "user_id" in shape:
-        query = query.where(user.c.user_id == _asked("user_id", String))
-    return query.limit(bindparam("limit", type_=Integer))
+        query = query.where(user.c.user_id == asked_for("user_id", String))
+    return query.limit(limit).offset(bindparam("skipped", type_=Integer))
 
 
 def within(query: S, shape: frozenset[str]) -> S:
     """Return a query of `daily_stat`, limited to the nights and models that a filter of this shape asks for."""
     if "night_id" in shape:
-        query = query.where(_stats.night_id == _asked("night_id", BigInteger))
+        query = query.where(_stats.night_id == asked_for("night_id", BigInteger))
     if "day" in shape:
-        query = query.where(_stats.night_id.in_(select(night.c.night_id).where(night.c.day == _asked("day", Date))))
+        query = query.where(_stats.night_id.in_(select(night.c.night_id).where(night.c.day == asked_for("day", Date))))
     if "model_version" in shape:
-        version = model_version.c.version == _asked("model_version", BigInteger)
+        version = model_version.c.version == asked_for("model_version", BigInteger)
         query = query.where(_stats.model_version_id.in_(select(model_version.c.model_version_id).where(version)))
     if "live_only" in shape:
         query = query.where(_stats.model_version_id.in_(select(live_release.c.model_version_id)))
     return query
-
-
-def share_of_segment(connection: Connection, asked: AssetFilter, nights: Sequence[int], *, changed: bool) -> float:
-    """Return which share of these nights' images (or changed users) was the segment's, as the roll-up counts them."""
-    values = asked.values | listed("nights", nights)
-    (found,) = ask(connection, _share, "n_changed" if changed else "n_images", padded(len(nights)), **values)
-    return float(found.own / found.whole) if found.own and found.whole else 0.0
-
-
-def _share(counted: str, n_nights: int) -> Select[Any]:
-    own = func.sum(_stats[counted]).filter(_stats.segment == _asked("segment", String)).label("own")
-    query = select(own, func.sum(_stats[counted]).label("whole"))
-    return query.where(places_in(_stats.night_id, "nights", n_nights))
-
-
-def live_generator(connection: Connection) -> int | None:
-    """Return the digest of the generator whose images users see now, or None before the first release."""
-    found = ask(connection, _live_generator)
-    return found[0].generator_digest if found else None
-
-
-def _live_generator() -> Select[Any]:
-    return select(live_release.c.generator_digest)
-
-
-def conditions(columns: Any, shape: frozenset[str], n_nights: int = 0) -> list[ColumnElement[bool]]:
-    """Return model, segment and nights (where any are listed) as conditions on columns that no index serves.
-
-    Where to look is said elsewhere. The expression around each column keeps a planner from starting at a table of
-    names, which would read every image of a segment before the first is shown.
-    """
-    found: list[ColumnElement[bool]] = []
-    if n_nights:
-        found.append(places_in(columns.night_id + 0, "nights", n_nights))
-    if "model_version" in shape:
-        found.append(func.coalesce(columns.model_version, 0) == _asked("model_version", BigInteger))
-    if "segment" in shape:
-        found.append(func.coalesce(columns.segment, "") == _asked("segment", String))
-    return found
-
-
-def fits(row: Any, asked: AssetFilter) -> bool:
-    """Return whether a row with model_version and segment is one asked for, as `conditions` says it."""
-    same_model = asked.model_version is None or row.model_version == asked.model_version
-    return same_model and (asked.segment is None or (row.segment or "") == asked.segment)

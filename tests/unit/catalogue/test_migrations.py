@@ -29,7 +29,7 @@ def described(engine):
             "columns": [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in seen.get_columns(table)],
             "key": seen.get_pk_constraint(table),
             "unique": sorted(map(str, seen.get_unique_constraints(table))),
-            "indexes": sorted(map(str, seen.get_indexes(table))),
+            "indexes": sorted(map(as_text, seen.get_indexes(table))),
             "references": sorted(map(str, seen.get_foreign_keys(table))),
             "checks": sorted(map(str, seen.get_check_constraints(table))),
             "autoincrement": "AUTOINCREMENT" in sql_of(engine, table),
@@ -39,6 +39,11 @@ def described(engine):
         if table != "alembic_version"
     }
     return {"tables": tables, "views": {name: seen.get_view_definition(name) for name in seen.get_view_names()}}
+
+
+def as_text(index):
+    """Return what is said of an index; a clause's own text names its place in memory."""
+    return str({**index, "dialect_options": {name: str(value) for name, value in index["dialect_options"].items()}})
 
 
 def sql_of(engine, name):

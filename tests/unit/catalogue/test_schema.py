@@ -93,7 +93,7 @@ def plan(engine, statement):
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        ("SELECT asset_id FROM v_assets WHERE night_id = 7 ORDER BY score DESC LIMIT 10", "ix_asset_night_id_score"),
+        ("SELECT asset_id FROM v_assets WHERE night_id = 7 ORDER BY score DESC LIMIT 10", "ix_asset_best"),
         (
             "SELECT * FROM v_assets WHERE asset_id < 900 ORDER BY asset_id DESC LIMIT 50",
             "USING INTEGER PRIMARY KEY (rowid<?)",
@@ -108,7 +108,7 @@ def plan(engine, statement):
             "SELECT asset_id FROM asset WHERE generator_digest = 1 AND user_key BETWEEN 3 AND 9",
             "(generator_digest=? AND user_key>? AND user_key<?)",
         ),
-        ("SELECT night_id, n_images FROM v_runs ORDER BY night_id DESC LIMIT 5", "ix_asset_night_id_score"),
+        ("SELECT night_id, n_images FROM v_runs ORDER BY night_id DESC LIMIT 5", "ix_asset_best"),
         ("SELECT * FROM v_recommendations WHERE user_id = 'ada' ORDER BY rank", "r USING PRIMARY KEY (user_key=?)"),
         ("SELECT user_id FROM v_recommendations WHERE item_id = 'cup'", "ix_recommendation_item_key (item_key=?)"),
         ("SELECT * FROM v_item_neighbours WHERE item_id = 'cup' ORDER BY rank", "r USING PRIMARY KEY (item_key=?)"),
@@ -135,9 +135,7 @@ def test_the_flags_of_an_asset_cost_nothing_unless_asked_for(engine):
 @pytest.mark.sqlite_only
 def test_a_day_is_found_through_its_night(engine):
     """Asking v_assets for one day reads the assets of that day's nights."""
-    assert "ix_asset_night_id_score (night_id=?)" in plan(
-        engine, "SELECT COUNT(*) FROM v_assets WHERE day = '2026-01-01'"
-    )
+    assert "ix_asset_best (night_id=?)" in plan(engine, "SELECT COUNT(*) FROM v_assets WHERE day = '2026-01-01'")
 
 
 def test_a_summary_s_fields_are_the_view_s_columns():
