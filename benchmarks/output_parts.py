@@ -143,7 +143,8 @@ def _table(name: str) -> Table:
     if name == "bare":
         return Table(name, MetaData(), *columns)
     key, natural = Column("asset_id", BigKey, primary_key=True), UniqueConstraint(*_NATURAL_KEY)
-    return Table(name, MetaData(), key, *columns, natural, Index(None, "night_id", "score"), sqlite_autoincrement=True)
+    indexes = [Index(None, *(column.name for column in index.columns)) for index in asset.indexes]
+    return Table(name, MetaData(), key, *columns, natural, *indexes, sqlite_autoincrement=True)
 
 
 def _insert(store: Store, table: Table, rows: list[tuple[object, ...]]) -> None:

@@ -192,16 +192,16 @@ user_current = Table(
     "user_current",
     METADATA,
     Column("generator_digest", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_key", BigInteger, ForeignKey("user.user_key"), primary_key=True, autoincrement=False),
-    Column("asset_id", BigInteger, ForeignKey("asset.asset_id"), nullable=False, index=True),
+    Column("user_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("asset_id", BigInteger, nullable=False),
     Column("previous_asset_id", BigInteger),
     Column("condition", LargeBinary, nullable=False),
-    Column("changed_night_id", BigInteger, ForeignKey("night.night_id"), nullable=False),
+    Column("changed_night_id", BigInteger, nullable=False),
 )
 """The asset (variant 0) that stands for a user under a generator, and its condition (little-endian float32).
 
-The index is for deleting assets: without it the database reads this whole table for each of them, to find out whether
-one points there."""
+No foreign keys, like `asset`: every user who changed costs a row here. `catalogue.shards`, its only writer, looks users
+and assets up; `deletions` refuses a night that stands for anybody."""
 
 user_variant = Table(
     "user_variant",
