@@ -1,12 +1,14 @@
 """Whose present condition is like a given one: all are read, a chunk at a time, so that memory stays flat."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Select, bindparam, select
 
 from personalgen.catalogue.bulk import chunks
+from personalgen.catalogue.prepared import ask_driver
 from personalgen.catalogue.read import reading, silent_users
 from personalgen.catalogue.rows import SimilarUser
 from personalgen.catalogue.schema import user, user_current
@@ -55,19 +57,26 @@ def present_condition(engine: Engine, user_key: int, generator_digest: int) -> F
 
 def _chunks(connection: Connection, generator_digest: int, *, width: int) -> Iterator[tuple[Keys, Floats]]:
     """Yield (n, 2) user keys with their asset ids and (n, width) conditions, in the order of the keys."""
-    columns, after = user_current.c, 0
-    query = select(columns.user_key, columns.asset_id, columns.condition).order_by(columns.user_key).limit(CHUNK_ROWS)
-    query = query.where(columns.generator_digest == generator_digest)
-    while rows := connection.execute(query.where(columns.user_key > after)).all():
-        keys = np.array([(key, asset_id) for key, asset_id, _ in rows], dtype=np.int64)
-        data = b"".join(condition for _, _, condition in rows)
-        if len(data) != len(rows) * width * 4 or len(rows[0].condition) != width * 4:
+    after = 0
+    while rows := ask_driver(connection, _conditions, generator=generator_digest, after=after, limit=CHUNK_ROWS):
+        keys, asset_ids, conditions = zip(*rows, strict=True)
+        data = b"".join(conditions)
+        if len(data) != len(rows) * width * 4 or len(conditions[0]) != width * 4:
             raise CatalogueError(
-                f"The conditions of generator {generator_digest} have {len(rows[0].condition) // 4} columns, and "
+                f"The conditions of generator {generator_digest} have {len(conditions[0]) // 4} columns, and "
                 f"{width} were asked for. Ask with a condition of the same model. Nothing was changed."
             )
-        yield keys, np.frombuffer(data, dtype="<f4").reshape(len(rows), width)
-        after = int(keys[-1, 0])
+        yield np.array([keys, asset_ids], dtype=np.int64).T, np.frombuffer(data, dtype="<f4").reshape(len(rows), width)
+        after = keys[-1]
+
+
+def _conditions() -> Select[Any]:
+    """Return the query of the next users' conditions under a generator."""
+    columns = user_current.c
+    query = select(columns.user_key, columns.asset_id, columns.condition).where(
+        columns.generator_digest == bindparam("generator"), columns.user_key > bindparam("after")
+    )
+    return query.order_by(columns.user_key).limit(bindparam("limit"))
 
 
 def _cosines(matrix: Floats, wanted: Floats) -> Floats:
