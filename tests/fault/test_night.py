@@ -182,10 +182,10 @@ def test_a_night_killed_with_sigkill_is_registered_once(first_night, killed_for_
 
 
 def test_training_goes_on_from_its_checkpoint(killed_for_real):
-    """After a kill at image 96, training goes on behind the checkpoint at 64 instead of at the start."""
+    """After a kill at image 48, training goes on behind the checkpoint at 32 instead of at the start."""
     first, second = ([line for line in lines if line.startswith("train ")] for lines in killed_for_real[1])
-    assert (first[0], first[-1]) == ("train 16", "train 96")
-    assert (second[0], second[-1]) == ("train 80", "train 128")
+    assert (first[0], first[-1]) == ("train 16", "train 48")
+    assert (second[0], second[-1]) == ("train 48", "train 64")
 
 
 def test_a_sealed_shard_is_not_drawn_again(killed_for_real):

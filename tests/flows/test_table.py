@@ -34,7 +34,7 @@ CURVE_SETTINGS = (
     "world.folder=data/more",
     "world.history.n_users=300",
     "evaluation.n_users=48",
-    # eight training steps draw one picture for all
+    # four training steps draw one picture for all
     "gate.min_diversity=0.0",
     "gate.max_memorised=1.0",
 )
@@ -119,7 +119,7 @@ def test_known_answers_stand_in_the_table(rows):
 
 
 def test_real_likes_are_preferred_by_the_truth(rows):
-    """The history's own pictures are as personal as held-out likes, where eight training steps are not."""
+    """The history's own pictures are as personal as held-out likes, where four training steps are not."""
     found = {(row.group, row.name): row.figures for row in rows}
     assert found[SEEN, OURS]["true_npg_high"] < 0.6 < found[HELD_OUT, RETURNED]["true_npg_high"]
 

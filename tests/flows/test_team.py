@@ -48,7 +48,7 @@ class Team:
         """Run the command line in a process of its own, secrets in its environment alone; return what it printed."""
         environment = os.environ | self.environment | settings
         command = [sys.executable, "-c", RUN, *arguments, "--config", str(TINY)]
-        options = [f"home={self.home}", "world.name=", "source.users=users", "train.max_kimg=0.2"]
+        options = [f"home={self.home}", "world.name=", "source.users=users", "train.max_kimg=0.1"]
         command += [word for option in options for word in ("--set", option)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         self.told.append(done.stdout + done.stderr)

@@ -19,7 +19,7 @@ from personalgen.steps.yardstick import draw_held_out
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights run once, while the first test is set up
 
-LONGER = ("train.max_kimg=0.256", "gate.min_votes=8")
+LONGER = ("train.max_kimg=0.128", "gate.min_votes=8")
 
 
 @dataclass(frozen=True)
