@@ -13,6 +13,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
+from sqlalchemy import Engine, event
 
 from benchmarks.agreement import lasting_rows
 from personalgen.errors import PersonalgenError, RegistryError
@@ -72,7 +73,21 @@ def lock():
         process.communicate()
 
 
-def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(first_night, new_home, plain_nightly, lock):
+@pytest.fixture
+def impatient():
+    """Let MLflow wait for a lock for a tenth of a second; it says twenty, several times in a night that fails."""
+
+    def shortened(_connection, _cursor, statement, parameters, _context, _executemany):
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 100"), parameters
+
+    event.listen(Engine, "before_cursor_execute", shortened, retval=True)
+    yield
+    event.remove(Engine, "before_cursor_execute", shortened)
+
+
+def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(
+    first_night, new_home, plain_nightly, lock, impatient
+):
     """Another process locks mlflow.db when training begins: the night fails, says why, and ends whole later."""
     home, unlock = new_home(), []
 
