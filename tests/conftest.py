@@ -241,6 +241,23 @@ class Home:
         """Return rows of the catalogue as dicts, past every layer of ours."""
         return self.catalogue.ask(statement)
 
+    def copied(self):
+        """Return a copy of this home at rest, which has a history of its own: wherever a file names it, it says so.
+
+        By a path of equal length: MLflow's database may be written in like any file.
+        """
+        taken = sum(1 for _ in self.path.parent.iterdir())
+        path = self.path.with_name(f"{taken:0{len(self.path.name)}}")
+        old, new = bytes(self.path), bytes(path)
+        assert len(old) == len(new)
+
+        def copy_file(file, copy):
+            Path(copy).write_bytes(Path(file).read_bytes().replace(old, new))
+
+        shutil.copytree(self.path, path, copy_function=copy_file)
+        catalogue = self.catalogue.copied(path / "data" / "catalogue.db")
+        return Home(path, path / self.world.relative_to(self.path), catalogue)
+
     def state(self):
         """Return all that is there now."""
         kept = [p for p in self.path.rglob("*") if p.is_file() and not {".prefect", "logs"} & {*p.parts}]
@@ -324,7 +341,13 @@ def first_night(new_home):
     """The command `nightly`, twice, from an empty home: what it told and left, each time."""
     home = new_home(own_world=True, bare=True)
     nights = [(home.tell("nightly", "--json"), home.state()) for _ in range(2)]
-    return FirstNight(home, *nights[0], *nights[1])
+    return FirstNight(home, home.copied(), *nights[0], *nights[1])
+
+
+@pytest.fixture(scope="session")
+def after_first_night(first_night):
+    """Return a function that makes a home after its first night, with a history of its own."""
+    return first_night.untouched.copied
 
 
 @dataclass(frozen=True)
@@ -332,6 +355,8 @@ class FirstNight:
     """A home after its first night; later nights of other fixtures may have followed."""
 
     home: Home
+    untouched: Home
+    """A copy in which nobody works."""
     told: Told
     state: State
     told_again: Told
@@ -350,6 +375,12 @@ def save_weights(export, folder, *, mlflow_model):
     folder.mkdir()
     mlflow_model.save(str(folder / "MLmodel"))
     save_model(export.module, folder / "weights.safetensors")
+
+
+@pytest.fixture
+def no_graphs(monkeypatch):
+    """Leave the graph of a model out of MLflow in this test, as `plainly` does."""
+    monkeypatch.setattr("personalgen.registry.models.save_pt2", save_weights)
 
 
 @pytest.fixture(scope="session")
