@@ -90,7 +90,7 @@ def png_bytes(image: Image.Image | ImageArray) -> bytes:
     """Return a picture as PNG."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    picture.save(stream, format="PNG")
     return stream.getvalue()
 
 

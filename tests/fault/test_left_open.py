@@ -6,39 +6,41 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from personalgen.config import load_settings
 from personalgen.locks import HeldError, hold, is_held
 from personalgen.registry.tracking import ENDED_TAG, Tracking
+from personalgen.steps import Workspace
+from tests import apart
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 
-# Holds the lock of a home until it is told to end.
-HOLDER = """
-import sys
-from pathlib import Path
-from personalgen.config import load_settings
-from personalgen.steps import Workspace
 
-config, *overrides = sys.argv[1:]
-with Workspace(load_settings(Path(config), overrides)).only_night():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+def hold_home(until, config, *overrides):
+    """Hold the lock of a home until the other end of a pipe is closed."""
+    with Workspace(load_settings(Path(config), overrides)).only_night():
+        until.send("held")
+        with suppress(EOFError):
+            until.recv()
 
 
 @pytest.fixture
 def holder(first_night):
     """Another process that holds the lock of a home."""
     options = first_night.home.options()
-    command = [sys.executable, "-c", HOLDER, options[1], *options[3::2]]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    mine, other = apart.FORKS.Pipe()
+    process = apart.begin(hold_home, other, options[1], *options[3::2])
+    other.close()
+    assert mine.recv() == "held"
+    yield process
+    process.kill()
+    process.join()
+    mine.close()
 
 
 def test_a_second_process_is_told_who_holds_the_home(first_night, holder):
@@ -55,7 +57,7 @@ def test_the_lock_of_a_dead_process_blocks_nothing(first_night, holder):
     lock = first_night.home.path / "data" / ".night.lock"
     assert is_held(lock)
     holder.kill()
-    holder.wait()
+    holder.join()
     assert str(holder.pid) in lock.read_text()
     assert not is_held(lock)
     with first_night.home.workspace().only_night():
@@ -122,15 +124,11 @@ def test_runs_of_killed_attempts_are_closed_as_killed(tracking):
 def test_a_night_that_will_not_go_on_is_said_to_be_killed(new_home, plain_nightly):
     """Killed in training, then new events come: the next night is another one, and closes the first honestly."""
     home = new_home(own_world=True)
-    options = home.options()
-    main = "import sys; from personalgen.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", main, "nightly", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as night:
-        wait_for(home.path, "train")
-        assert "running" in home.tell("nights", "list").out
-        os.killpg(night.pid, signal.SIGKILL)
+    night = apart.begin(apart.command_line, "nightly", *home.options())
+    wait_for(home.path, "train")
+    assert "running" in home.tell("nights", "list").out
+    os.killpg(night.pid, signal.SIGKILL)
+    night.join()
     assert home.ask("select status from night") == [{"status": "running"}]
     told = home.tell("nights", "list").out
     assert "killed" in told

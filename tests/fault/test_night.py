@@ -1,8 +1,8 @@
 """A night that is killed anywhere and run again ends as if nothing had happened; two at once do not mix."""
 
 import importlib
+import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +12,7 @@ from personalgen.catalogue import release, scores, shards, write
 from personalgen.errors import CatalogueError
 from personalgen.registry.models import ModelRegistry
 from personalgen.steps.night import STAGES
+from tests import apart
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights themselves run once, while a test is set up
 
@@ -26,37 +27,25 @@ MIDDLES = (
 )
 """Calls that leave something behind inside a stage: the night dies before the first and after the second of each."""
 
-# Runs a night and kills its own process, with the signal that nobody can catch, at the call that is named.
-KILLED_AT = """
-import os, signal, sys
-import torch
-from pathlib import Path
-from flows import nightly as module
-from personalgen.catalogue import shards
-from personalgen.config import load_settings
-from personalgen.steps import Workspace
-from personalgen.steps.night import STAGES
 
-torch.set_num_threads(1)
-where, config, *overrides = sys.argv[1:]
-commit, calls = shards.commit_shard, []
+def killed_at(where, config, *overrides):
+    """Run a night and kill its own process, with the signal that nobody can catch, at the call that is named."""
+    commit, calls = shards.commit_shard, []
 
-def progress(stage, done, total, note=""):
-    print(stage, done, flush=True)
-    if where == stage and done >= 0.75 * total:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def progress(stage, done, total, _note=""):
+        sys.stdout.write(f"{stage} {done}\n")
+        sys.stdout.flush()
+        if where == stage and done >= 0.75 * total:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def commit_once(*arguments, **options):
-    calls.append(1)
-    if where == "second shard" and len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return commit(*arguments, **options)
+    def commit_once(*arguments, **options):
+        calls.append(1)
+        if where == "second shard" and len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return commit(*arguments, **options)
 
-shards.commit_shard = commit_once
-for name in STAGES:
-    setattr(module, name, getattr(module, name).fn)
-module.nightly.fn(Workspace(load_settings(Path(config), overrides), progress=progress))
-"""
+    shards.commit_shard = commit_once
+    apart.plain_night(config, *overrides, progress=progress)
 
 
 class Killed(BaseException):
@@ -124,8 +113,7 @@ def killed_for_real(new_home, plain_nightly):
 def kill_night(home, where):
     """Run a night in a process of its own that dies at `where`; return the progress it told."""
     options = home.options()
-    command = [sys.executable, "-c", KILLED_AT, where, options[1], *options[3::2]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = apart.run(killed_at, where, options[1], *options[3::2], timeout=100)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     return done.stdout.splitlines()
 
@@ -182,10 +170,10 @@ def test_a_night_killed_with_sigkill_is_registered_once(first_night, killed_for_
 
 
 def test_training_goes_on_from_its_checkpoint(killed_for_real):
-    """After a kill at image 96, training goes on behind the checkpoint at 64 instead of at the start."""
+    """After a kill at image 48, training goes on behind the checkpoint at 32 instead of at the start."""
     first, second = ([line for line in lines if line.startswith("train ")] for lines in killed_for_real[1])
-    assert (first[0], first[-1]) == ("train 16", "train 96")
-    assert (second[0], second[-1]) == ("train 80", "train 128")
+    assert (first[0], first[-1]) == ("train 16", "train 48")
+    assert (second[0], second[-1]) == ("train 48", "train 64")
 
 
 def test_a_sealed_shard_is_not_drawn_again(killed_for_real):

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from benchmarks.agreement import Agreed, disagreements, lost_and_doubled
+from benchmarks.nights_killed import main
+from tests import apart
 
 KILLS = int(os.environ.get("TESTS_NIGHT_KILLS", "4"))
 
@@ -18,19 +20,9 @@ def test_killed_nights_lose_and_repeat_nothing(tmp_path):
 
     Cut short itself, the campaign goes on where its log ends.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.nights_killed",
-        "--home",
-        str(tmp_path / "home"),
-        "--prefect-every",
-        "0",
-    ]
+    options = ["--home", str(tmp_path / "home"), "--prefect-every", "0", "--kills", str(KILLS)]
     file = tmp_path / "figures.json"
-    done = subprocess.run(
-        [*command, "--kills", str(KILLS), "--json", str(file)], capture_output=True, text=True, check=False
-    )
+    done = apart.run(main, [*options, "--json", str(file)], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(file.read_text())
     assert figures["kills"] == KILLS
@@ -38,7 +30,8 @@ def test_killed_nights_lose_and_repeat_nothing(tmp_path):
     assert figures["images_compared"] > 200
     assert [figures[name] for name in ("images_lost", "images_doubled", "nights_hung")] == [0, 0, 0]
     log = (tmp_path / "home" / "campaign.jsonl").read_text()
-    again = subprocess.run([*command, "--kills", str(KILLS)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.nights_killed", *options]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.stdout == done.stdout
     assert (tmp_path / "home" / "campaign.jsonl").read_text() == log
 

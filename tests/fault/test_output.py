@@ -3,14 +3,12 @@
 import json
 import os
 import resource
-import subprocess
-import sys
 
 import pytest
 import torch
 from sqlalchemy import create_engine, select, text
 
-from benchmarks.kills import check
+from benchmarks.kills import check, main
 from benchmarks.output_store import Ready, Store
 from personalgen.catalogue import engine as engine_module
 from personalgen.catalogue.schema import asset, shard
@@ -18,6 +16,7 @@ from personalgen.errors import ArtifactError, CatalogueError
 from personalgen.generation.encoders import choose_encoder
 from personalgen.generation.roots import LocalRoot
 from personalgen.generation.shards import sweep_temporaries
+from tests import apart
 
 N_IMAGES, SHARD_SIZE = 40, 8
 KILLS = int(os.environ.get("TESTS_KILLS", "50"))
@@ -31,8 +30,8 @@ def test_killed_writers_lose_and_repeat_nothing(tmp_path):
     none of 50 kills leaves one are below 1 in 10,000.
     """
     file = tmp_path / "kills.json"
-    command = [sys.executable, "-m", "benchmarks.kills", "--kills", str(KILLS), "--home", str(tmp_path / "home")]
-    done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
+    options = ["--kills", str(KILLS), "--home", str(tmp_path / "home"), "--json", str(file)]
+    done = apart.run(main, options, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(file.read_text())
     assert figures["kills"] == KILLS

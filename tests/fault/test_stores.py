@@ -1,18 +1,25 @@
 """Databases that are locked, lost or half made: one clear line, nothing half done, and the rerun ends the night."""
 
 import json
+import logging
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 
 import psycopg
 import pytest
+from sqlalchemy import Engine, event
 
 from benchmarks.agreement import lasting_rows
 from personalgen.errors import PersonalgenError, RegistryError
 from personalgen.registry.models import ModelRegistry
 from personalgen.registry.tracking import Tracking
+from tests import apart
 
 pytestmark = pytest.mark.timeout(600, func_only=True)
 
@@ -26,30 +33,19 @@ sys.stdin.read()
 """
 
 
-# Runs a night over the steps in a process of its own: MLflow keeps a lost database open as long as it lives.
-NIGHT = """
-import json, logging, sys
-import torch
-from pathlib import Path
-from flows import nightly as module
-from personalgen.config import load_settings
-from personalgen.steps import Workspace
-from personalgen.steps.night import STAGES
-
-logging.basicConfig(level=logging.WARNING)
-torch.set_num_threads(1)
-config, *overrides = sys.argv[1:]
-for name in STAGES:
-    setattr(module, name, getattr(module, name).fn)
-print(json.dumps(module.nightly.fn(Workspace(load_settings(Path(config), overrides)))))
-"""
+def night(config, *overrides):
+    """Run a night; print its summary, and log."""
+    logging.basicConfig(level=logging.WARNING)
+    sys.stdout.write(json.dumps(apart.plain_night(config, *overrides)) + "\n")
 
 
 def night_apart(home, *overrides):
-    """Run a night in a process of its own; return its summary and what it logged."""
+    """Run a night in a process of its own; return its summary and what it logged.
+
+    MLflow keeps a lost database open as long as it lives.
+    """
     options = home.options(*overrides)
-    command = [sys.executable, "-c", NIGHT, options[1], *options[3::2]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = apart.run(night, options[1], *options[3::2])
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -77,7 +73,21 @@ def lock():
         process.communicate()
 
 
-def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(first_night, new_home, plain_nightly, lock):
+@pytest.fixture
+def impatient():
+    """Let MLflow wait for a lock for a tenth of a second; it says twenty, several times in a night that fails."""
+
+    def shortened(_connection, _cursor, statement, parameters, _context, _executemany):
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 100"), parameters
+
+    event.listen(Engine, "before_cursor_execute", shortened, retval=True)
+    yield
+    event.remove(Engine, "before_cursor_execute", shortened)
+
+
+def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(
+    first_night, new_home, plain_nightly, lock, impatient
+):
     """Another process locks mlflow.db when training begins: the night fails, says why, and ends whole later."""
     home, unlock = new_home(), []
 
@@ -96,29 +106,30 @@ def test_a_locked_tracking_store_stops_the_night_and_not_its_successor(first_nig
 
 def test_a_tracking_store_is_whole_or_absent(tmp_path):
     """Killed while MLflow makes its tables, for which it needs seconds, the next process finds none and makes it."""
-    code = f"""
-import threading, os, signal, time
-from pathlib import Path
-from personalgen.registry.models import ModelRegistry
-from personalgen.registry.tracking import Tracking
-def kill():
+    done = apart.run(killed_while_it_makes_tables, tmp_path)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert list(tmp_path.glob(".mlflow.db.tmp*"))
+    assert not (tmp_path / "mlflow.db").exists()
+    assert Tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "a", "nightly").experiment_id
+    assert list(tmp_path.glob(".mlflow.db*")) == []
+
+
+def killed_while_it_makes_tables(folder):
+    """Open a new store, and be killed as soon as its file has grown."""
+
     def size(path):
         try:
             return path.stat().st_size
         except FileNotFoundError:  # SQLite removes its journals
             return 0
-    while not any(size(p) > 100_000 for p in Path({str(tmp_path)!r}).glob(".mlflow.db*")):
-        time.sleep(0.001)
-    os.kill(os.getpid(), signal.SIGKILL)
-threading.Thread(target=kill, daemon=True).start()
-Tracking("sqlite:///{tmp_path}/mlflow.db", Path({str(tmp_path)!r}) / "a", "nightly").experiment_id
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr[-2000:]
-    assert list(tmp_path.glob(".mlflow.db.tmp*"))
-    assert not (tmp_path / "mlflow.db").exists()
-    assert Tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "a", "nightly").experiment_id
-    assert list(tmp_path.glob(".mlflow.db*")) == []
+
+    def kill():
+        while not any(size(path) > 100_000 for path in folder.glob(".mlflow.db*")):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    return Tracking(f"sqlite:///{folder}/mlflow.db", folder / "a", "nightly").experiment_id
 
 
 # --- a tracking store that is gone ------------------------------------------------------------------------------------

@@ -24,10 +24,9 @@ def test_a_first_night_whose_training_diverges_fails(new_home, plain_nightly):
 
 
 @pytest.fixture(scope="module")
-def diverged(new_home, plain_nightly):
+def diverged(after_first_night, plain_nightly):
     """A home whose second night diverges: the release before, what the night told, and the aliases after it."""
-    home = new_home(own_world=True)
-    plain_nightly(home.workspace())
+    home = after_first_night()
     before = home.ask("select * from live_release")
     from personalgen.worlds import ShapesWorld, add_days
 
@@ -103,16 +102,19 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def cut_short(new_home, plain_nightly):
     """A function that makes a home whose night died in training, behind two checkpoints."""
+    died = new_home(own_world=True)
+
+    def progress(stage, done, _total, _note=""):
+        if stage == "train" and done >= 48:
+            raise Killed
+
+    workspace = died.workspace(progress=progress)
+    with pytest.raises(Killed):
+        plain_nightly(workspace)
+    workspace.close()
 
     def make():
-        home = new_home()
-
-        def progress(stage, done, _total, _note=""):
-            if stage == "train" and done >= 112:
-                raise Killed
-
-        with pytest.raises(Killed):
-            plain_nightly(home.workspace(progress=progress))
+        home = died.copied()
         (folder,) = (home.path / "data" / "nights").glob("*/train")
         return home, folder
 
@@ -147,8 +149,9 @@ def weights(home):
     return home.ask("select generator_sha256 from model_version where version = 1")
 
 
-def test_a_result_of_a_stage_that_is_damaged_is_named(cut_short):
+def test_a_result_of_a_stage_that_is_damaged_is_named(cut_short, no_graphs, monkeypatch):
     """A stage's small result that is no JSON stops the night with the file's name and what to do."""
+    monkeypatch.setattr("flows.nightly.embed.retry_delay_seconds", [0, 0])
     home, folder = cut_short()
     (folder.parent / "embed.json").write_text('{"train_basis": ')
     told = home.tell("nightly")

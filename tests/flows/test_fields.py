@@ -40,10 +40,9 @@ CHANGED = ("generation.min_shift=0.0",)
 
 @dataclass(frozen=True)
 class Told:
-    """A night, what it printed, and the images that users had of the live model after it."""
+    """A night, and the images that users had of the live model after it."""
 
     night: Night
-    summary: dict
     current: dict
 
     def result(self, kind):
@@ -54,31 +53,36 @@ class Told:
         return Path(self.result(Trained).folder)
 
 
-def tell(home, plain_nightly, *overrides, promote=0):
+def tell(home, plain_nightly, *overrides, promote=0, exports=False):
     """Run a night; then promote a version by hand where one is named."""
     workspace = home.workspace(*overrides)
-    summary = plain_nightly(workspace, exports=True)
-    night, _ = newest_night(workspace)
+    plain_nightly(workspace, exports=exports)
     if promote:
         promote_version(workspace, promote, reason="to be looked at", actor="tester")
+    return look(home, workspace)
+
+
+def look(home, workspace):
+    """Return the newest night, and what users have after it."""
+    night, _ = newest_night(workspace)
     live = home.ask("select generator_digest from live_release")
     rows = home.ask(CURRENT)
     current = {row["user_id"]: row for row in rows if row["generator_digest"] == live[0]["generator_digest"]}
-    return Told(night, summary, current)
+    return Told(night, current)
 
 
 @pytest.fixture(scope="module")
-def home(new_home):
-    """A home with a history of its own."""
-    return new_home(own_world=True)
+def home(after_first_night):
+    """A home after a first night, of preferences."""
+    return after_first_night()
 
 
 @pytest.fixture(scope="module")
 def nights(home, plain_nightly):
     """Four nights: preferences; all other fields but text; nothing at all; and the same after a day has passed."""
-    preference = tell(home, plain_nightly)
-    behaviour = tell(home, plain_nightly, *AT_STRENGTH, promote=2)
-    nothing = tell(home, plain_nightly, *UNCONDITIONAL, promote=3)
+    preference = look(home, home.workspace())
+    behaviour = tell(home, plain_nightly, *AT_STRENGTH, promote=2, exports=True)
+    nothing = tell(home, plain_nightly, *UNCONDITIONAL, promote=3, exports=True)
     history = home.workspace().settings.world.history
     add_days(ShapesWorld(128), home.world / "history.db", history, active_share=0.5)
     later = tell(home, plain_nightly, *UNCONDITIONAL, *CHANGED)

@@ -37,10 +37,9 @@ def look(home):
 
 
 @pytest.fixture(scope="module")
-def home(new_home, plainly):
+def home(after_first_night):
     """A home after a first night, and a day in which half of its people did something."""
-    home = new_home(own_world=True)
-    plainly(nightly, home.workspace())
+    home = after_first_night()
     add_days(ShapesWorld(128), home.world / "history.db", home.workspace().settings.world.history, active_share=0.5)
     return home
 

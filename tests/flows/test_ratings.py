@@ -22,11 +22,10 @@ EARLY, LATE = "2023-11-14T00:00:00", "2023-11-15T00:00:00"
 
 
 @pytest.fixture(scope="module")
-def home(new_home):
+def home(new_home, plain_nightly):
     """Return a home after a night that scored nothing."""
     home = new_home()
-    told = home.tell("nightly", overrides=("score.images=none",))
-    assert told.code == 0, told.err
+    plain_nightly(home.workspace("score.images=none"))
     return home
 
 

@@ -36,10 +36,9 @@ def go_back(home, to=None):
 
 
 @pytest.fixture(scope="module")
-def nights(new_home, plainly):
+def nights(after_first_night, plainly):
     """Two nights of a first model, one that promotes a re-based one, two nights of that, and the way back."""
-    home = new_home(own_world=True)
-    plainly(nightly, home.workspace(EPOCH))
+    home = after_first_night()
     pass_a_day(home)
     plainly(nightly, home.workspace(EPOCH, HELD))
     of_first = seen(home)

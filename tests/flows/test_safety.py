@@ -21,17 +21,16 @@ def make():
 
 
 @pytest.fixture(scope="module")
-def night(first_night, new_home, tmp_path_factory):
+def night(first_night, new_home, plain_nightly, tmp_path_factory):
     """Return a home whose night refused about half of its images, what it told and left, and its filter's options."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_safety.py").write_text(OWN.format(middle=_middle(first_night)))
     sys.path.insert(0, str(folder))
     filtered = ("safety.filter=own_safety:make", "safety.threshold=0.5")
     home = new_home()
-    told = home.tell("nightly", "--json", overrides=filtered)
-    assert told.code == 0, told.err
+    told = plain_nightly(home.workspace(*filtered))
     tables = {name: home.ask(f"select * from {name}") for name in ("refused", "asset", "shard", "user_current")}
-    yield home, json.loads(told.out), filtered, tables
+    yield home, told, filtered, tables
     sys.path.remove(str(folder))
 
 

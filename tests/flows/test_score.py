@@ -22,12 +22,11 @@ SCORES = 'select a.asset_id, u.user_id, a.score from asset a join "user" u using
 
 
 @pytest.fixture(scope="module")
-def home(new_home):
+def home(new_home, plain_nightly):
     """Return a home whose night scored nothing."""
     home = new_home()
-    told = home.tell("nightly", "--json", overrides=("score.images=none",))
-    assert told.code == 0, told.err
-    assert (json.loads(told.out)["images_scored"], json.loads(told.out)["mean_score"]) == (0, None)
+    told = plain_nightly(home.workspace("score.images=none"))
+    assert (told["images_scored"], told["mean_score"]) == (0, None)
     return home
 
 

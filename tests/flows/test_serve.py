@@ -1,6 +1,6 @@
 """`personalgen serve`, as a person starts it: a process of its own with a Prefect server that it starts itself.
 
-Takes about two minutes of one core: three servers, three nights of fifteen seconds. `make fault` kills a night besides
+Takes about a minute of one core: two servers, three nights. `make fault` kills a night besides
 and waits for two minutes of silence.
 """
 
@@ -26,6 +26,7 @@ from personalgen.worlds import ShapesWorld, add_days, write_history
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 N_ITEMS, DAYS = 128, 3
+ZONE = ZoneInfo("Europe/Berlin")
 AHEAD_SEC = 15
 BUSY = 503
 """What Prefect answers where SQLite is locked for too long."""
@@ -197,23 +198,59 @@ class Night:
         return json.loads(self.row["counts"])
 
 
+def half_a_day_ahead():
+    """Return the overrides of a schedule that is due once a day, and neither now nor soon."""
+    at = datetime.now(ZONE) + timedelta(hours=12)
+    return recent(), f"schedule.cron={at.minute} {at.hour} * * *", f"store.time_zone={ZONE}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a server knows of the schedule."""
+
+    deployment: dict
+    instants: set
+
+
+def planned(serving):
+    """Return the schedule, once nights are planned by it."""
+    deadline = time.monotonic() + 60
+    while not (runs := [run for run in serving.ask("POST", "/flow_runs/filter") if run["auto_scheduled"]]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return Planned(serving.nightly(), {datetime.fromisoformat(run["expected_start_time"]) for run in runs})
+
+
 @pytest.fixture(scope="module")
-def nights(home):
-    """Three nights in a row, scheduled some seconds ahead, a day of new events before each of the last two.
+def scheduled():
+    """The schedule that nights are served by."""
+    return half_a_day_ahead()
+
+
+@pytest.fixture(scope="module")
+def plans():
+    """What servers knew of the schedule, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def nights(home, scheduled, plans):
+    """Three nights in a row, planned some seconds ahead, a day of new events before each of the last two.
 
     While the second runs, the server is killed.
     """
     done = []
-    with served(home, free_port(), recent()) as serving:
+    with served(home, free_port(), *scheduled) as serving:
+        plans.append(planned(serving))
         for k in range(3):
             n_new = let_a_day_pass(home) if k else 0
-            planned, run_id = serving.plan(seconds=AHEAD_SEC)
+            instant, run_id = serving.plan(seconds=AHEAD_SEC)
             if k == 1:
                 serving.wait(run_id, ("RUNNING",))
                 time.sleep(3)
                 kill(server_of(home))
             run = serving.wait(run_id)
-            done.append(Night(planned, run, home.ask(NIGHTS)[-1], n_new))
+            done.append(Night(instant, run, home.ask(NIGHTS)[-1], n_new))
     return done
 
 
@@ -242,22 +279,16 @@ def test_nights_in_a_row_do_what_is_new_and_no_more(nights, home):
     assert [night.row["status"] for night in nights] == ["done"] * 3
 
 
-def test_the_schedule_outlives_serve(nights, home):
+def test_the_schedule_outlives_serve(nights, home, scheduled, plans):
     """The cron line of the settings is on the server, planned ahead in its zone, and is on after `serve` ended."""
-    overrides = (recent(), "schedule.cron=15 3 * * *", "store.time_zone=Europe/Berlin")
-    planned = []
-    for _ in range(2):
-        with served(home, free_port(), *overrides) as serving:
-            deployment = serving.nightly()
-            assert not deployment["paused"]
-            assert [each["active"] for each in deployment["schedules"]] == [True]
-            deadline = time.monotonic() + 60
-            while not (runs := [run for run in serving.ask("POST", "/flow_runs/filter") if run["auto_scheduled"]]):
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
-            planned.append({datetime.fromisoformat(run["expected_start_time"]) for run in runs})
-    assert planned[0] <= planned[1]
-    assert {instant.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") for instant in planned[0]} == {"03:15"}
+    with served(home, free_port(), *scheduled) as serving:
+        first, second = *plans, planned(serving)
+    for plan in (first, second):
+        assert not plan.deployment["paused"]
+        assert [each["active"] for each in plan.deployment["schedules"]] == [True]
+    assert first.instants <= second.instants
+    minute, hour = scheduled[1].partition("=")[2].split()[:2]
+    assert {instant.astimezone(ZONE).strftime("%-H %-M") for instant in first.instants} == {f"{hour} {minute}"}
 
 
 SILENT = pytest.mark.skipif(

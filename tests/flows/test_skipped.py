@@ -44,10 +44,9 @@ def let_days_pass(home, days=1):
 
 
 @pytest.fixture(scope="module")
-def skipped(new_home, plain_nightly):
+def skipped(after_first_night, plain_nightly):
     """A night after the first one, with a day's events, under a rule that they do not reach."""
-    home = new_home(own_world=True)
-    plain_nightly(home.workspace(RULE))
+    home = after_first_night()
     let_days_pass(home)
     before = registered(home)
     told = plain_nightly(home.workspace(RULE, "generation.min_shift=0.05"))
@@ -64,10 +63,9 @@ def forced(skipped):
 
 
 @pytest.fixture(scope="module")
-def still_skipped(new_home, plain_nightly):
+def still_skipped(after_first_night, plain_nightly):
     """Another home after a skipped night, which nobody forces."""
-    home = new_home(own_world=True)
-    plain_nightly(home.workspace(RULE))
+    home = after_first_night()
     let_days_pass(home)
     plain_nightly(home.workspace(RULE))
     return home

@@ -19,7 +19,7 @@ from personalgen.steps.yardstick import draw_held_out
 
 pytestmark = pytest.mark.timeout(110, func_only=True)  # the nights run once, while the first test is set up
 
-LONGER = ("train.max_kimg=0.256", "gate.min_votes=8")
+LONGER = ("train.max_kimg=0.128", "gate.min_votes=8")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,9 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked(new_home, plain_nightly, tmp_path_factory):
+def asked(after_first_night, tmp_path_factory):
     """Pairs of a second night, voted on by one who always prefers the challenger, then decided by the gate."""
-    home, told = new_home(), []
-    plain_nightly(home.workspace())
+    home, told = after_first_night(), []
     for stage in ("recommend", "embed", "train", "evaluate"):
         assert home.tell(stage, overrides=LONGER).code == 0
     told.append(home.tell("evaluate", "--vote", "--voter", "vera", overrides=LONGER))
