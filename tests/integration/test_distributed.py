@@ -242,11 +242,11 @@ COMMAND = "import sys; from personalgen.cli import main; sys.exit(main())"
 
 @pytest.fixture
 def half_trained(new_home):
-    """Return a home whose night is trained for 64 of its 128 images."""
+    """Return a home whose night is trained for 32 of its 64 images."""
     home = new_home()
     for command in ("prepare", "embed"):
         assert home.tell(command).code == 0
-    assert "ended after 64 of 128 images" in home.tell("train", "--max-kimg", "0.064").err
+    assert "ended after 32 of 64 images" in home.tell("train", "--max-kimg", "0.032").err
     return home
 
 
@@ -266,7 +266,7 @@ def test_the_night_s_training_in_two_processes(half_trained, first_night):
     runs = tracking.client.search_runs([tracking.experiment_id], "tags.stage = 'train'")
     assert [run.info.run_id for run in runs] == [trained["run_id"]]
     losses = tracking.client.get_metric_history(trained["run_id"], "loss_d")
-    assert [each.step for each in losses] == [64, 128]
+    assert [each.step for each in losses] == [32, 64]
 
 
 THREADS = """

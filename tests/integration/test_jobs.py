@@ -196,4 +196,4 @@ def test_a_night_s_training_goes_elsewhere_and_comes_back(away, first_night, tmp
     (path,) = [each for each in first_night.state.files if "/nights/" in each and each.endswith("/train.json")]
     expected = json.loads((first_night.home.path / path).read_text())
     assert found["generator_sha256"] == expected["generator_sha256"]
-    assert found["kimg"] == expected["kimg"] == 0.128
+    assert found["kimg"] == expected["kimg"] == 0.064
