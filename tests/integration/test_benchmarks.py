@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,10 @@ def published(request, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, empty_tracking):
     """A home in which the toy training was cut after its first step, and ended by the same command."""
     path = tmp_path_factory.mktemp("benchmark")
+    shutil.copy(empty_tracking, path)
     slices = (["--max-minutes", "1e-6"], [])
     codes = [
         world.main(["--quick", "--home", str(path), "--json", str(path / f"{k}.json"), *more])

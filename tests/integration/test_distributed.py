@@ -27,6 +27,7 @@ from personalgen.training.team import Team
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(110, func_only=True)]
 
 ROOT = Path(__file__).resolve().parents[2]
+FORKED = str(Path(__file__).with_name("forked_torchrun.py"))
 SPEC = ConditionSpec.vector("taste", 5)
 MODEL = ModelOptions(resolution=8, z_dim=6, style_dim=16, width=8, max_width=8, discriminator_width=8, group_size=2)
 # Everything that reaches over the border between the two processes' rows is on: other people's conditions for real and
@@ -77,9 +78,10 @@ def job(**changes):
     return Job(noise_pairs(), SPEC, MODEL, dataclasses.replace(EIGHT_STEPS, **changes))
 
 
-def torchrun(*command, n=2, **more):
-    """Start `n` processes and return torchrun's own."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", *map(str, command)]
+def torchrun(*command, forked=False):
+    """Start two processes and return torchrun's own; `forked` ones have not imported torch each."""
+    plain = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    words = [sys.executable, *([FORKED] if forked else plain), *map(str, command)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         words,
@@ -88,7 +90,6 @@ def torchrun(*command, n=2, **more):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        **more,
     )
 
 
@@ -155,7 +156,7 @@ def test_one_process_goes_on_from_what_two_left(halved, tmp_path):
 def test_a_batch_that_processes_would_cut_is_refused(tmp_path):
     """Six images in groups of two are not two processes' work: told once, and nothing is written."""
     save_job(tmp_path, job(batch_size=6))
-    code, out, err = finish(torchrun("-m", "personalgen.training", tmp_path))
+    code, out, err = finish(torchrun("-m", "personalgen.training", tmp_path, forked=True))
     (line,) = [line for line in err.splitlines() if line.startswith("personalgen.training: ")]
     assert "train.batch_size must be a multiple of the number of processes, which is 2, times" in line
     assert (code != 0, out, seen_images(tmp_path)) == (True, "", 0)
@@ -189,7 +190,7 @@ def test_a_training_that_diverges_ends_for_all_and_the_next_one_begins(tmp_path)
         save_job(tmp_path / name, each)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    code, out, err = finish(torchrun(script, tmp_path / "bad", tmp_path / "good"))
+    code, out, err = finish(torchrun(script, tmp_path / "bad", tmp_path / "good", forked=True))
     assert code != 0
     assert err.count("UnfinishedError: the share of this run is over") == 1, err
     assert "LostProcessError" not in err
@@ -201,25 +202,24 @@ def test_a_training_that_diverges_ends_for_all_and_the_next_one_begins(tmp_path)
 
 
 def workers(parent):
-    """Return the process ids of torchrun's workers by rank."""
+    """Return the process ids of torchrun's forked workers by rank."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = dict(word.split("=", 1) for word in (folder / "environ").read_text().split("\0") if "=" in word)
-            ancestor = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, UnicodeDecodeError):
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
             continue
-        if ancestor == parent and "RANK" in words:
-            found[int(words["RANK"])] = int(folder.name)
+        if int(rest.split()[1]) == parent and name.startswith("rank"):
+            found[int(name.removeprefix("rank"))] = int(folder.name)
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in /proc")
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="finds the processes in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_others_and_leaves_a_checkpoint(tmp_path, rank):
     """After kill -9 of either one torchrun ends within half a minute, and one process goes on from what was saved."""
     save_job(tmp_path, job(max_kimg=1000.0))
-    process = torchrun("-m", "personalgen.training", tmp_path)
+    process = torchrun("-m", "personalgen.training", tmp_path, forked=True)
     waited = time.monotonic()
     while seen_images(tmp_path) < 32:
         assert process.poll() is None, process.communicate()

@@ -1,5 +1,7 @@
 """The scripts in examples/ run, and do what they say."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,10 @@ QUESTIONS = ["any picture", "red", "this text", "for this person", "this text fo
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_one_model_answers_five_questions(tmp_path):
+def test_one_model_answers_five_questions(tmp_path, empty_tracking):
     """After seconds of training pictures that were asked to be red are redder, for a person too; a sheet is written."""
-    pictures = main(str(tmp_path), ["world.history.n_users=120", "train.max_kimg=8", "train.snapshot_kimg=100"])
+    shutil.copy(empty_tracking, tmp_path)
+    pictures = main(str(tmp_path), ["world.history.n_users=120", "train.max_kimg=4", "train.snapshot_kimg=100"])
     assert list(pictures) == QUESTIONS
     assert {images.shape for images in pictures.values()} == {(N_IMAGES, 16, 16, 3)}
     assert (tmp_path / "one_model.png").is_file()
@@ -30,9 +33,12 @@ def redness(images):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_blind_choices_become_strengths(tmp_path):
+def test_blind_choices_become_strengths(tmp_path, empty_tracking):
     """Every pair is chosen in, the two strengths mirror each other, and the rows came from a notebook."""
-    quick = ["world.history.n_users=120", "train.max_kimg=3", "evaluation.bootstrap=200", "evaluation.permutations=200"]
+    for home in ("first", "second"):
+        (tmp_path / home).mkdir()
+        shutil.copy(empty_tracking, tmp_path / home)
+    quick = ["world.history.n_users=120", "train.max_kimg=2", "evaluation.bootstrap=200", "evaluation.permutations=200"]
     found = blind_choices.main(str(tmp_path), quick)
     assert found.n_choices == found.n_people >= 8
     assert set(found.strengths) == {"challenger", "snapshot"}

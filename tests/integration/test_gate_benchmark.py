@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,9 +52,12 @@ def test_what_is_counted():
 
 
 @pytest.mark.timeout(300)
-def test_one_call_tries_both_challengers(tmp_path, capsys):
+def test_one_call_tries_both_challengers(tmp_path, capsys, empty_tracking):
     """At a toy size: three verdicts with their reasons, and one flat object of counts."""
     path = tmp_path / "gate.json"
+    for home in ("0", str(gate._OTHER_PEOPLE)):
+        (tmp_path / "home" / home).mkdir(parents=True)
+        shutil.copy(empty_tracking, tmp_path / "home" / home / "mlflow.db")
     arguments = ["--quick", "--tries", "1", "--home", str(tmp_path / "home"), "--json", str(path)]
     assert gate.main([*arguments, "--set", "world.history.n_users=150", "--set", "evaluation.n_users=24"]) == 0
     told = capsys.readouterr().out

@@ -1,17 +1,23 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import proof
-from personalgen.steps import Standing
+from benchmarks.world import QUICK_ESTIMATOR
+from personalgen.steps import Standing, table
 from personalgen.steps.contestants import UNCONDITIONAL
 from personalgen.steps.table import HELD_OUT, OURS, PARTS
 
 
 @pytest.mark.timeout(200)
-def test_one_call_trains_measures_and_says_what_is_asked(tmp_path, capsys):
+def test_one_call_trains_measures_and_says_what_is_asked(tmp_path, capsys, empty_tracking, monkeypatch):
     """At a toy size: a table, what is asked of a proof for three ways to draw, and one flat object of numbers."""
+    monkeypatch.setattr(table, "EstimatorOptions", lambda threads: replace(QUICK_ESTIMATOR, threads=threads))
     path = tmp_path / "proof.json"
+    (tmp_path / "home").mkdir()
+    shutil.copy(empty_tracking, tmp_path / "home" / "mlflow.db")
     arguments = ["--quick", "--world", "faces", "--home", str(tmp_path / "home"), "--json", str(path)]
     assert proof.main([*arguments, "--baseline", UNCONDITIONAL, "--set", "evaluation.n_users=24"]) == 0
     told = capsys.readouterr().out

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from personalgen.catalogue.query_policy import TIMEOUT_SEC
+
 HERE = Path(__file__).resolve().parent
 STOCK = """
 INSERT INTO night (night_key, source, as_of, day, source_digest, config_digest, status, attempts, created_at)
@@ -50,10 +52,10 @@ def listed():
 
 @pytest.fixture(scope="session")
 def attack():
-    """Return what runs the statements of a list, in a process of its own, with the time-out of the settings."""
+    """Return what runs the statements of a list, in a process of its own; the time-out is that of the settings."""
 
-    def run(url, name):
-        command = [sys.executable, str(HERE / "run_attacks.py"), url, str(HERE / name), "1.0"]
+    def run(url, name, timeout_sec=TIMEOUT_SEC):
+        command = [sys.executable, str(HERE / "run_attacks.py"), url, str(HERE / name), str(timeout_sec)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE.parents[1])
         return json.loads(done.stdout)
 

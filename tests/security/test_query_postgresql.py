@@ -83,7 +83,7 @@ def test_the_list_is_long_enough(report):
 
 def test_every_attack_is_refused_or_cut(report):
     """A hostile statement is a QueryError that says why, for all of them."""
-    answered = [each for each in report["statements"] if each["allowed"]]
+    answered = [each for each in report["statements"] if each["columns"] is not None]
     assert answered == []
     assert all("Nothing was changed" in each["outcome"] for each in report["statements"])
 
@@ -99,10 +99,11 @@ def test_an_attack_costs_little(report):
     assert report["worker_kib"] < 2 * 64 * 1024, "the interpreter and the driver take 40 of it before any query"
 
 
-def test_plain_questions_are_answered(url, listed):
+def test_plain_questions_are_answered(url, attack):
     """Statements that analysts do ask are answered for a role that has no rights on the tables."""
-    for statement in listed("sql_allowed_postgresql.txt"):
-        assert run_sql(url, statement, timeout_sec=10).columns, statement
+    report = attack(url, "sql_allowed_postgresql.txt", timeout_sec=10)
+    assert len(report["statements"]) > 30
+    assert [each for each in report["statements"] if not each["columns"]] == []
 
 
 def test_the_role_reads_the_views_and_nothing_else(owner_url, url):

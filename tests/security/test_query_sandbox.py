@@ -56,7 +56,7 @@ def test_the_list_is_long_enough(report):
 
 def test_every_attack_is_refused_or_cut(report):
     """A hostile statement is a QueryError that says why, for all of them."""
-    answered = [each for each in report["statements"] if each["allowed"]]
+    answered = [each for each in report["statements"] if each["columns"] is not None]
     assert answered == []
     assert all("Nothing was changed" in each["outcome"] for each in report["statements"])
 
