@@ -330,7 +330,7 @@ def test_a_step_without_penalty_compiles_too(make_variant):
 @pytest.mark.slow
 def test_the_frozen_features_compile_too(make_variant):
     """The frozen net, its taps and the second discriminator are part of the one graph."""
-    trainer = make_variant(model_changes={"family": "dcgan"}, feature_weight=1.0, feature_px=32)
+    trainer = make_variant(feature_weight=1.0, feature_px=32)
     assert_compiled_equals_eager(trainer, penalised=True, backend=TRACED)
 
 
