@@ -1,14 +1,12 @@
 """The queries behind the standing questions: each of one shape, its values bound by name (`prepared.ask`)."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, Select, bindparam, select, tuple_
 
 from personalgen.catalogue.fitting import fitting_changes, fitting_images
 from personalgen.catalogue.prepared import places_in
-from personalgen.catalogue.rows import RatedAsset
 from personalgen.catalogue.schema import asset, asset_rating, model_version, night, user, user_change
 from personalgen.catalogue.views import v_assets
 
@@ -64,10 +62,10 @@ def _within_ids(asset_id: ColumnElement[int]) -> ColumnElement[bool]:
 
 def ratings(shape: frozenset[str], n_keys: int | None, n_nights: int | None) -> Select[Any]:
     """Return the query of a night's rated images, or of those of some users, in some nights or all."""
-    own = [_rated[field.name] if field.name in _rated else _shown[field.name] for field in fields(RatedAsset)]
-    joined = asset_rating.join(asset, _asset.asset_id == _rated.asset_id)
-    joined = joined.join(v_assets, _shown.asset_id == _rated.asset_id)
-    query = select(*own).select_from(joined).where(*fitting_images(shape, _rated.user_key))
+    query = select(_rated.night_id, _rated.asset_id, _rated.n_ratings, _rated.mean)
+    if shape & {"model_version", "live_only"}:
+        query = query.join_from(asset_rating, asset, _asset.asset_id == _rated.asset_id)
+    query = query.where(*fitting_images(shape, _rated.user_key))
     if n_keys is None:
         return query.where(_rated.night_id == bindparam("night", type_=BigInteger))
     query = query.where(places_in(_rated.user_key, "keys", n_keys))

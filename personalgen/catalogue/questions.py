@@ -109,7 +109,8 @@ def top_rated(
             shape: tuple[Any, ...], places: Sequence[dict[str, int]], order: queries.Order
         ) -> tuple[RatedAsset, ...]:
             found = _best(connection, queries.ratings, (asked.shape, *shape), places, order, asked, start, limit)
-            return tuple(_as(RatedAsset, row) for row in found)
+            said = {row.asset_id: {"mean": row.mean, "n_ratings": row.n_ratings} for row in found}
+            return tuple(_as(RatedAsset, one, **said[one.asset_id]) for one in _summaries(connection, list(said)))
 
         if keys is None:
             return _of_newest(
@@ -201,10 +202,11 @@ def _nights(nights: Sequence[int]) -> list[dict[str, Any]]:
     return [{"night": one} for one in nights]
 
 
-def _as(row_type: type[T], row: Any) -> T:
-    """Return the columns of a row that a type names."""
+def _as(row_type: type[T], row: Any, **more: Any) -> T:
+    """Return the columns of a row that a type names, and those given by name."""
     # every row type is a dataclass, which a type variable cannot say
-    return row_type(**{field.name: getattr(row, field.name) for field in fields(row_type)})  # type: ignore[arg-type]
+    names = [field.name for field in fields(row_type) if field.name not in more]  # type: ignore[arg-type]
+    return row_type(**{name: getattr(row, name) for name in names}, **more)
 
 
 def _summaries(connection: Connection, ids: Sequence[int]) -> tuple[AssetSummary, ...]:
