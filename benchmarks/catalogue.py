@@ -37,13 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the catalogue where it is missing, ask, print; return the exit code."""
     given = _parser().parse_args(arguments)
     size = Size(20_000, shard_rows=1_000, dim=8) if given.quick else Size(int(float(given.assets)))
-    engine = open_catalogue(given.url or f"sqlite:///{given.home}/catalogue.db")
+    url = given.url or f"sqlite:///{given.home}/catalogue.db"
+    engine = open_catalogue(url)
     figures: dict[str, float] = {}
     if not (given.home / "built").exists():
         began = time.perf_counter()
         build(engine, given.home, size, lambda line: print(line, flush=True))
         figures["build_s"] = time.perf_counter() - began
         (given.home / "built").write_text(f"{size.n_assets}\n")
+    engine.dispose()
+    engine = open_catalogue(url, read_only=True)
     n_asked = 20 if given.quick else given.repeat
     figures |= _ask_all(engine, size, n_asked)
     figures |= _images(engine, given.home, size, n_asked) | _scan(given.home) | _similar(engine, size)

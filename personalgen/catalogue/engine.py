@@ -19,6 +19,8 @@ __all__ = ["Engine", "analyze", "open_catalogue", "parse_url", "reason_of", "sho
 
 _BUSY_SEC = 30
 _CACHE_KIB = 32_000
+_MAPPED_BYTES = 2**31 - 2**16
+"""As much as SQLite maps at most, as it is built."""
 _WRITES, _USED_AT = "personalgen_writes", "personalgen_used_at"
 _IDLE_SEC = 1.0
 """After so long a connection of a pool is asked whether it still lives before it is used."""
@@ -171,8 +173,15 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _prepare_readonly(connection: Any, record: object) -> None:
+    """Set up a SQLite connection that only reads.
+
+    mmap_size: pages of a large file are read where the system keeps them instead of being copied, which takes a tenth
+    off questions of ten million images, and more off the slowest. Not where a night writes: what is mapped counts as
+    its memory.
+    """
     _prepare(connection, record)
-    connection.execute("PRAGMA query_only=ON")
+    for pragma in (f"mmap_size={_MAPPED_BYTES}", "query_only=ON"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
