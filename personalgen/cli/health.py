@@ -4,17 +4,17 @@ from dataclasses import asdict
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, LimitOption, SetOption, show, workspace
+from personalgen.cli.terminal import ConfigOption, CsvOption, JsonOption, NightsOption, SetOption, show, workspace
 
 
 def health(
     config: ConfigOption = None,
     overrides: SetOption = None,
-    nights: LimitOption = 1,
+    nights: NightsOption = 1,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """List the checks of the source: those that stopped a night, then those of the last nights (-n)."""
+    """List the checks of the source: those that stopped a night, then those of the last nights."""
     from personalgen.steps.health import listed
 
     with workspace(config, overrides, existing=True) as opened:
