@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import personalgen
 from personalgen.catalogue.engine import parse_url, sqlite_path
+from personalgen.catalogue.misspelt import hint
 from personalgen.catalogue.query_policy import TIMEOUT_SEC, refusal
 from personalgen.catalogue.views import VIEWS
 from personalgen.errors import CatalogueError, NotFoundError, QueryError
@@ -71,7 +72,7 @@ def run_sql(
         timeout_sec, "memory_bytes": memory_bytes, "cpu_sec": math.ceil(timeout_sec) + 1, "views": sorted(VIEWS),
         "as_owner": as_owner,
     }  # fmt: skip
-    return _parse(_ask(request, timeout_sec=timeout_sec))
+    return _parse(_ask(request, timeout_sec=timeout_sec), statement)
 
 
 def _target(url: str) -> dict[str, str]:
@@ -123,7 +124,7 @@ def _ask(request: dict[str, Any], *, timeout_sec: float) -> list[str]:
     return done.stdout.split("\n")[:-1]  # splitlines() would also split at U+2028 inside a value
 
 
-def _parse(lines: list[str]) -> QueryResult:
+def _parse(lines: list[str], statement: str) -> QueryResult:
     """Return the result that the worker's lines spell.
 
     Raises:
@@ -132,7 +133,7 @@ def _parse(lines: list[str]) -> QueryResult:
     values = [json.loads(line) for line in lines]
     last: dict[str, Any] = values[-1]
     if "refused" in last:
-        raise QueryError(f"{last['refused']} {_UNCHANGED}")
+        raise QueryError(f"{last['refused']}{hint(last['refused'], statement)} {_UNCHANGED}")
     rows = tuple(tuple(_cell(value) for value in row) for row in values[1:-1])
     return QueryResult(tuple(values[0]["columns"]), rows, truncated=last["truncated"], hidden=tuple(last["hidden"]))
 

@@ -66,11 +66,13 @@ def latest(
 ) -> None:
     """List the newest assets."""
     from personalgen.catalogue import questions, rows
+    from personalgen.catalogue.scopes import AssetFilter
 
     asked = _filter(user, night, day, model, segment, live=live)
     with workspace(config, overrides, existing=True) as opened:
         found = questions.latest(opened.engine, _of_whom(opened, asked), limit=limit, before_asset_id=before)
-    empty = "no asset yet" if user is None else f"no asset of user {user!r}"
+    everything = before is None and asked == AssetFilter()
+    empty = "no asset yet" if everything else "no asset fits what was asked"
     _answer(found, rows.AssetSummary, as_json, as_csv, parquet, empty=empty, short=_SHORT)
 
 
@@ -118,7 +120,7 @@ def changed(
     live: LiveOption = False,
     after: Annotated[
         str | None,
-        typer.Option("--after", help="Night and new asset of the last row before, as 7:1234: the next page."),
+        typer.Option("--after", help="Night and new asset of the last row before, as 7:1234, for the next page."),
     ] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -198,10 +200,19 @@ def _filter(
 
 
 def _of_whom(opened: "Workspace", asked: "AssetFilter") -> "AssetFilter":
-    """Return the question with the canonical id of the user whom it names."""
+    """Return the question with the canonical id of the user whom it names.
+
+    Raises:
+        NotFoundError: the catalogue knows no such user.
+    """
+    from personalgen.catalogue.read import user_key
     from personalgen.steps import user_named
 
-    return asked if asked.user_id is None else replace(asked, user_id=user_named(opened, asked.user_id))
+    if asked.user_id is None:
+        return asked
+    named = user_named(opened, asked.user_id)
+    user_key(opened.engine, named)
+    return replace(asked, user_id=named)
 
 
 def _night_and_asset(text: str) -> tuple[int, int]:

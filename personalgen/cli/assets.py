@@ -15,10 +15,11 @@ from personalgen.cli.terminal import (
     LimitOption,
     SetOption,
     counted,
+    no_catalogue,
     show,
     workspace,
 )
-from personalgen.errors import ConfigError
+from personalgen.errors import ConfigError, NotFoundError
 
 assets = typer.Typer(no_args_is_help=True)
 
@@ -119,13 +120,16 @@ def sql(
 
     with workspace(config, overrides) as opened:
         settings = opened.settings
-        result = run_sql(
-            settings.analyst_url,
-            statement,
-            max_rows=limit,
-            timeout_sec=settings.store.sql_timeout_sec,
-            as_owner=as_owner,
-        )
+        try:
+            result = run_sql(
+                settings.analyst_url,
+                statement,
+                max_rows=limit,
+                timeout_sec=settings.store.sql_timeout_sec,
+                as_owner=as_owner,
+            )
+        except NotFoundError:
+            raise no_catalogue(settings.root) from None
     names = [name if name not in result.columns[:k] else f"{name}_{k + 1}" for k, name in enumerate(result.columns)]
     rows = [dict(zip(names, row, strict=True)) for row in result.rows]
     show(rows, as_json=as_json, as_csv=as_csv, empty="no row", names=names)

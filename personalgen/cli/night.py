@@ -209,7 +209,8 @@ def _scored(summary: dict[str, Any]) -> str:
     """Return what the judge said of the night's images; nights of earlier versions had no such stage."""
     if not summary.get("images_scored"):
         return "no image was scored"
-    return f"{summary['mean_score']:+.3f} in the mean of {counted(summary['images_scored'], 'image')}; 0 suits anybody"
+    images = counted(summary["images_scored"], "image")
+    return f"{summary['mean_score']:+.3f} in the mean of {images}; 0 would suit anybody as well"
 
 
 def _night_rows(shown: dict[str, str], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, JsonOption, LimitOption, SetOption, to_table
+from personalgen.cli.terminal import ConfigOption, JsonOption, NightsOption, SetOption, to_table
 
 if TYPE_CHECKING:
     from personalgen.status.look import Status
@@ -20,7 +20,7 @@ NEEDS_A_PERSON = 3
 def status(
     config: ConfigOption = None,
     overrides: SetOption = None,
-    nights: LimitOption = 7,
+    nights: NightsOption = 7,
     deep: Annotated[bool, typer.Option("--deep", help="Ask MLflow for its alias, too (seconds).")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,18 +21,38 @@ from personalgen.errors import ConfigError, NotFoundError
 if TYPE_CHECKING:
     from personalgen.steps import Workspace
 
+_FORMS = "personalgen.forms"
+"""Of a command's context: how many forms of output were asked for."""
+
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value; wins over the file.", show_default=False)
 ]
 AsOfOption = Annotated[str | None, typer.Option("--as-of", help="Read events before this instant (ISO 8601, UTC).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+
+
+def _one_form(context: typer.Context, value: bool) -> bool:
+    """Return whether a form of output is asked for.
+
+    Raises:
+        ConfigError: the other one is, too.
+    """
+    context.meta[_FORMS] = context.meta.get(_FORMS, 0) + value
+    if context.meta[_FORMS] > 1:
+        raise ConfigError("--json and --csv exclude each other: name one of them. Nothing was asked.")
+    return value
+
+
+JsonOption = Annotated[bool, typer.Option("--json", callback=_one_form, help="Print JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", callback=_one_form, help="Print CSV.")]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option("--accept", help="A failing check of the data that you looked at.", show_default=False),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_INTEGER, help="Most rows.")]
+NightsOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, max=MAX_INTEGER, help="How many nights, the newest ones.")
+]
 
 _LINE_EVERY_SEC = 10.0
 _BAR_COLUMNS = 28
@@ -54,15 +74,20 @@ def workspace(
     display = Progress(live=sys.stderr.isatty())
     opened = Workspace(settings, progress=(lambda *_: None) if quiet else display.update)
     if existing and not opened.has_catalogue:
-        raise NotFoundError(
-            f"there is no catalogue in {settings.root} yet: run `personalgen nightly`, or name another home with --set "
-            "home=…. Nothing was made."
-        )
+        raise no_catalogue(settings.root)
     try:
         yield opened
     finally:
         display.close()
         opened.close()
+
+
+def no_catalogue(root: Path) -> NotFoundError:
+    """Return what a command that only reads says of a home without a catalogue."""
+    return NotFoundError(
+        f"there is no catalogue in {root} yet: run `personalgen nightly`, or name another home with --set home=…. "
+        "Nothing was made."
+    )
 
 
 def accepting(overrides: Sequence[str] | None, names: Sequence[str] | None) -> list[str]:

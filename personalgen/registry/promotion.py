@@ -155,8 +155,9 @@ def _first(challenger: Figures, options: GateOptions) -> Verdict:
         checks.append(_check(told, challenger.diversity >= least, f">= {least:g}", f"< {least:g}"))
     if challenger.memorised_low is not None:
         most = options.max_memorised
-        told = f"at least {challenger.memorised_low:.3g} of the pictures are memorised"
-        checks.append(_check(told, challenger.memorised_low <= most, f"<= {most:g}", f"> {most:g}"))
+        told = f"memorised pictures: at least {challenger.memorised_low:.3g} of all,"
+        good = challenger.memorised_low <= most
+        checks.append(_check(told, good, f"{most:g} allowed", f"no more than {most:g} allowed"))
     words = tuple(text for _, text in checks)
     return Verdict(promote=all(good for good, _ in checks), reasons=("no champion: absolute thresholds hold", *words))
 

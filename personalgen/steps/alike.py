@@ -26,7 +26,7 @@ def similar_users(
         ArtifactError: the table beside the asset's shard is missing or damaged.
     """
     if (user_id is None) == (asset_id is None):
-        raise ConfigError("Name one of --user and --asset. Nothing was asked.")
+        raise ConfigError("Name exactly one of --user and --asset. Nothing was asked.")
     if asset_id is not None:
         found = read.asset(workspace.engine, asset_id)
         generator, owner = weights_key(found.generator_sha256), found.user_key

@@ -160,7 +160,9 @@ def test_people_are_asked_for_by_their_plain_ids(team):
     asked = f"select user_id from v_users where user_id = '{hashed}'"
     assert json.loads(team.tell("assets", "sql", asked, "--json").stdout) == [{"user_id": hashed}]
     team.tell("forget", ADA, "--reason", "asked")
-    assert json.loads(team.tell("assets", "latest", "--user", ADA, "--json").stdout) == []
+    gone = team.tell("assets", "latest", "--user", ADA, "--json", may_fail=True)
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert f"There is no user {hashed!r}" in gone.stderr
 
 
 def test_no_secret_and_no_person_is_written(team):

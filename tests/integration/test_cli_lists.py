@@ -34,7 +34,8 @@ def test_latest_can_be_limited(home):
     for row in segment:
         rows = as_json(home.tell("assets", "latest", "--segment", row["segment"], "--json"))
         assert {one["segment"] for one in rows} == {row["segment"]}
-    assert home.tell("assets", "latest", "--night", "99").out == "no asset yet\n"
+    for none in (["--night", "99"], ["--segment", "nowhere"], ["--model", "9"], ["--before", "1"]):
+        assert home.tell("assets", "latest", *none).out == "no asset fits what was asked\n"
 
 
 def test_stats_sum_what_the_nights_made(home):
@@ -58,6 +59,8 @@ def test_similar_people_have_similar_preferences(home):
     assert as_json(home.tell("assets", "similar", "--asset", str(one["live_asset_id"]), "-n", "4", "--json")) == found
     for wrong in ([], ["--user", one["user_id"], "--asset", "1"], ["--user", "nobody"], ["--asset", "999999"]):
         assert home.tell("assets", "similar", *wrong).code == 2
+    for wrong in ([], ["--user", one["user_id"], "--asset", "1"]):
+        assert "Name exactly one of --user and --asset" in home.tell("assets", "similar", *wrong).err
 
 
 def test_top_by_rating_and_show_tell_what_people_said(home):

@@ -28,6 +28,14 @@ def test_a_night_tells_figures_and_what_to_try_next():
     assert all(line.endswith("--config a.toml") for line in told[-3:])
 
 
+def test_a_score_says_what_zero_means():
+    """The mean of the judge's scores, beside that of pictures which would suit anybody as well."""
+    assert "score +0.212 in the mean of 990 images; 0 would suit anybody as well" in lines(
+        mean_score=0.212, images_scored=990
+    )
+    assert "score no image was scored" in lines(images_scored=0)
+
+
 def test_a_night_that_drew_nothing_leads_to_its_version():
     """Without a live model there is no image to list: the commands look at the version and may promote it."""
     told = lines(live_version=0, promoted=False, sheet="")

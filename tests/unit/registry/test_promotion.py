@@ -102,6 +102,16 @@ def test_a_first_model_must_be_diverse_and_no_copier(figures, promote):
     assert len(verdict.reasons) == 5
 
 
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0.0, "at least 0 of all, 0.1 allowed"), (0.25, "at least 0.25 of all, no more than 0.1 allowed")],
+)
+def test_memorised_pictures_are_told_in_words(share, told):
+    """The share and what is allowed, on either side of it."""
+    verdict = decide(replace(GOOD, memorised_low=share), None, None, replace(OPTIONS, max_memorised=0.1))
+    assert f"memorised pictures: {told}" in verdict.reasons
+
+
 @pytest.mark.parametrize(("low", "high", "promote"), [(0.0, 0.3, False), (-0.3, 0.0, False), (1e-9, 0.3, True)])
 def test_an_interval_that_touches_zero_is_undecided(low, high, promote):
     """The whole interval must lie on one side; an end at zero decides nothing."""
