@@ -72,7 +72,7 @@ def train(
         if not leads:
             return
         with opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            night = steps.prepare(opened, as_of=parse_instant(as_of), needs=(steps.Embedded,))
             embedded = steps.stage_result(night, steps.Embedded)
             if job_only:
                 facts = {"folder": str(steps.write_job(opened, night, embedded))}

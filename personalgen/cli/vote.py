@@ -46,7 +46,7 @@ def ask_people(
 ) -> None:
     """Prepare tonight's blind pairs, or store a filled table; ask in a terminal; say what people prefer."""
     name = voter.strip() or getpass.getuser()
-    with workspace(config, overrides) as opened:
+    with workspace(config, overrides, existing=True) as opened:
         asked = _Asked.by(opened, choices) if choices else _Asked.of(opened, as_of, name, pairs)
         if choices:
             _store(asked, choices)
@@ -74,7 +74,8 @@ class _Asked:
         from personalgen import steps
 
         with opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            needs = (steps.Evaluated, steps.Embedded, steps.Trained)
+            night = steps.find_night(opened, as_of=parse_instant(as_of), needs=needs)
             evaluated = steps.stage_result(night, steps.Evaluated)
             embedded, trained = steps.stage_result(night, steps.Embedded), steps.trained_tonight(night)
             pairs = steps.prepare_pairs(opened, night, embedded, trained, evaluated, n_pairs=n_pairs, voter=voter)
