@@ -109,11 +109,12 @@ def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None
     from personalgen.steps import Trained, find_night
     from personalgen.steps.models import write_snapshot
 
+    instant = parse_instant(as_of)
     with workspace(config, overrides, existing=True) as opened, opened.only_night():
         options = options_text(config, overrides)
         verbs = ("prepare", "embed", "train", f"models snapshot {shlex.quote(str(out))}")
         commands = [f"personalgen {verb}{options}" for verb in verbs]
-        night = find_night(opened, as_of=parse_instant(as_of), needs=(Trained,))
+        night = find_night(opened, as_of=instant, needs=(Trained,))
         card = write_snapshot(opened, night, out, commands=commands)
     typer.echo(f"{out}: {card.trained_kimg:,.0f} kimg, sha256 {card.generator_sha256[:12]}")
 

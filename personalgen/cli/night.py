@@ -36,10 +36,11 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole night: from history tables to an image for every user."""
+    instant = parse_instant(as_of)
     with workspace_of_flows(config, accepting(overrides, accept)) as opened:
         from flows.nightly import run_night
 
-        summary = run_night(opened, as_of=parse_instant(as_of))
+        summary = run_night(opened, as_of=instant)
     show_night(summary, options_text(config, overrides), as_json=as_json)
 
 
@@ -77,9 +78,10 @@ def _command(run: "Callable[[Workspace, Night], Any]", *, needs: Sequence[str]) 
     ) -> None:
         from personalgen import steps
 
+        instant = parse_instant(as_of)
         with workspace(config, accepting(overrides, accept)) as opened, opened.journal.opened(), opened.only_night():
             kinds = [getattr(steps, name) for name in needs]
-            night = steps.prepare(opened, as_of=parse_instant(as_of), needs=kinds)
+            night = steps.prepare(opened, as_of=instant, needs=kinds)
             facts = asdict(run(opened, night))
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))
 
