@@ -45,7 +45,7 @@ def status_text(found: "Status") -> str:
             "day": row["day"],
             "kind": row["kind"],
             "night": row["night_id"],
-            "status": row["status"],
+            "status": "cut off" if row["status"] == "killed" else row["status"],
             "minutes": None if row["sec"] is None else round(row["sec"] / 60, 1),
             "images": row["n_images"],
             "model": row["outcome"],

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,14 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
         live=_live(live),
         next_night=coming.isoformat() if coming else "",
         is_served=is_held(places.data / SERVE),
-        nights=lines,
+        nights=lines if facts.is_running else [_as_it_is(line) for line in lines],
         needs=needs(facts),
     )
+
+
+def _as_it_is(night: NightLine) -> NightLine:
+    """Return a night of a home in which no process works: one that says it is running was killed."""
+    return replace(night, status="killed") if night.status == "running" else night
 
 
 def _opened(url: str) -> Engine | None:
