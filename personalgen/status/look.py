@@ -37,8 +37,10 @@ class Status:
     needs: Sequence[Need]
 
 
-def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") -> Status:
+def status_of(places: Places, *, nights: int, now: datetime, alias: str = "", options: str = "") -> Status:
     """Return how a home stands; `alias` is what somebody found wrong with the registry's.
+
+    `options` go with every command that it names: what makes it look at the same settings, with a space before it.
 
     Raises:
         CatalogueError: the catalogue cannot be read.
@@ -48,7 +50,7 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
     try:
         lines = _lines(places, engine, read.nights(engine, limit=nights)) if engine else []
         live = read.live_release(engine) if engine else None
-        facts = _facts(places, engine, now, alias)
+        facts = _facts(places, engine, now, alias, options)
     finally:
         if engine:
             engine.dispose()
@@ -81,7 +83,7 @@ def _opened(url: str) -> Engine | None:
     return None
 
 
-def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> Facts:
+def _facts(places: Places, engine: Engine | None, now: datetime, alias: str, options: str) -> Facts:
     disk = shutil.disk_usage(next(path for path in (places.root, *places.root.parents) if path.exists()))
     rows = health.health(engine, nights=1) if engine else ()
     return Facts(
@@ -94,6 +96,7 @@ def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> 
         total_bytes=disk.total,
         overdue_since=_overdue(places, engine, now) if engine else None,
         alias=alias,
+        options=options,
     )
 
 

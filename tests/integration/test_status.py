@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_what_was_cut_off_needs_a_person(prepared):
     assert " cut off " in row
     assert "running" not in row
     assert "was cut off: no process works on it. Do: personalgen nightly --as-of 2023-11" in told.out
+    assert f"{shlex.join(prepared.options())} goes on with it" in told.out
 
 
 def test_a_failed_night_and_a_lost_shard_need_a_person(restored):
