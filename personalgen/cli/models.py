@@ -47,7 +47,7 @@ def promote(
     """Make VERSION live whatever the gate said; its missing images are generated first."""
     from personalgen.steps.models import promote_version
 
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
     was = "as before" if moved.before == version else f"was {_version(moved.before)}"
     typer.echo(
@@ -110,7 +110,7 @@ def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None
     from personalgen.steps.models import write_snapshot
 
     instant = parse_instant(as_of)
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         options = options_text(config, overrides)
         verbs = ("prepare", "embed", "train", f"models snapshot {shlex.quote(str(out))}")
         commands = [f"personalgen {verb}{options}" for verb in verbs]

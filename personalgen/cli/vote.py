@@ -75,7 +75,7 @@ class _Asked:
         """Return the night's pairs; making them keeps other nights waiting, asking does not."""
         from personalgen import steps
 
-        with opened.only_night():
+        with opened.only_night(is_night=False):
             needs = (steps.Evaluated, steps.Embedded, steps.Trained)
             night = steps.find_night(opened, as_of=as_of, needs=needs)
             evaluated = steps.stage_result(night, steps.Evaluated)
