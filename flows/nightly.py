@@ -67,7 +67,7 @@ def nightly(workspace: Workspace, as_of: datetime | None = None) -> dict[str, An
 def one_night(workspace: Workspace) -> Iterator[str]:
     """Hold the home and watch over the night in it; yield the id of the flow's run."""
     flow_run_id = str(runtime.flow_run.id)
-    with server_on_leash(), steps.watched(workspace, flow_run_id=flow_run_id), workspace.only_night():
+    with server_on_leash(), steps.watched(workspace, flow_run_id=flow_run_id):
         yield flow_run_id
 
 

@@ -15,6 +15,7 @@
     └── InternalError        ours to mend; the command line exits with 1
         ├── ArtifactError        a file is missing, half-written or has another digest
         ├── CatalogueError       the catalogue is locked, too old, or refused a write
+        │   └── BusyError            another process holds the home: a night, or what else writes there
         ├── RegistryError        MLflow holds something other than what we wrote
         ├── ServerError          a Prefect server does not start, or does not answer
         └── TrainingError        the training diverged
@@ -94,6 +95,10 @@ class ArtifactError(InternalError):
 
 class CatalogueError(InternalError):
     """The catalogue is locked, at another revision, or refused a write."""
+
+
+class BusyError(CatalogueError):
+    """Another process holds the home: a night, or what else writes there."""
 
 
 class RegistryError(InternalError):

@@ -55,8 +55,9 @@ def evaluate(
     if vote or choices:
         ask_people(config, overrides, as_of, choices=choices, voter=voter, pairs=pairs, as_json=as_json)
         return
+    instant = parse_instant(as_of)
     with workspace(config, overrides) as opened, opened.only_night():
-        night = steps.prepare(opened, as_of=parse_instant(as_of))
+        night = steps.prepare(opened, as_of=instant, needs=(steps.Embedded, steps.Trained))
         embedded = steps.stage_result(night, steps.Embedded)
         if not table:
             facts = asdict(steps.evaluate(opened, night, embedded, steps.stage_result(night, steps.Trained)))

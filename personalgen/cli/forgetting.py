@@ -32,7 +32,7 @@ def forget(
     people = [*(users or ()), *(_ids_of(file) if file else ())]
     if not people:
         raise ConfigError("Name users, or a --file with an id a line. Nothing was changed.")
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         done = steps.forget_people(opened, people, reason=reason, actor=getpass.getuser())
     if as_json:
         receipts = [asdict(one) for one in done]

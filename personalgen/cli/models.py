@@ -47,7 +47,7 @@ def promote(
     """Make VERSION live whatever the gate said; its missing images are generated first."""
     from personalgen.steps.models import promote_version
 
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         moved = promote_version(opened, version, reason=reason, actor=getpass.getuser())
     was = "as before" if moved.before == version else f"was {_version(moved.before)}"
     typer.echo(
@@ -106,14 +106,16 @@ def export(version: VersionArgument, out: Path, config: ConfigOption = None, ove
 @models.command()
 def snapshot(out: Path, config: ConfigOption = None, overrides: SetOption = None, as_of: AsOfOption = None) -> None:
     """Write tonight's trained generator below OUT, for `snapshot = "OUT"` in another config."""
-    from personalgen.steps import prepare
+    from personalgen.steps import Trained, find_night
     from personalgen.steps.models import write_snapshot
 
-    with workspace(config, overrides) as opened, opened.only_night():
+    instant = parse_instant(as_of)
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         options = options_text(config, overrides)
         verbs = ("prepare", "embed", "train", f"models snapshot {shlex.quote(str(out))}")
         commands = [f"personalgen {verb}{options}" for verb in verbs]
-        card = write_snapshot(opened, prepare(opened, as_of=parse_instant(as_of)), out, commands=commands)
+        night = find_night(opened, as_of=instant, needs=(Trained,))
+        card = write_snapshot(opened, night, out, commands=commands)
     typer.echo(f"{out}: {card.trained_kimg:,.0f} kimg, sha256 {card.generator_sha256[:12]}")
 
 

@@ -36,10 +36,11 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole night: from history tables to an image for every user."""
+    instant = parse_instant(as_of)
     with workspace_of_flows(config, accepting(overrides, accept)) as opened:
         from flows.nightly import run_night
 
-        summary = run_night(opened, as_of=parse_instant(as_of))
+        summary = run_night(opened, as_of=instant)
     show_night(summary, options_text(config, overrides), as_json=as_json)
 
 
@@ -63,11 +64,11 @@ def add_steps(app: typer.Typer) -> None:
     """Add one command per stage: each runs that stage alone, on the stored results of those before it."""
     for name, (run, text) in _STEPS.items():
         app.command(name, help=f"{text} Runs one stage of the night, on the stored results of those before it.")(
-            _command(run)
+            _command(run, needs=_NEEDS.get(name, ()))
         )
 
 
-def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
+def _command(run: "Callable[[Workspace, Night], Any]", *, needs: Sequence[str]) -> Callable[..., None]:
     def command(
         config: ConfigOption = None,
         overrides: SetOption = None,
@@ -77,8 +78,10 @@ def _command(run: "Callable[[Workspace, Night], Any]") -> Callable[..., None]:
     ) -> None:
         from personalgen import steps
 
+        instant = parse_instant(as_of)
         with workspace(config, accepting(overrides, accept)) as opened, opened.journal.opened(), opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            kinds = [getattr(steps, name) for name in needs]
+            night = steps.prepare(opened, as_of=instant, needs=kinds)
             facts = asdict(run(opened, night))
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2) if as_json else stage_text(facts))
 
@@ -135,7 +138,6 @@ def _generate(opened: "Workspace", night: "Night") -> Any:
 def _score(opened: "Workspace", night: "Night") -> Any:
     from personalgen import steps
 
-    steps.stage_result(night, steps.Generated)  # it comes first
     return steps.score(opened, night)
 
 
@@ -148,6 +150,14 @@ _STEPS: "dict[str, tuple[Callable[[Workspace, Night], Any], str]]" = {
     "generate": (_generate, "Generate missing images, catalogue them, release, score and report."),
     "score": (_score, "Score tonight's new images by their people's likes."),
 }
+
+_NEEDS = {
+    "promote": ("Evaluated", "Trained"),
+    "canary": ("Embedded", "Decided"),
+    "generate": ("Embedded", "Decided", "Registered", "Evaluated"),
+    "score": ("Generated",),
+}
+"""The results of earlier stages that these go on from; without one of them no night is begun."""
 
 
 _NOUNS = {

@@ -62,7 +62,7 @@ def delete(
     """Delete NIGHT (its id): images, rows and files. Refused while its images stand for users."""
     from personalgen import steps
 
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         done = steps.delete_night(opened, night, reason=reason, actor=getpass.getuser())
     if as_json:
         typer.echo(json.dumps(asdict(done), ensure_ascii=False, indent=2))
@@ -81,7 +81,7 @@ def prune(
     """Let go what is older than the settings under `retention` keep it, as the end of every night does."""
     from personalgen import steps
 
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         pruned = steps.prune(opened, dry_run=dry_run)
         is_set = opened.settings.retention.is_set
     if as_json:

@@ -31,10 +31,11 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Train in full on the newest data, whatever is new, and release the model if it earns it."""
+    instant = parse_instant(as_of)
     with workspace_of_flows(config, accepting(overrides, accept)) as opened:
         from flows.retrain import retrain_night
 
-        summary = retrain_night(opened, as_of=parse_instant(as_of), warm=warm)
+        summary = retrain_night(opened, as_of=instant, warm=warm)
     show_night(summary, options_text(config, overrides), as_json=as_json)
 
 
@@ -46,10 +47,11 @@ def generate_only(
     as_json: JsonOption = False,
 ) -> None:
     """Draw for new and changed users with what is live: no training, no evaluation, no promotion."""
+    instant = parse_instant(as_of)
     with workspace_of_flows(config, accepting(overrides, accept), existing=True) as opened:
         from flows.generate_only import generate_night
 
-        summary = generate_night(opened, as_of=parse_instant(as_of))
+        summary = generate_night(opened, as_of=instant)
     show_night(summary, options_text(config, overrides), as_json=as_json)
 
 
@@ -71,11 +73,11 @@ def backfill(
     as_json: JsonOption = False,
 ) -> None:
     """Draw past days, each as of its day; what users see now, and what is known of them, stays as it is."""
-    days = (_day("--from", first), _day("--to", last))
+    days, time_of_day = (_day("--from", first), _day("--to", last)), _time(at)
     with workspace_of_flows(config, overrides, existing=True) as opened:
         from flows.backfill import run_backfill
 
-        told = run_backfill(opened, *days, version=model, everybody=everybody, at=_time(at))
+        told = run_backfill(opened, *days, version=model, everybody=everybody, at=time_of_day)
     typer.echo(json.dumps(told, ensure_ascii=False, indent=2) if as_json else "\n".join(map(day_text, told)))
 
 

@@ -25,7 +25,7 @@ def repair(
     """
     from personalgen import steps
 
-    with workspace(config, overrides, existing=True) as opened, opened.only_night():
+    with workspace(config, overrides, existing=True) as opened, opened.only_night(is_night=False):
         erased = () if dry_run else steps.finish_erasures(opened)
         done = steps.repair(opened, dry_run=dry_run, verify=verify)
     if as_json:

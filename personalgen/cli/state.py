@@ -43,8 +43,9 @@ def build(
     """Build an affinity state of all events of the source in FOLDER, apart from any night."""
     from personalgen import steps
 
+    instant = parse_instant(as_of)
     with workspace(config, overrides) as opened:
-        built = steps.rebuild(opened, folder, as_of=parse_instant(as_of), by=by)
+        built = steps.rebuild(opened, folder, as_of=instant, by=by)
     if as_json:
         typer.echo(json.dumps(asdict(built), ensure_ascii=False, indent=2))
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personalgen.cli.terminal import ConfigOption, JsonOption, NightsOption, SetOption, to_table
+from personalgen.cli.terminal import ConfigOption, JsonOption, NightsOption, SetOption, options_text, to_table
 
 if TYPE_CHECKING:
     from personalgen.status.look import Status
@@ -31,21 +31,23 @@ def status(
 
     places = places_of(read_values(config, overrides or ()))
     alias = _alias(config, overrides) if deep else ""
-    found = status_of(places, nights=nights, now=datetime.now(UTC), alias=alias)
-    typer.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2, default=str) if as_json else status_text(found))
+    options = options_text(config, overrides)
+    found = status_of(places, nights=nights, now=datetime.now(UTC), alias=alias, options=options)
+    told = json.dumps(asdict(found), ensure_ascii=False, indent=2, default=str)
+    typer.echo(told if as_json else status_text(found, options))
     if found.needs:
         raise typer.Exit(NEEDS_A_PERSON)
 
 
-def status_text(found: "Status") -> str:
-    """Return what a person reads."""
+def status_text(found: "Status", options: str) -> str:
+    """Return what a person reads; `options` go with the command of a first night."""
     rows = [asdict(night) for night in found.nights]
     shown = [
         {
             "day": row["day"],
             "kind": row["kind"],
             "night": row["night_id"],
-            "status": row["status"],
+            "status": "cut off" if row["status"] == "killed" else row["status"],
             "minutes": None if row["sec"] is None else round(row["sec"] / 60, 1),
             "images": row["n_images"],
             "model": row["outcome"],
@@ -59,7 +61,7 @@ def status_text(found: "Status") -> str:
         f"now      {'a night is running' if found.is_running else 'no night is running'}",
         f"next     {_next(found)}",
         "",
-        to_table(shown) if shown else "no night yet: run personalgen nightly",
+        to_table(shown) if shown else f"no night yet: run personalgen nightly{options}",
     ]
     if found.needs:
         lines += ["", "Needs a person:"]

@@ -66,13 +66,14 @@ def train(
     from personalgen import steps
     from personalgen.training import leading
 
+    instant = parse_instant(as_of)
     limits = {"train.max_minutes": max_minutes, "train.slice_kimg": max_kimg}
     pairs = [*(overrides or ()), *(f"{key}={value}" for key, value in limits.items() if value is not None)]
     with workspace(config, pairs) as opened, leading(opened.settings.train.device) as leads:
         if not leads:
             return
         with opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            night = steps.prepare(opened, as_of=instant, needs=(steps.Embedded,))
             embedded = steps.stage_result(night, steps.Embedded)
             if job_only:
                 facts = {"folder": str(steps.write_job(opened, night, embedded))}
@@ -99,12 +100,13 @@ def sweep(
     from personalgen import steps
     from personalgen.training import leading
 
+    instant = parse_instant(as_of)
     with workspace(config, overrides) as opened, leading(opened.settings.train.device) as leads:
         if not leads:
             return
         asked = steps.combinations(opened.settings, over or ())
         with opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+            night = steps.prepare(opened, as_of=instant)
             rows = steps.sweep(
                 opened, night, steps.embed(opened, night, steps.recommend(opened, night)), asked, max_kimg=max_kimg
             )

@@ -17,6 +17,8 @@ from personalgen.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from personalgen.catalogue.facts import Winner
     from personalgen.steps import Evaluated, Night, Outcome, Pairs, Trained, Workspace
 
@@ -45,9 +47,9 @@ def ask_people(
     as_json: bool,
 ) -> None:
     """Prepare tonight's blind pairs, or store a filled table; ask in a terminal; say what people prefer."""
-    name = voter.strip() or getpass.getuser()
-    with workspace(config, overrides) as opened:
-        asked = _Asked.by(opened, choices) if choices else _Asked.of(opened, as_of, name, pairs)
+    name, instant = voter.strip() or getpass.getuser(), parse_instant(as_of)
+    with workspace(config, overrides, existing=True) as opened:
+        asked = _Asked.by(opened, choices) if choices else _Asked.of(opened, instant, name, pairs)
         if choices:
             _store(asked, choices)
         elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -69,12 +71,13 @@ class _Asked:
     pairs: "Pairs"
 
     @classmethod
-    def of(cls, opened: "Workspace", as_of: str | None, voter: str, n_pairs: int) -> "_Asked":
+    def of(cls, opened: "Workspace", as_of: "datetime | None", voter: str, n_pairs: int) -> "_Asked":
         """Return the night's pairs; making them keeps other nights waiting, asking does not."""
         from personalgen import steps
 
-        with opened.only_night():
-            night = steps.prepare(opened, as_of=parse_instant(as_of))
+        with opened.only_night(is_night=False):
+            needs = (steps.Evaluated, steps.Embedded, steps.Trained)
+            night = steps.find_night(opened, as_of=as_of, needs=needs)
             evaluated = steps.stage_result(night, steps.Evaluated)
             embedded, trained = steps.stage_result(night, steps.Embedded), steps.trained_tonight(night)
             pairs = steps.prepare_pairs(opened, night, embedded, trained, evaluated, n_pairs=n_pairs, voter=voter)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ class Status:
     needs: Sequence[Need]
 
 
-def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") -> Status:
+def status_of(places: Places, *, nights: int, now: datetime, alias: str = "", options: str = "") -> Status:
     """Return how a home stands; `alias` is what somebody found wrong with the registry's.
+
+    `options` go with every command that it names: what makes it look at the same settings, with a space before it.
 
     Raises:
         CatalogueError: the catalogue cannot be read.
@@ -48,7 +50,7 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
     try:
         lines = _lines(places, engine, read.nights(engine, limit=nights)) if engine else []
         live = read.live_release(engine) if engine else None
-        facts = _facts(places, engine, now, alias)
+        facts = _facts(places, engine, now, alias, options)
     finally:
         if engine:
             engine.dispose()
@@ -59,9 +61,14 @@ def status_of(places: Places, *, nights: int, now: datetime, alias: str = "") ->
         live=_live(live),
         next_night=coming.isoformat() if coming else "",
         is_served=is_held(places.data / SERVE),
-        nights=lines,
+        nights=lines if facts.is_running else [_as_it_is(line) for line in lines],
         needs=needs(facts),
     )
+
+
+def _as_it_is(night: NightLine) -> NightLine:
+    """Return a night of a home in which no process works: one that says it is running was killed."""
+    return replace(night, status="killed") if night.status == "running" else night
 
 
 def _opened(url: str) -> Engine | None:
@@ -76,7 +83,7 @@ def _opened(url: str) -> Engine | None:
     return None
 
 
-def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> Facts:
+def _facts(places: Places, engine: Engine | None, now: datetime, alias: str, options: str) -> Facts:
     disk = shutil.disk_usage(next(path for path in (places.root, *places.root.parents) if path.exists()))
     rows = health.health(engine, nights=1) if engine else ()
     return Facts(
@@ -89,6 +96,7 @@ def _facts(places: Places, engine: Engine | None, now: datetime, alias: str) -> 
         total_bytes=disk.total,
         overdue_since=_overdue(places, engine, now) if engine else None,
         alias=alias,
+        options=options,
     )
 
 

@@ -56,6 +56,8 @@ class Facts:
     """The scheduled instant that no night followed."""
     alias: str = ""
     """What is wrong with the registry's alias; empty where nothing is, or nobody asked."""
+    options: str = ""
+    """What makes a command look at the same settings, with a space before it."""
 
 
 @dataclass(frozen=True)
@@ -73,42 +75,45 @@ def needs(facts: Facts) -> tuple[Need, ...]:
     return tuple(_needs(facts))
 
 
-def _again(night: NightLine) -> str:
+def _again(night: NightLine, options: str) -> str:
     if night.kind == "backfill":
-        return "personalgen backfill with the same days goes on with it"
+        return f"personalgen backfill{options} with the same days goes on with it"
     command = {"generate": "generate-only"}.get(night.kind, night.kind) + (" --warm" if night.is_warm else "")
-    return f"personalgen {command} --as-of {night.as_of} goes on with it"
+    return f"personalgen {command} --as-of {night.as_of}{options} goes on with it"
 
 
 def _unfinished(facts: Facts) -> Iterator[Need]:
     """Yield the newest nights that failed, or that nobody works on."""
     for night in facts.newest:
         if night.status == "failed":
-            yield Need("night", f"night {night.night_id} of {night.day} failed", _again(night))
+            yield Need("night", f"night {night.night_id} of {night.day} failed", _again(night, facts.options))
         if night.status in _CUT and not facts.is_running:
             found = f"night {night.night_id} of {night.day} was cut off: no process works on it"
-            yield Need("night", found, _again(night))
+            yield Need("night", found, _again(night, facts.options))
 
 
 def _needs(facts: Facts) -> Iterator[Need]:
+    options = facts.options
     if facts.refused:
         found = f"the newest night was stopped by {', '.join(facts.refused)}"
         accepted = " ".join(f"--accept {name}" for name in facts.refused)
-        yield Need("data", found, f"personalgen health, then personalgen nightly {accepted} where the data are right")
+        look, run = f"personalgen health{options}", f"personalgen nightly {accepted}{options}"
+        yield Need("data", found, f"{look}, then {run} where the data are right")
     yield from _unfinished(facts)
     if facts.overdue_since is not None:
-        yield Need(
-            "schedule", f"no night since {facts.overdue_since.isoformat()}, which is overdue", "personalgen serve"
-        )
+        found = f"no night since {facts.overdue_since.isoformat()}, which is overdue"
+        yield Need("schedule", found, f"personalgen serve{options}")
     for night in facts.newest:
         if night.status == "done" and night.outcome == "held" and not night.is_evaluated:
             found = f"night {night.night_id} held its model back without an evaluation"
-            yield Need("evaluation", found, "personalgen evaluate, and the night's report")
+            yield Need("evaluation", found, f"personalgen evaluate{options}, and the night's report")
     if facts.damaged_shards:
-        yield Need("shards", f"{facts.damaged_shards} are missing or of another size", "personalgen doctor")
+        yield Need("shards", f"{facts.damaged_shards} are missing or of another size", f"personalgen doctor{options}")
     for table in facts.near_quarantine:
-        yield Need("quarantine", f"{table}, near limits.max_quarantine_share", "personalgen health")
+        yield Need("quarantine", f"{table}, near limits.max_quarantine_share", f"personalgen health{options}")
     if facts.alias:
-        yield Need("registry", facts.alias, "personalgen nightly puts it right, or personalgen models list shows it")
+        mend, look = f"personalgen nightly{options}", f"personalgen models list{options}"
+        yield Need("registry", facts.alias, f"{mend} puts it right, or {look} shows it")
     if facts.free_bytes < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * facts.total_bytes):
-        yield Need("disk", f"{facts.free_bytes / 2**30:.1f} GiB free", "personalgen nights delete, or a larger disk")
+        found = f"{facts.free_bytes / 2**30:.1f} GiB free"
+        yield Need("disk", found, f"personalgen nights delete{options}, or a larger disk")

@@ -20,7 +20,7 @@ from personalgen.steps.generate_only import keep_live, report_live
 from personalgen.steps.night import Night, attempt, is_done, stage_result
 from personalgen.steps.own_identity import user_named
 from personalgen.steps.past_days import MIDNIGHT, PastDay, days_to_backfill
-from personalgen.steps.prepare import prepare
+from personalgen.steps.prepare import find_night, prepare
 from personalgen.steps.promote import Decided, promote
 from personalgen.steps.prune import Pruned, prune
 from personalgen.steps.rebuild import Rebuilt, rebuild
@@ -75,6 +75,7 @@ __all__ = [
     "drop_tables",
     "embed",
     "evaluate",
+    "find_night",
     "finish_erasures",
     "forget",
     "forget_people",

@@ -4,7 +4,7 @@ A stage's result is a small JSON file in the night's folder, written last. A sta
 again: that is how a killed night goes on where it stopped, and why the same night twice changes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -117,13 +117,22 @@ def stage_result(night: Night, kind: type[T]) -> T:
     Raises:
         NotFoundError: that stage has not run for this night.
     """
-    name = stage_name(kind)
-    if not has_result(night, kind):
-        raise NotFoundError(
-            f"{name} has not run yet for the night of {night.day} ({night.key[:12]}). "
-            f"Run `personalgen {_COMMANDS.get(name, name)}` with the same config first. Nothing was changed."
-        )
-    return from_json(kind, read_json(night.path / f"{name}.json"))
+    require_results(night.path, (kind,), day=night.day, key=night.key)
+    return from_json(kind, read_json(night.path / f"{stage_name(kind)}.json"))
+
+
+def require_results(folder: Path, kinds: Sequence[type[Any]], *, day: str, key: str) -> None:
+    """Return if these stages have run for the night of a folder, begun or not.
+
+    Raises:
+        NotFoundError: one has not; the first of them is named.
+    """
+    for name in map(stage_name, kinds):
+        if not (folder / f"{name}.json").is_file():
+            raise NotFoundError(
+                f"{name} has not run yet for the night of {day} ({key[:12]}). "
+                f"Run `personalgen {_COMMANDS.get(name, name)}` with the same config first. Nothing was changed."
+            )
 
 
 @contextmanager

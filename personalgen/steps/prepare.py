@@ -1,9 +1,10 @@
 """Reads the source, sets bad rows aside, and says which night this is."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,14 +14,14 @@ from personalgen.catalogue import read, write
 from personalgen.catalogue.facts import HistorySummaries, ItemFacts, NightFacts, NightKind, QuarantineFacts
 from personalgen.catalogue.rows import Night as NightRow
 from personalgen.catalogue.summaries import replace_summaries
-from personalgen.errors import ConfigError
+from personalgen.errors import ConfigError, NotFoundError
 from personalgen.registry.run import Run
 from personalgen.status.places import refused_path
-from personalgen.steps.delete_night import finish_deletions
+from personalgen.steps.delete_night import finish_deletions, tables_needed
 from personalgen.steps.erased_ids import people_not_read
 from personalgen.steps.forget import finish_erasures
 from personalgen.steps.health import check_source, record_checks
-from personalgen.steps.night import Night, from_json, require_newest
+from personalgen.steps.night import Night, from_json, require_newest, require_results
 from personalgen.steps.own_identity import own_identity
 from personalgen.steps.restore import restore_versions, with_known_run
 from personalgen.steps.watch import tell_night
@@ -39,14 +40,17 @@ def prepare(
     flow_run_id: str | None = None,
     kind: NightKind = "nightly",
     from_scratch: bool = False,
+    needs: Sequence[type[Any]] = (),
 ) -> Night:
     """Return tonight's night: tables validated and sealed, users and items known to the catalogue.
 
     Without `as_of` the night ends one second after the newest event until now, or where the newest night ended. The
     same source content, instant, settings and kind give the same night, however often it is prepared. `from_scratch`
-    is for a retrain. A backfill is prepared by `backfill.prepare_past`.
+    is for a retrain. A backfill is prepared by `backfill.prepare_past`. A night that lacks one of the stages' results
+    that the caller `needs` is neither begun nor gone on with.
 
     Raises:
+        NotFoundError: a stage that the caller needs has not run.
         SourceError: the source cannot be opened, or lacks a table or column.
         DataError: too many rows are unusable.
         HealthError: the tables do not look like those of earlier nights.
@@ -54,14 +58,69 @@ def prepare(
             there, or nothing is live that could only generate. Nothing is changed in any of these cases.
     """
     with workspace.journal.stage(Night.stage):
-        night = _prepare(workspace, as_of, flow_run_id, kind, from_scratch=from_scratch)
+        night = _prepare(workspace, as_of, flow_run_id, kind, from_scratch=from_scratch, needs=needs)
     tell_night(workspace, night)
     return night
 
 
+def find_night(workspace: Workspace, *, as_of: datetime | None = None, needs: Sequence[type[Any]]) -> Night:
+    """Return tonight's night as it stands, for those who only read its results: none is begun, or gone on with.
+
+    The caller holds the home, as the source is read to tell which night this is.
+
+    Raises:
+        NotFoundError: there is no such night, or a stage that the caller needs has not run. Nothing is changed.
+    """
+    sought = _seek(workspace, as_of)
+    _require(workspace, sought, needs)
+    return from_json(Night, read_json(sought.folder / "prepare.json"))
+
+
 def _prepare(
-    workspace: Workspace, as_of: datetime | None, flow_run_id: str | None, kind: NightKind, *, from_scratch: bool
+    workspace: Workspace,
+    as_of: datetime | None,
+    flow_run_id: str | None,
+    kind: NightKind,
+    *,
+    from_scratch: bool,
+    needs: Sequence[type[Any]],
 ) -> Night:
+    sought = _seek(workspace, as_of, kind, from_scratch=from_scratch)
+    tables, key, newest = sought.tables, sought.key, sought.newest
+    if sought.is_begun:
+        _require(workspace, sought, needs)
+        return _again(workspace, tables, sought.folder, key=key, newest=newest, flow_run_id=flow_run_id)
+    require_newest(workspace, tables.as_of, newest)
+    checks = check_source(workspace, tables, key, newest)
+    _require(workspace, sought, needs)
+    restore_versions(workspace)
+    workspace.follow_live()
+
+    def catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
+        _catalogue(workspace, prepared, night_id)
+        record_checks(workspace, night_id, checks)
+
+    return begin_night(
+        workspace, tables, catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
+    )
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """The night that settings and an instant ask for."""
+
+    tables: PreparedTables
+    newest: datetime | None
+    """End of the last night that is done."""
+    key: str
+    folder: Path
+    is_begun: bool
+
+
+def _seek(
+    workspace: Workspace, as_of: datetime | None, kind: NightKind = "nightly", *, from_scratch: bool = False
+) -> _Sought:
+    """Return which night it is, by what the source holds; what earlier processes left half done is finished first."""
     settings = workspace.settings
     remove_temporaries(workspace.data, but=_OTHERS)
     if workspace.has_catalogue:
@@ -84,20 +143,29 @@ def _prepare(
     require_own_source(workspace)
     key = night_key(tables, settings.source.name, settings.digest(), of_kind)
     folder = night_folder(workspace, key)
-    if (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None:
-        return _again(workspace, tables, folder, key=key, newest=newest, flow_run_id=flow_run_id)
-    require_newest(workspace, tables.as_of, newest)
-    checks = check_source(workspace, tables, key, newest)
-    restore_versions(workspace)
-    workspace.follow_live()
+    is_begun = (folder / "prepare.json").is_file() and read.night_by_key(workspace.engine, key) is not None
+    return _Sought(tables, newest, key, folder, is_begun)
 
-    def catalogue(workspace: Workspace, prepared: Prepared, night_id: int) -> None:
-        _catalogue(workspace, prepared, night_id)
-        record_checks(workspace, night_id, checks)
 
-    return begin_night(
-        workspace, tables, catalogue, key=key, flow_run_id=flow_run_id, kind=kind, from_scratch=from_scratch
-    )
+def _require(workspace: Workspace, sought: _Sought, needs: Sequence[type[Any]]) -> None:
+    """Return if these stages have run for the night; else the tables that were read for it alone go again.
+
+    Raises:
+        NotFoundError: one has not.
+    """
+    day = _day(workspace, sought.tables)
+    try:
+        require_results(sought.folder, needs, day=day.isoformat(), key=sought.key)
+    except NotFoundError:
+        tables = Path(sought.tables.folder)
+        if not sought.is_begun and tables not in tables_needed(workspace, but=sought.folder):
+            shutil.rmtree(tables, ignore_errors=True)
+        raise
+
+
+def _day(workspace: Workspace, tables: PreparedTables) -> date:
+    """Return the date of the instant that tables end at, in the schedule's zone."""
+    return tables.as_of.astimezone(ZoneInfo(workspace.settings.store.time_zone)).date()
 
 
 def _of_kind(workspace: Workspace, kind: NightKind, *, from_scratch: bool) -> tuple[object, ...]:
@@ -201,7 +269,7 @@ def begin_night(
 ) -> Night:
     """Return a new night after telling tracking of it, and the catalogue what `catalogue` says of its tables."""
     settings, folder = workspace.settings, night_folder(workspace, key)
-    day = tables.as_of.astimezone(ZoneInfo(settings.store.time_zone)).date()
+    day = _day(workspace, tables)
     name = "night" if kind == "nightly" else kind
     with workspace.tracking.parent_run(key, name=f"{name}-{day}-{key[:8]}") as parent:
         facts = NightFacts(

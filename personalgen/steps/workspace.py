@@ -15,7 +15,7 @@ from personalgen.catalogue.engine import Engine, open_catalogue, parse_url, sqli
 from personalgen.catalogue.migrations import current_revision, upgrade
 from personalgen.catalogue.rows import LiveRelease
 from personalgen.config import Settings
-from personalgen.errors import CatalogueError
+from personalgen.errors import BusyError
 from personalgen.generation.roots import ShardRoot, open_root
 from personalgen.journal.lines import Journal
 from personalgen.locks import NIGHT, HeldError, Holder, hold, is_held
@@ -148,19 +148,19 @@ class Workspace:
         return lambda done, total, note="": self.progress(stage, done, total, note)
 
     @contextmanager
-    def only_night(self) -> Iterator[None]:
-        """Hold the lock of this home.
+    def only_night(self, *, is_night: bool = True) -> Iterator[None]:
+        """Hold the lock of this home; `is_night` says whether for a night or a stage of one, in words alone.
 
         Raises:
-            CatalogueError: another process holds it, and this one does not wait.
+            BusyError: another process holds it, and this one does not wait.
         """
         try:
             with hold(self._lock, since=self.now(), on_wait=self._tell_wait if self.waits else None):
                 yield
         except HeldError as error:
-            raise CatalogueError(
-                f"another night is running in {self.settings.root}: {error}. Wait for it, or choose another home. "
-                "Nothing was started."
+            raise BusyError(
+                f"{'another' if is_night else 'a'} night is running in {self.settings.root}: {error}. Wait for it, or "
+                "choose another home. Nothing was started."
             ) from None
 
     def _tell_wait(self, holder: Holder | None) -> None:

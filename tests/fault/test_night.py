@@ -188,14 +188,18 @@ def test_a_sealed_shard_is_not_drawn_again(killed_for_real):
 # --- two at once ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("nightly", "prepare", "train", "sweep --over train.seed=1", "evaluate", "evaluate --vote", "generate"),
-        *("models promote 1 --reason x", "models snapshot {out}"),
-    ],
+NIGHTS = ("nightly", "prepare", "train", "sweep --over train.seed=1", "evaluate", "generate")
+NO_NIGHTS = (
+    *("evaluate --vote", "models promote 1 --reason x", "models snapshot {out}", "nights delete 1 --reason x"),
+    *("nights prune", "repair", "forget sim0-00001 --reason x"),
 )
-def test_a_second_night_in_the_same_home_refuses(first_night, command, tmp_path):
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [*((name, "another night") for name in NIGHTS), *((name, ": a night") for name in NO_NIGHTS)],
+)
+def test_a_second_night_in_the_same_home_refuses(first_night, command, found, tmp_path):
     """While a night holds the home, commands that would write wait for nobody: one clear line, nothing changed."""
     home, out = first_night.home, tmp_path / "snapshot"
     before = home.state()
@@ -203,7 +207,7 @@ def test_a_second_night_in_the_same_home_refuses(first_night, command, tmp_path)
         told = home.tell(*command.format(out=out).split())
     assert told.code == CatalogueError.exit_code == 1
     message = told.err.splitlines()[-1]
-    assert f"another night is running in {home.path}" in message
+    assert f"{found} is running in {home.path}" in message
     assert "Nothing was started" in message
     assert home.state() == before
     assert not out.exists()

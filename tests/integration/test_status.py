@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def test_a_night_that_runs_is_seen(first_night):
     with (first_night.home.path / "data" / ".night.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         assert status(first_night.home)[1]["is_running"]
+        assert "cut off" not in first_night.home.tell("status").out
     assert not status(first_night.home)[1]["is_running"]
 
 
@@ -69,11 +71,16 @@ def prepared(new_home):
 
 def test_what_was_cut_off_needs_a_person(prepared):
     """Exit code 3, with the command that goes on; the page for people says the same."""
-    code, _, needed = status(prepared)
+    code, facts, needed = status(prepared)
     assert (code, needed) == (3, {"night"})
+    assert [night["status"] for night in facts["nights"]] == ["killed"]
     told = prepared.tell("status")
     assert told.code == 3
+    (row,) = [line for line in told.out.splitlines() if line.startswith("2023-11")]
+    assert " cut off " in row
+    assert "running" not in row
     assert "was cut off: no process works on it. Do: personalgen nightly --as-of 2023-11" in told.out
+    assert f"{shlex.join(prepared.options())} goes on with it" in told.out
 
 
 def test_a_failed_night_and_a_lost_shard_need_a_person(restored):

@@ -1,5 +1,6 @@
 """What `status` finds in a catalogue: which nights count, whatever was backfilled since."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from personalgen.catalogue import write
 from personalgen.catalogue.engine import open_catalogue
 from personalgen.catalogue.facts import NightFacts
 from personalgen.catalogue.migrations import upgrade
+from personalgen.locks import NIGHT, hold
 from personalgen.status.look import status_of
 from personalgen.status.places import places_of
 
@@ -83,3 +85,12 @@ def test_a_warm_retrain_is_gone_on_with_warm(places, begin):
         write_json(places.data / "nights" / key[:16] / "prepare.json", {"from_scratch": from_scratch})
         ((_, command),) = needed(places)
         assert command.startswith(f"personalgen retrain {options} 2026-09-20T02")
+
+
+@pytest.mark.parametrize(("is_held", "status"), [(True, "running"), (False, "killed")])
+def test_a_night_runs_only_while_a_process_holds_the_home(places, begin, is_held, status):
+    """One that says so in a home that is free was cut off; a home that is held may have it running."""
+    begin("a", status="running")
+    with hold(places.data / NIGHT, since=NOW) if is_held else nullcontext():
+        found = status_of(places, nights=3, now=NOW)
+    assert [night.status for night in found.nights] == [status]

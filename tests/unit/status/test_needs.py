@@ -92,3 +92,25 @@ def test_the_most_urgent_comes_first():
     """What stops nights before what will."""
     found = asked(refused=("users.volume",), free_bytes=0, newest=(replace(DONE, status="failed"),))
     assert [what for what, _, _ in found] == ["data", "night", "disk"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"refused": ("users.volume",)},
+        {"newest": (replace(DONE, status="failed"),)},
+        {"newest": (replace(DONE, status="running", kind="backfill"),)},
+        {"overdue_since": NOON},
+        {"newest": (replace(DONE, outcome="held", is_evaluated=False),)},
+        {"damaged_shards": 2},
+        {"near_quarantine": ("items: 4.0% set aside",)},
+        {"alias": "champion is 1, and 2 is live"},
+        {"free_bytes": 1 << 30},
+    ],
+)
+def test_each_command_looks_at_the_same_settings(changes):
+    """Whoever asked with options would look at another home without them."""
+    ((_, _, bare),) = asked(**changes)
+    ((_, _, command),) = asked(**changes, options=" --set home=/x")
+    assert command.replace(" --set home=/x", "") == bare
+    assert command.count(" --set home=/x") == bare.count("personalgen ") > 0

@@ -7,7 +7,7 @@ import pytest
 from prefect.exceptions import TerminationSignal
 
 from personalgen.config import build_settings
-from personalgen.errors import DataError
+from personalgen.errors import BusyError, DataError
 from personalgen.steps import Workspace, watched
 
 
@@ -42,3 +42,24 @@ def test_a_night_that_failed_is_told_and_one_that_was_stopped_is_not(workspace, 
     (file,) = (workspace.data / "logs").glob("*.jsonl")
     last = json.loads(file.read_text().splitlines()[-1])
     assert (last["level"], last["error"]) == ("error", type(error).__name__)
+
+
+@pytest.mark.parametrize("on_success", [False, True])
+def test_a_night_that_was_refused_never_began(tmp_path, sent, on_success):
+    """The journal holds the refusal alone, and nobody is sent a word, whoever else holds the home."""
+    workspace = Workspace(build_settings({"home": str(tmp_path), "notify": {"on_success": on_success}}))
+    with workspace.only_night(is_night=False), pytest.raises(BusyError), watched(workspace):
+        pytest.fail("the night began")
+    (file,) = (workspace.data / "logs").glob("*.jsonl")
+    (line,) = map(json.loads, file.read_text().splitlines())
+    assert line["message"].startswith("night refused: another night is running")
+    assert (line["level"], line["error"], sent) == ("warning", "BusyError", [])
+
+
+def test_a_night_holds_the_home_while_it_is_watched(workspace, sent):
+    """From before it began until it ended, and no longer."""
+    with watched(workspace):
+        assert workspace.is_busy
+    assert not workspace.is_busy
+    (file,) = (workspace.data / "logs").glob("*.jsonl")
+    assert [json.loads(line)["message"] for line in file.read_text().splitlines()] == ["night began", "night ended"]
