@@ -12,6 +12,7 @@ from personalgen.cli.other_nights import day_text
         (["--from", "tomorrow", "--to", "2026-09-01"], "--from 'tomorrow' is no day"),
         (["--from", "2026-09-01", "--to", "2026-13-01"], "--to '2026-13-01' is no day"),
         (["--from", "2026-09-01", "--to", "2026-09-01"], "there is no catalogue"),
+        (["--from", "2026-09-01", "--to", "2026-09-01", "--at", "noon"], "--at 'noon' is no time of day"),
     ],
 )
 def test_a_backfill_without_days_or_home_is_refused(tmp_path, capsys, options, told):
