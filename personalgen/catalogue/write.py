@@ -90,12 +90,16 @@ def close_killed_nights(engine: Engine, *, but: int, at: datetime) -> int:
 def register_model(engine: Engine, facts: ModelFacts, *, at: datetime) -> int:
     """Return the id of the model version with these weights, inserted unless it is there; a verdict replaces the old.
 
+    Another attempt takes no number of its own, as in `begin_night`.
+
     Raises:
         CatalogueError: the weights, or the name and version, are already registered as something else.
     """
     values = {**asdict(facts), "generator_digest": weights_key(facts.generator_sha256), "created_at": at}
     with transaction(engine) as connection:
-        connection.execute(insert_into(connection, model_version).values(**values).on_conflict_do_nothing())
+        known = model_version.c.generator_sha256 == facts.generator_sha256
+        if connection.scalar(select(model_version.c.model_version_id).where(known)) is None:
+            connection.execute(insert_into(connection, model_version).values(**values).on_conflict_do_nothing())
         model_version_id = _registered(connection, facts)
         if facts.verdict is not None:
             same = model_version.c.model_version_id == model_version_id

@@ -46,7 +46,7 @@ def test_an_unknown_night_cannot_be_finished(engine):
 
 
 def test_a_model_is_registered_once(engine):
-    """Registering the same weights again returns the same id and takes the new verdict."""
+    """Registering the same weights again returns the same id, takes the new verdict, and no number from the next one."""
     night_id = begin(engine)
     first = register(engine, night_id)
     again = write.register_model(engine, replace(model_facts(night_id), verdict={"kid": 0.1}), at=AT)
@@ -55,6 +55,7 @@ def test_a_model_is_registered_once(engine):
     assert model == read.model_by_version(engine, "gan", 1) == read.model_by_id(engine, first)
     assert model == read.model_by_weights(engine, "1" * 64)
     assert read.model_by_weights(engine, "2" * 64) is None
+    assert register(engine, night_id, version=2) == first + 1
 
 
 @pytest.mark.parametrize("changes", [{"version": 2}, {"model_name": "other"}, {"generator_sha256": "9" * 64}])
