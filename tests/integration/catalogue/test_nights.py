@@ -46,7 +46,7 @@ def test_an_unknown_night_cannot_be_finished(engine):
 
 
 def test_a_model_is_registered_once(engine):
-    """Registering the same weights again returns the same id, takes the new verdict, and no number from the next one."""
+    """Registering the same weights again returns the same id, takes the new verdict, and no number of the next one."""
     night_id = begin(engine)
     first = register(engine, night_id)
     again = write.register_model(engine, replace(model_facts(night_id), verdict={"kid": 0.1}), at=AT)
