@@ -34,7 +34,6 @@ from personalgen.catalogue.schema import (
     user,
     user_change,
 )
-from personalgen.catalogue.views import v_assets
 
 MOST = 2_000
 """Candidates, or ids, that one statement looks at: none is ever long."""
@@ -44,7 +43,7 @@ NEWEST = MAX_ID
 FEW_USERS = 200
 """Up to this many users of a segment, their images are found person by person; above it, among all images."""
 
-_stats, _shown = daily_stat.c, v_assets.c
+_stats = daily_stat.c
 _newest_id = func.max(daily_stat.c.last_asset_id)
 S = TypeVar("S", bound=Select[Any])
 

@@ -33,8 +33,10 @@ def status(
     alias = _alias(config, overrides) if deep else ""
     options = options_text(config, overrides)
     found = status_of(places, nights=nights, now=datetime.now(UTC), alias=alias, options=options)
-    told = json.dumps(asdict(found), ensure_ascii=False, indent=2, default=str)
-    typer.echo(told if as_json else status_text(found, options))
+    if as_json:
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2, default=str))
+    else:
+        typer.echo(status_text(found, options))
     if found.needs:
         raise typer.Exit(NEEDS_A_PERSON)
 
